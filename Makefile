@@ -1,28 +1,28 @@
-# `make help` lists the targets. Cargo finds out by itself what has to be built again.
+# `make help` lists the targets.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
 
-# Tests mostly wait for each other's servers, so more of them run at once than there are cores.
+# Tests mostly wait for servers, so more of them run at once than there are cores.
 export RUST_TEST_THREADS ?= 8
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PYTHON ?= python3
-# The checker of openapi.yaml, apart from the tools for AWS, which are strict about the packages they share.
+# The checker of openapi.yaml has its own environment, because the tools for AWS pin packages that both need.
 OPENAPI_VENV := .venv-openapi
-# The program that draws the screenshots, apart for the same reason.
+# So has the program that draws the screenshots.
 SCREENSHOTS_VENV := .venv-screenshots
 
-# The tools for AWS come from .venv and nowhere else, so everybody has the versions that were tried.
+# The tools for AWS always come from .venv, in the versions that were tested.
 VENV := .venv
 IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
-# The processor to build for; the template's parameter Architecture must say the same.
+# The processor to build for; the template's parameter Architecture must have the same value.
 ARCH ?= arm64
 FUNCTIONS := loops-to-clay clay-to-loops-contact clay-to-loops-event clay-delivery loops-delivery
-# For sizes and checks, the functions are built as they are deployed (`cargo lambda`: its linker, its processor flags), but
-# for the processor of this machine; beside them, for comparison, functions that do nothing.
+# For sizes and checks, the functions are built as for deployment (`cargo lambda`: its linker, its processor flags), but
+# for the processor of this machine; and, for comparison, functions that do nothing.
 MEASURED := $(FUNCTIONS) bare-function bare-threaded
 RELEASED := $(TARGET)/x86_64-unknown-linux-gnu/release
 
@@ -119,7 +119,7 @@ check-binaries: build-release-x86 ## Check that the functions read no certificat
 	  $(CARGO) test --locked -p relay-tests --test binaries
 
 .PHONY: check-docs
-check-docs: tools ## Check the docs: cost, links, versions, and the targets that the workflow calls
+check-docs: tools ## Check the docs: cost, links, versions, limits, and that each line of doctor has its section
 	$(VENV)/bin/python tools/cost/cost_page.py --check
 	$(VENV)/bin/python tools/docs-check/check.py
 
@@ -181,9 +181,9 @@ soak: ## In simulated time: fifty thousand events for each destination, and a de
 .PHONY: load-test
 load-test: tools ## A thousand rows at once, through both deployments: how they are answered, and when Loops has them
 	$(CARGO) build --locked --workspace
-	$(CARGO) test --locked -p relay-tests --test local -- --ignored --nocapture contract::pace
+	$(CARGO) test --locked -p relay-tests --test local -- --ignored --nocapture contract::rate_limit
 	RELAY_FUNCTIONS="$${RELAY_FUNCTIONS:-$(abspath $(TARGET))/debug}" \
-	  tools/aws-emulator/with-emulator $(CARGO) test --locked -p relay-tests --test lambda -- --ignored --nocapture contract::pace
+	  tools/aws-emulator/with-emulator $(CARGO) test --locked -p relay-tests --test lambda -- --ignored --nocapture contract::rate_limit
 
 .PHONY: bench-size
 bench-size: build-release-x86 ## Measure the size and start of each function beside one that does nothing; an error where it is over the budget

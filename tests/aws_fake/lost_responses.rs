@@ -1,10 +1,10 @@
-//! What the ledger, the lane and the workers make of calls to AWS that fail in the middle, or whose answers are lost.
+//! Ledger, contact lock and workers when calls to AWS fail in the middle, or when their responses are lost.
 
 use std::time::Duration;
 
 use relay::ports::clock::Clock as _;
-use relay::ports::fast_path::{Admission, DeliveryMode, FastPath as _, FastPathResult};
 use relay::ports::queue::Queue as _;
+use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake as _, SyncSendResult};
 use relay_aws::ledger::attempts::DeadLettered;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_core::contact::ContactKey;
@@ -16,6 +16,9 @@ use relay_testkit::store_harness::scripted_destination::{Reply, ScriptedDestinat
 use relay_testkit::store_harness::{CrashPoint, StoreHarness as _};
 
 use crate::Store;
+
+/// Part of the update that records a delivered outcome, and of no update before it.
+const RECORD_OF_DELIVERED: &str = "lease_until, attempt_until";
 
 async fn new_store() -> (Store, ScriptedDestination) {
     let store = Store::new().await;
@@ -41,18 +44,18 @@ fn seconds(seconds: i64) -> jiff::SignedDuration {
     jiff::SignedDuration::from_secs(seconds)
 }
 
-fn deferral(store: &Store) -> FastPathResult {
+fn deferral(store: &Store) -> SyncSendResult {
     let at = store.clock().now().checked_add(seconds(30)).unwrap();
     let reason = Reason { code: ReasonCode::DestinationFailed, status: Some(503) };
-    FastPathResult::Deferred { attempts: 2, retry_at: at, reason, no_early_retry: false }
+    SyncSendResult::Deferred { attempts: 2, retry_at: at, reason, no_early_retry: false }
 }
 
-/// One that goes first, and one that waits behind it.
+/// A deferred update, and one queued behind it.
 async fn deferred_and_queued_update(store: &Store) -> [Delivery; 2] {
     let [first, second] = [contact_update(store, "1"), contact_update(store, "2")];
-    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    assert_eq!(store.fast_path().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
-    store.fast_path().complete(&first, deferral(store)).await.unwrap();
+    assert_eq!(store.intake().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
+    store.intake().complete(&first, deferral(store)).await.unwrap();
     [first, second]
 }
 
@@ -89,7 +92,7 @@ async fn deferred_delivery_dead_before_its_message_is_not_resent() {
     store.advance(seconds(31)).await;
     destination.enqueue_replies([Reply::Reject(422)]);
     store.work(&destination).await;
-    // The function that put it there was that slow: it comes after the death.
+    // The function that enqueued it was that slow: its message is newer than the dead-letter record.
     store.advance(seconds(6)).await;
     store.resend(&first).await;
     store.work(&destination).await;
@@ -105,7 +108,7 @@ async fn dead_letter_record_with_lost_response_is_not_duplicate() {
     store.services().inject("UpdateItem", "delivery#", ServiceFault::LoseResponse, 1);
     let reason = Reason::without_status(ReasonCode::Expired);
     let outcome = ledger.mark_dead(&row, now, reason, now).await.unwrap();
-    assert!(matches!(outcome, DeadLettered::Marked(_)), "and so it is told: {outcome:?}");
+    assert!(matches!(outcome, DeadLettered::Marked(_)), "and is reported so: {outcome:?}");
     let later = now + Duration::from_secs(1);
     assert!(matches!(
         ledger.mark_dead(&row, now - Duration::from_secs(1), reason, later).await.unwrap(),
@@ -118,7 +121,7 @@ async fn lock_acquired_despite_lost_response() {
     let (store, _) = new_store().await;
     let update = contact_update(&store, "1");
     store.services().inject("UpdateItem", "contact#", ServiceFault::LoseResponse, 1);
-    assert_eq!(store.fast_path().admit(&update, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&update, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,8 +130,8 @@ async fn begin_with_lost_response_is_not_treated_as_in_flight() {
     let key = IdempotencyKey::from_stored("key_1".to_owned());
     let event = delivery(&store, DeliveryId::for_event(&key), DeliveryKind::LoopsEvent { key }, "event");
     store.services().inject("UpdateItem", "delivery#", ServiceFault::LoseResponse, 1);
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,16 +149,16 @@ async fn attempt_begun_with_lost_response_is_counted_once() {
 async fn deferred_row_is_stored_despite_lost_lock_responses() {
     let (mut store, destination) = new_store().await;
     let lone_update = contact_update(&store, "0");
-    assert_eq!(store.fast_path().admit(&lone_update, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&lone_update, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     store.services().inject("UpdateItem", "contact#", ServiceFault::LoseResponse, 1);
-    store.fast_path().complete(&lone_update, deferral(&store)).await.unwrap();
+    store.intake().complete(&lone_update, deferral(&store)).await.unwrap();
     store.advance(seconds(31)).await;
     store.work(&destination).await;
     let [first, second] = [contact_update(&store, "1"), contact_update(&store, "2")];
-    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    assert_eq!(store.fast_path().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
     store.services().inject("UpdateItem", "deferred_message", ServiceFault::LoseResponse, 1);
-    store.fast_path().complete(&first, deferral(&store)).await.unwrap();
+    store.intake().complete(&first, deferral(&store)).await.unwrap();
     store.advance(seconds(31)).await;
     store.work(&destination).await;
     assert_eq!(destination.received(), ["0", "1", "2"]);
@@ -168,7 +171,7 @@ async fn attempt_lease_excludes_second_worker() {
     store.crash_during_work(&destination, CrashPoint::BeforeRecord).await;
     for (elapsed_secs, expected_attempts) in [(59, 1), (1, 2)] {
         store.advance(seconds(elapsed_secs)).await;
-        // As where another delivery gets through that had waited for the same.
+        // Made visible early, so that only the lease of the attempt excludes the second worker.
         store.services().state().queues.make_all_visible(QUEUES[0].0);
         store.work(&destination).await;
         assert_eq!(destination.received().len(), expected_attempts);
@@ -180,10 +183,10 @@ async fn delivered_outcome_is_recorded_after_failed_writes() {
     let (mut store, destination) = new_store().await;
     let [row, update] = [clay_row(&store, "row"), contact_update(&store, "update")];
     store.queue().enqueue(&row).await.unwrap();
-    assert_eq!(store.fast_path().admit(&update, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&update, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     for delivery in [&row, &update] {
         // The SDK asks three times.
-        store.services().inject("UpdateItem", ":state", ServiceFault::InternalError, 4);
+        store.services().inject("UpdateItem", RECORD_OF_DELIVERED, ServiceFault::InternalError, 4);
         store.work(&destination).await;
         assert_eq!(store.snapshot(&delivery.id).await.unwrap().state, "delivered");
     }
@@ -194,8 +197,8 @@ async fn delivered_outcome_is_recorded_after_failed_writes() {
 async fn unrecorded_delivery_is_not_resent_and_unlocks_contact() {
     let (mut store, destination) = new_store().await;
     let first = contact_update(&store, "1");
-    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
-    store.services().inject("UpdateItem", ":state", ServiceFault::InternalError, 1000);
+    assert_eq!(store.intake().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    store.services().inject("UpdateItem", RECORD_OF_DELIVERED, ServiceFault::InternalError, 1000);
     store.services().inject("UpdateItem", "delivered_through", ServiceFault::InternalError, 1000);
     store.work(&destination).await;
     store.services().clear();
@@ -203,11 +206,11 @@ async fn unrecorded_delivery_is_not_resent_and_unlocks_contact() {
     store.work(&destination).await;
     assert_eq!(destination.received(), ["1"]);
     let second = contact_update(&store, "2");
-    assert_eq!(store.fast_path().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
     store.work(&destination).await;
     assert_eq!(destination.received(), ["1", "2"]);
     let third = contact_update(&store, "3");
-    assert_eq!(store.fast_path().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,7 +218,7 @@ async fn unrecorded_deferred_delivery_blocks_its_contact() {
     let (mut store, destination) = new_store().await;
     deferred_and_queued_update(&store).await;
     store.advance(seconds(31)).await;
-    store.services().inject("UpdateItem", ":state", ServiceFault::InternalError, 1000);
+    store.services().inject("UpdateItem", RECORD_OF_DELIVERED, ServiceFault::InternalError, 1000);
     store.work(&destination).await;
     assert_eq!(destination.received(), ["1"]);
     store.services().clear();
@@ -229,13 +232,13 @@ async fn delivery_by_worker_survives_fast_path_rejection() {
     let (mut store, destination) = new_store().await;
     let key = IdempotencyKey::from_stored("key_1".to_owned());
     let event = delivery(&store, DeliveryId::for_event(&key), DeliveryKind::LoopsEvent { key }, "event");
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    // The queue took it, did not say so, and a worker was quick.
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    // The queue accepted it, the response was lost, and a worker was quick.
     store.advance(seconds(41)).await;
     store.resend(&event).await;
     store.work(&destination).await;
-    store.fast_path().complete(&event, FastPathResult::Rejected).await.unwrap();
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
+    store.intake().complete(&event, SyncSendResult::Rejected).await.unwrap();
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,12 +262,12 @@ async fn unrecorded_delivery_is_deleted_when_release_query_fails() {
     let (mut store, destination) = new_store().await;
     destination.enqueue_replies([Reply::Fail(503)]);
     assert_eq!(
-        store.fast_path().admit(&contact_update(&store, "1"), DeliveryMode::Async).await.unwrap(),
+        store.intake().admit(&contact_update(&store, "1"), DeliveryMode::Async).await.unwrap(),
         Admission::Queued
     );
     store.work(&destination).await;
     store.advance(seconds(60)).await;
-    store.services().inject("UpdateItem", ":state", ServiceFault::InternalError, 1000);
+    store.services().inject("UpdateItem", RECORD_OF_DELIVERED, ServiceFault::InternalError, 1000);
     store.services().inject("", "", ServiceFault::Delay(Duration::from_millis(5500)), 1000);
     store.work(&destination).await;
     store.services().clear();
@@ -280,12 +283,12 @@ async fn deferred_row_precedes_rows_arriving_meanwhile() {
     {
         let (mut store, destination) = new_store().await;
         let [first, second] = [contact_update(&store, "1"), contact_update(&store, "2")];
-        assert_eq!(store.fast_path().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+        assert_eq!(store.intake().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
         store.services().inject("SendMessage", "", fault, 1);
         let first_deferral = deferral(&store);
-        let (settled, admitted) = tokio::join!(store.fast_path().complete(&first, first_deferral), async {
+        let (settled, admitted) = tokio::join!(store.intake().complete(&first, first_deferral), async {
             tokio::time::sleep(Duration::from_millis(delay_millis)).await;
-            store.fast_path().admit(&second, DeliveryMode::Sync).await
+            store.intake().admit(&second, DeliveryMode::Sync).await
         });
         settled.unwrap();
         assert_eq!(admitted.unwrap(), Admission::Queued);

@@ -2,6 +2,6 @@
 
 mod lost_responses;
 #[path = "../store_contract/mod.rs"]
-mod stores;
+mod store_contract;
 
 pub(crate) use relay_testkit::store_harness::aws_fake::AwsFakeHarness as Store;

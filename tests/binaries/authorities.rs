@@ -1,4 +1,4 @@
-//! No function looks at the system's certificate authorities: it would read some two hundred files at each start.
+//! No function reads the system's certificate authorities, which would be some two hundred files at each start.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{function_binary, load_harness, read_file};
 
-/// Where certificate authorities are, on Amazon Linux, Debian and wherever else `openssl-probe` looks on Linux.
+/// Paths of certificate authorities on Amazon Linux, on Debian, and those that `openssl-probe` tries on Linux.
 const CA_PATHS: [&str; 14] = [
     "/etc/ssl",
     "/etc/pki",
@@ -40,8 +40,8 @@ impl TracedProgram {
         assert!(tracer.is_ok_and(|tracer| tracer.status.success()), "this needs strace: apt-get install strace");
         let folder = TempDir::new().unwrap();
         let traced = Self { folder };
-        // The tracer stands aside (`-D`), so that the process that is started is the program itself. `%file` is every call
-        // with a path, those that only ask whether it exists included.
+        // The tracer stands aside (`-D`), so that the process that is started is the program itself. `%file` is every
+        // call with a path, those that only ask whether it exists included.
         let script = format!(
             "#!/bin/sh\nexec strace -D -f -q -s 4096 -e trace=%file,open,openat,openat2 -o '{}' '{}'\n",
             traced.trace().display(),
@@ -72,7 +72,7 @@ impl TracedProgram {
         })
         .await;
         let paths: Vec<String> = trace.lines().flat_map(quoted).map(str::to_owned).collect();
-        // Every program looks for its libraries: where not even that is seen, nothing is.
+        // Every program loads its libraries: a trace without that has recorded nothing.
         assert!(paths.iter().any(|path| path == "/etc/ld.so.cache"), "the trace shows nothing: {trace}");
         paths
     }
@@ -114,7 +114,7 @@ async fn functions_read_no_ca_files_at_start_or_on_an_event() {
     }
 }
 
-/// Runs what does read them, with this environment, and gives what the guard finds.
+/// Runs a helper that does read them, in this environment, and returns the paths that the guard finds.
 async fn ca_paths_read_by_helper(environment: &BTreeMap<String, String>) -> Vec<String> {
     let traced = TracedProgram::new(Path::new(env!("CARGO_BIN_EXE_reads-ca-files")));
     let status =

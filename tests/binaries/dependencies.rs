@@ -1,6 +1,6 @@
-//! What the functions are built of: one TLS stack, one HTTP stack, and nothing that has to be built in C but ring.
+//! The dependencies of the functions: one TLS stack, one HTTP stack, and no C code but ring's.
 //!
-//! Dependencies of tests and of build scripts are not in a function, and are not looked at.
+//! Dependencies of tests and of build scripts are not linked into a function, and are ignored.
 
 use std::process::Command;
 
@@ -33,7 +33,7 @@ fn cargo_tree(arguments: &[&str]) -> Vec<String> {
     let mut packages: Vec<String> = String::from_utf8(output.stdout)
         .unwrap()
         .lines()
-        // `name v1.2.3 (where from) (*)`; the last says that it was listed before.
+        // `name v1.2.3 (source) (*)`; the star marks a package that was listed before.
         .map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
         .filter(|package| !package.is_empty())
         .collect();
@@ -42,7 +42,7 @@ fn cargo_tree(arguments: &[&str]) -> Vec<String> {
     packages
 }
 
-/// Who needs this package directly.
+/// Returns the packages that depend on this one directly.
 fn dependents_of(package: &str, target: &str) -> Vec<String> {
     let mut packages = cargo_tree(&["--target", target, "--invert", package, "--depth", "1"]);
     packages.retain(|dependent| !dependent.starts_with(&format!("{package} v")));
@@ -64,8 +64,8 @@ fn functions_have_one_tls_stack_and_one_http_stack() {
     }
 }
 
-/// reqwest has no feature for TLS without them. Handed a finished configuration, it never calls them, which the guard of the
-/// certificate authorities proves; here it is proved that nobody else could.
+/// reqwest's TLS feature depends on them. It never calls them with a finished configuration, which the check of the
+/// certificate authorities proves; this test proves that no other package can.
 #[test]
 fn only_reqwest_depends_on_crates_that_read_ca_files() {
     for target in TARGETS {

@@ -1,5 +1,5 @@
-//! The first TLS handshake gathers no entropy from the processor's jitter: that would cost 32 ms of CPU, and with the share
-//! of a processor that 128 MB get, half a second.
+//! The first TLS handshake gathers no entropy from the processor's jitter: that would cost 32 ms of CPU, and with the
+//! share of a processor that 128 MB get, half a second.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use relay_testkit::function_harness::tls::TlsDestination;
 
 use crate::{function_binary, load_harness};
 
-/// The function that is looked at: at its start it opens a connection to where `LOOPS_API_URL` says.
+/// The function under test: at its start it connects to `LOOPS_API_URL`.
 const FUNCTION: &str = "clay-to-loops-contact";
-/// How often it is started each way.
+/// Starts of each variant.
 const RUNS_PER_VARIANT: usize = 7;
-/// How often a start shakes hands with an end that it does not trust: for the connection, and for the list of properties.
+/// Handshakes with an untrusted destination at a start: one for the connection, one for the property list.
 const HANDSHAKES_PER_START: usize = 2;
 /// The most that a handshake may cost. It is processor time, and a tenfold of what one does cost.
 const MAX_HANDSHAKE_CPU: Duration = Duration::from_millis(10);

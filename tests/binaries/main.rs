@@ -1,4 +1,4 @@
-//! What keeps the functions small and quick to start, held fast: `make check-binaries` builds them and runs this.
+//! Checks that keep the functions small and quick to start. `make check-binaries` builds the functions and runs this.
 
 mod authorities;
 mod dependencies;
@@ -15,7 +15,7 @@ fn required_path(variable: &str) -> PathBuf {
         .into()
 }
 
-/// The stage that the template describes.
+/// Loads the harness for the translated template.
 async fn load_harness() -> FunctionHarness {
     FunctionHarness::from_template(&required_path("RELAY_TEMPLATE")).await
 }
@@ -25,7 +25,7 @@ fn function_binary(function: &str) -> PathBuf {
     required_path("RELAY_FUNCTIONS").join(function)
 }
 
-/// What is in the file, for a message.
+/// Reads a file for a message.
 fn read_file(file: &Path) -> String {
     std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }

@@ -1,5 +1,5 @@
-//! Does what no function may do: reads the system's certificate authorities, by the library that an HTTP client uses when
-//! it is given none. It proves that the guard against it can see it.
+//! Reads the system's certificate authorities, as an HTTP client without configured roots does and no function may. The
+//! test of the guard uses it.
 
 fn main() {
     let loaded = rustls_native_certs::load_native_certs();

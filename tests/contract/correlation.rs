@@ -1,4 +1,4 @@
-//! One id from the door to the far end: in the answer, in the call, and in every line of the log.
+//! One delivery id from ingress to destination: in the response, in the call, and in every line of the log.
 
 use relay_testkit::mock_destination::ReceivedRequest;
 use relay_testkit::row::{Route, contact, send};
@@ -7,13 +7,13 @@ use relay_testkit::{eventually, http};
 use serde_json::Value;
 
 use super::rows::{row_for, start_loops, start_relay};
-use super::signals::wait_for_line;
+use super::telemetry::wait_for_line;
 use super::webhooks::{self, start_clay};
 
 const DELIVERY_ID_HEADER: &str = "x-relay-delivery-id";
 
 async fn first_request(requests: impl Fn() -> Vec<ReceivedRequest>) -> ReceivedRequest {
-    eventually("a call at the far end", async || requests().into_iter().next()).await
+    eventually("a call at the destination", async || requests().into_iter().next()).await
 }
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn webhook_keeps_its_delivery_id_until_clay() {
     let delivered = wait_for_line(&relay, &[("delivery.id", &id), ("outcome", "delivered")]).await;
     assert_eq!((&stored["webhook.id"], &delivered["webhook.id"]), (&"msg_1".into(), &"msg_1".into()));
     assert_eq!((&stored["loops.event"], &delivered["attempts"]), (&"contact.created".into(), &1.into()));
-    // Whom it is about is the same hash in both, and not the unkeyed one.
+    // The contact is the same hash in both, and not the unkeyed one.
     let hash = stored["contact"].as_str().unwrap_or_default();
     assert!(hash.len() == 16 && delivered["contact"] == hash, "{stored} {delivered}");
     assert!(!relay_core::contact::ContactKey::from_email("ada@example.com").as_str().starts_with(hash));
@@ -43,16 +43,14 @@ async fn webhook_keeps_its_delivery_id_until_clay() {
 async fn row_keeps_its_delivery_id_on_fast_path_and_queue() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
-    let direct_response = contact(relay.base(), row_for("ada@example.com")).await;
+    let sync_response = contact(relay.base(), row_for("ada@example.com")).await;
     assert_eq!(
         first_request(|| loops.received()).await.header(DELIVERY_ID_HEADER),
-        direct_response.headers[DELIVERY_ID_HEADER]
+        sync_response.headers[DELIVERY_ID_HEADER]
     );
-    let line = wait_for_line(
-        &relay,
-        &[("delivery.id", &direct_response.headers[DELIVERY_ID_HEADER]), ("outcome", "delivered")],
-    )
-    .await;
+    let line =
+        wait_for_line(&relay, &[("delivery.id", &sync_response.headers[DELIVERY_ID_HEADER]), ("outcome", "delivered")])
+            .await;
     assert_eq!((&line["row"], &line["attempts"]), (&Value::from("contact"), &1.into()));
     let stored = send(relay.base(), Route::Event, "", &[("prefer", "respond-async")], row_for("bob@example.com")).await;
     let id = &stored.headers[DELIVERY_ID_HEADER];

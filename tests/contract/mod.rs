@@ -1,12 +1,12 @@
-//! What the contract says of the three routes and of what becomes of a delivery: the same for each deployment of the relay.
-//! The binary that includes this names the deployment by its `Relay`.
+//! The contract of the three routes and of a delivery's course: the same for each deployment of the relay. A binary
+//! that includes this names its deployment `Relay`.
 
 mod correlation;
 pub(crate) mod faults;
-mod pace;
 mod pools;
 mod privacy;
+mod rate_limit;
 pub(crate) mod responses;
 pub(crate) mod rows;
-pub(crate) mod signals;
+pub(crate) mod telemetry;
 pub(crate) mod webhooks;

@@ -1,4 +1,4 @@
-//! A pool of Clay webhooks, each of which takes so many rows in its life and no more.
+//! A pool of Clay webhooks, each of which accepts a limited number of rows in its life.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

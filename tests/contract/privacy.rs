@@ -1,19 +1,19 @@
-//! Nothing that is somebody's gets into a log, whatever happens, at the most talkative level.
+//! No personal data or secret is logged, whatever happens, at the most verbose level.
 
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
-use super::signals::{PRIVATE_VALUES, log_lines, run_every_outcome};
+use super::telemetry::{PRIVATE_VALUES, log_lines, run_every_outcome};
 
-/// Every form in which a value would be found in a line in lower case, and those that are looked for as they are.
+/// Returns the encodings of a value that are searched in lower-cased lines, and those that are searched verbatim.
 fn encodings(value: &str) -> (Vec<String>, Vec<String>) {
     let percent: String = value
         .bytes()
         .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02x}") })
         .collect();
-    // Base64 of a text that has the value somewhere: what its first and last characters are depends on what is around it.
+    // Base64 of a text that contains the value: the first and last characters depend on what is around it.
     let encoded = |prefix_len: usize| {
         let text = [vec![b' '; prefix_len], value.as_bytes().to_vec()].concat();
         [&STANDARD, &URL_SAFE].map(|alphabet| {
@@ -24,7 +24,7 @@ fn encodings(value: &str) -> (Vec<String>, Vec<String>) {
     (vec![value.to_lowercase(), percent.to_lowercase()], (0..3).flat_map(encoded).collect())
 }
 
-/// What a log tells of what it must not, with the line.
+/// Returns the private values in a log, each with its line.
 fn find_leaks(log: &str) -> Vec<(&'static str, String)> {
     let mut leaks = Vec::new();
     for (label, value) in PRIVATE_VALUES {

@@ -1,4 +1,4 @@
-//! A few faults of the suite, briefly; `make chaos` goes through all of them, and for longer.
+//! A few scenarios of the chaos tests, for a short time; `make chaos` runs all of them, and for longer.
 
 use relay_testkit::chaos::functions::FunctionsUnderTest;
 use relay_testkit::chaos::kinds::{DestinationFault, FaultScenario, RelayFault};

@@ -1,4 +1,4 @@
-//! The order of a contact's deliveries, through failures in the middle of a batch and answers of AWS that are lost.
+//! The order of a contact's deliveries, through failures in the middle of a batch and lost responses of AWS.
 
 use relay_testkit::eventually;
 use relay_testkit::lambda_fake::services::ServiceFault;
@@ -60,7 +60,7 @@ async fn update_queued_despite_lost_response_is_not_overtaken() {
     contact(&fake_stack.base(), step_row(1)).await.assert_error_response(429, "unavailable", None);
     loops.set_default_reply(Reply::json(200, ACCEPTED_BODY));
     fake_stack.services().clear();
-    // It may be in the queue, and it is: the newer one goes behind it.
+    // Its message may be in the queue, and it is: the newer row is queued behind it.
     assert_eq!(contact(&fake_stack.base(), step_row(2)).await.status, 202);
     let fake_stack = restart(fake_stack, &loops).await;
     wait_until_empty(&fake_stack, "LoopsQueue").await;
@@ -78,7 +78,7 @@ async fn rejected_deferred_row_without_message_is_dead_lettered() {
     eventually("the first at Loops", async || (!loops.received().is_empty()).then_some(())).await;
     assert_eq!(contact(&fake_stack.base(), step_row(2)).await.status, 202);
     fake_stack.services().inject("sqs:SendMessage", ServiceFault::InternalError);
-    // It could not be stored, and its caller knows; but what is on record goes before the other.
+    // It could not be queued, and its caller knows that; but its record precedes the other.
     first.await.unwrap().assert_error_response(429, "unavailable", None);
     loops.enqueue_replies([Reply::json(422, r#"{"message":"no"}"#)]);
     loops.set_default_reply(Reply::json(200, ACCEPTED_BODY));

@@ -62,7 +62,7 @@ async fn webhook_queued_despite_lost_response_is_one_row() {
 }
 
 #[tokio::test]
-async fn unstorable_row_is_sent_directly_or_answered_429() {
+async fn unstorable_row_is_sent_on_fast_path_or_gets_429() {
     let (loops, clay) = start_destinations().await;
     let fake_stack = start_stack(&loops, &clay).await;
     fake_stack.services().inject("sqs", ServiceFault::InternalError);
@@ -77,7 +77,7 @@ async fn unstorable_row_is_sent_directly_or_answered_429() {
     }
     fake_stack.services().clear();
     loops.set_default_reply(Reply::json(200, ACCEPTED_BODY));
-    // What may have been stored after all keeps its place: the next row goes behind it, and arrives.
+    // A row that may have been queued after all keeps its position: the next row is queued behind it, and arrives.
     let before = loops.received().len();
     assert_eq!(contact(&fake_stack.base(), row_for("bob@example.com")).await.status, 202);
     eventually("the row at Loops", async || (loops.received().len() > before).then_some(())).await;
@@ -91,7 +91,7 @@ async fn row_queued_despite_lost_response_is_sent_once() {
     for (number, route) in ROUTES.into_iter().enumerate() {
         fake_stack.services().inject("sqs:SendMessage", ServiceFault::LoseResponse);
         let response = send(&fake_stack.base(), route, "", &respond_async, row_for("ada@example.com")).await;
-        // It is told what has become of it meanwhile: nothing that is known, stored, or delivered.
+        // The caller gets the row's present outcome: unknown, queued, or delivered.
         assert!([429, 202, 200].contains(&response.status), "{}", response.text());
         fake_stack.services().clear();
         wait_until_empty(&fake_stack, "LoopsQueue").await;
@@ -124,7 +124,7 @@ async fn row_known_not_stored_does_not_block_its_contact() {
 }
 
 #[tokio::test]
-async fn row_is_answered_within_function_timeout_on_slow_services() {
+async fn row_gets_response_within_function_timeout() {
     let (loops, clay) = start_destinations().await;
     loops.set_default_reply(Reply::status(503));
     let fake_stack = start_stack(&loops, &clay).await;
@@ -152,7 +152,7 @@ async fn row_gets_429_while_the_ledger_is_unavailable() {
 }
 
 #[tokio::test]
-async fn row_is_answered_200_on_a_slow_ledger() {
+async fn row_gets_200_on_a_slow_ledger() {
     let (loops, clay) = start_destinations().await;
     let fake_stack = start_stack(&loops, &clay).await;
     fake_stack.services().inject("dynamodb", ServiceFault::Delay(Duration::from_millis(300)));
@@ -216,7 +216,7 @@ async fn worker_killed_before_its_record_resends_row_once() {
     let fake_stack = start_stack(&loops, &clay).await;
     assert_eq!(post(&fake_stack.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
     eventually("the row at Clay", async || (clay.received().len() == 1).then_some(())).await;
-    // Clay has it and says so; the ledger is not told any more.
+    // Clay has accepted it; the outcome cannot be recorded any more.
     fake_stack.services().inject("dynamodb", ServiceFault::Hang);
     gate.add_permits(1);
     let calls = fake_stack.services().calls().len();
@@ -318,7 +318,7 @@ async fn held_deliveries_go_out_with_a_new_webhook() {
     };
     eventually("six held deliveries", async || (held_count().await == 6).then_some(())).await;
     assert_eq!(fake_stack.queue_length("ClayQueue").await, 6);
-    // An operator puts a new webhook into the secret. Each delivery goes out when its message becomes visible.
+    // An operator puts a new webhook into the secret. Each delivery is sent when its message becomes visible.
     let new_webhook = MockDestination::start(Reply::status(200)).await;
     let state = fake_stack.stop().await;
     let setup = Setup {

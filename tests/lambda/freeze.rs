@@ -1,4 +1,4 @@
-//! Sandboxes that were frozen between two events, and what died meanwhile.
+//! Sandboxes that were frozen between two events, and connections that died meanwhile.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use tokio::sync::Semaphore;
 use crate::faults::start_destinations;
 use crate::{clay_to_loops_document, settings};
 
-/// How long deliveries that came to no answer may take, with one wait behind it.
+/// Maximum time for deliveries without a response, with one more wait behind them.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// A stack whose every connection goes through a wire.
+/// A stack whose every connection has a proxy.
 struct ProxiedStack {
     loops: MockDestination,
     clay: MockDestination,
@@ -99,7 +99,7 @@ impl ProxiedStack {
         .await;
     }
 
-    /// What both ends were sent so far: each once.
+    /// Checks that each step arrived once at both destinations.
     fn assert_each_arrived_once(&self, steps: &[u32]) {
         let mut expected: Vec<String> = steps.iter().map(|step| format!("n{step}@example.com")).collect();
         expected.sort();
@@ -225,7 +225,7 @@ async fn clock_ahead_of_lambda_does_not_shorten_timeout() {
     let clock = FakeClock::new(TimerBehavior::Unaffected);
     let stack = ProxiedStack::start_with(clock.environment()).await;
     stack.send_and_deliver_all(1).await;
-    // Nearly as much as the front door has, and as a worker has.
+    // Nearly the timeouts of an HTTP function, and of a worker.
     for (step, offset_secs) in [(2, 19), (3, 45)] {
         clock.set_offset(offset_secs);
         stack.send_and_deliver_all(step).await;
@@ -247,7 +247,7 @@ async fn clock_set_back_on_thaw_loses_and_duplicates_nothing() {
     stack.assert_each_arrived_once(&[1, 2]);
 }
 
-/// A worker waits for Clay's answer to a row, which comes when the gate opens.
+/// A worker waits for Clay's response to a row, which comes when the gate opens.
 async fn start_with_request_in_flight(clock: &FakeClock) -> (ProxiedStack, Arc<Semaphore>) {
     let stack = ProxiedStack::start_with(clock.environment()).await;
     let gate = Arc::new(Semaphore::new(0));
@@ -272,7 +272,7 @@ async fn worker_thawed_after_deadline_keeps_unrecorded_message() {
     .await;
     assert_eq!(stack.fake_stack.queue_length("ClayQueue").await, 1, "the message is gone");
     assert_eq!(stack.clay.received().len(), 1, "it was sent again behind the deadline");
-    // Clay has it, and could not say so: like any row that was not on record, it is sent again.
+    // Clay has accepted it, and the response was lost: like any unrecorded row, it is sent again.
     gate.add_permits(1);
     stack.wait_until_delivered().await;
     let all = deliveries::list(&stack.fake_stack).await;

@@ -1,7 +1,5 @@
 //! The relay as functions, against emulated services, as its template describes them.
 
-#[path = "../store_contract/mod.rs"]
-mod any_store;
 mod chaos_smoke;
 mod contact_order;
 #[path = "../contract/mod.rs"]
@@ -14,7 +12,9 @@ mod relayctl;
 mod reroute;
 mod routes;
 mod secrets;
-mod signals;
+#[path = "../store_contract/mod.rs"]
+mod store_contract;
+mod telemetry;
 mod template;
 mod workers;
 
@@ -50,7 +50,7 @@ fn settings(loops: &MockDestination) -> Vec<(String, String)> {
     settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
-/// A stack between these far ends.
+/// Starts a stack between these destinations.
 async fn start_stack(loops: &MockDestination, clay: &MockDestination) -> FakeStack {
     let (loops_to_clay, clay_to_loops) = (Some(loops_to_clay_document(&[clay])), Some(clay_to_loops_document()));
     FakeStack::start(Setup { loops_to_clay, clay_to_loops, settings: settings(loops), ..Setup::default() }).await

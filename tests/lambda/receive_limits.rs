@@ -1,9 +1,9 @@
-//! Messages that SQS would take away: a worker buries them before, with a reason.
+//! Messages near SQS' receive limit: a worker dead-letters them before, with a reason.
 
 use bytes::Bytes;
 use jiff::SignedDuration;
 use relay::ports::clock::Clock as _;
-use relay::ports::fast_path::{Admission, DeliveryMode, FastPath as _, FastPathResult};
+use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake as _, SyncSendResult};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
 use relay_core::idempotency::IdempotencyKey;
@@ -31,7 +31,7 @@ async fn dead_letter_reasons(store: &Store) -> Vec<(String, u32)> {
 async fn message_over_receive_limit_is_dead_lettered_and_rerunnable() {
     let mut store = Store::new().await;
     let (destination, event) = (ScriptedDestination::new(store.clock()), event(&store));
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.receive_count = Some(950);
     store.work(&destination).await;
     assert!(destination.received().is_empty());
@@ -39,13 +39,9 @@ async fn message_over_receive_limit_is_dead_lettered_and_rerunnable() {
     let snapshot = store.snapshot(&event.id).await.unwrap();
     assert_eq!((snapshot.state.as_str(), snapshot.reason), ("dead", Some(("expired".to_owned(), None))));
     store.receive_count = None;
-    assert_eq!(
-        store.fast_path().admit_without_record(&event).await.unwrap(),
-        Admission::SendNow,
-        "nothing of it waits"
-    );
-    store.fast_path().complete(&event, FastPathResult::Rejected).await.unwrap();
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit_without_record(&event).await.unwrap(), Admission::SendNow, "nothing of it waits");
+    store.intake().complete(&event, SyncSendResult::Rejected).await.unwrap();
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.work(&destination).await;
     assert_eq!(destination.received(), ["event"]);
 }
@@ -54,8 +50,8 @@ async fn message_over_receive_limit_is_dead_lettered_and_rerunnable() {
 async fn delivered_message_over_receive_limit_is_not_dead_lettered() {
     let mut store = Store::new().await;
     let (destination, event) = (ScriptedDestination::new(store.clock()), event(&store));
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    store.fast_path().complete(&event, FastPathResult::Delivered).await.unwrap();
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    store.intake().complete(&event, SyncSendResult::Delivered).await.unwrap();
     store.resend(&event).await;
     store.receive_count = Some(950);
     store.work(&destination).await;
@@ -68,7 +64,7 @@ async fn held_message_expires_after_ten_days() {
     let mut store = Store::new().await;
     let (destination, event) = (ScriptedDestination::new(store.clock()), event(&store));
     destination.set_default_reply(Reply::NeedsOperator);
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     for _ in 0..40 {
         store.work(&destination).await;
         assert_eq!(store.snapshot(&event.id).await.unwrap().state, "waiting");

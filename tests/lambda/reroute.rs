@@ -1,4 +1,4 @@
-//! An event that found no route, moved back from the dead letters to the queue.
+//! An event without a route, redriven from the dead-letter queue.
 
 use relay_testkit::eventually;
 use relay_testkit::lambda_fake::{FakeStack, Setup};

@@ -30,7 +30,7 @@ async fn webhook_reaches_clay_byte_for_byte_through_the_queue() {
 }
 
 #[tokio::test]
-async fn row_is_answered_with_the_response_of_loops() {
+async fn row_gets_the_response_of_loops() {
     let (loops, clay) = start_destinations().await;
     let fake_stack = start_stack(&loops, &clay).await;
     let authorization = format!("Bearer {RELAY_TOKEN}");

@@ -67,7 +67,7 @@ async fn rotated_secret_is_accepted_without_downtime() {
     let response =
         relay_testkit::http::send("POST", &format!("{}/webhooks/loops", fake_stack.base()), &headers, body).await;
     assert_eq!((response.status, response.json()["status"].as_str()), (200, Some("test")), "{}", response.text());
-    // And one that nobody knows does not buy a reading for each request.
+    // An unknown token does not cause a read for each request.
     let read_call = ("loops-to-clay".to_owned(), "secretsmanager:GetSecretValue".to_owned());
     let count_reads = || fake_stack.services().calls().iter().filter(|call| **call == read_call).count();
     let reads_before = count_reads();

@@ -1,4 +1,4 @@
-//! What the template promises, read from what is made of it.
+//! Properties of the template, checked in the stack that is created from it.
 
 use std::collections::BTreeSet;
 
@@ -50,10 +50,10 @@ async fn functions_use_their_own_binary_on_the_newest_runtime() {
             (name.as_str(), "provided.al2023")
         );
         assert_eq!((function["memory"].as_u64(), expect_str(&function["architectures"][0])), (Some(128), "arm64"));
-        // Should a library look for the system's certificates, it reads one file instead of a folder.
+        // A library that looks for the system's certificates reads one file instead of a folder.
         assert_eq!(function["environment"]["SSL_CERT_FILE"], "/etc/pki/tls/certs/ca-bundle.crt", "{name}");
         assert_eq!(function["logging"]["LogFormat"], "JSON", "{name}");
-        // By it, relayctl tells which version is deployed.
+        // relayctl reads the deployed version from it.
         assert_eq!(function["environment"]["RELAY_VERSION"], env!("CARGO_PKG_VERSION"), "{name}");
         let group = &function["logging"]["LogGroup"];
         assert!(entries(&stack, "log_groups").any(|(_, log_group)| log_group["name"] == *group), "{name}: {group}");
@@ -135,7 +135,7 @@ async fn relay_token_is_generated_and_other_secrets_placeholders() {
 
 #[test]
 fn stack_update_overwrites_no_secret_value() {
-    // CloudFormation writes a value again only where its text has changed: so nothing in it may come from a parameter.
+    // CloudFormation writes a value again only if its text has changed, so nothing in it may come from a parameter.
     let template = template();
     let parameters: Vec<&String> = entries(&template, "Parameters").map(|(name, _)| name).collect();
     assert!(!parameters.is_empty());

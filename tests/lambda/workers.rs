@@ -1,4 +1,4 @@
-//! The two workers: order, repeats, dead letters, and ends that fail.
+//! The two workers: order, repeats, dead letters, and failing destinations.
 
 use relay_testkit::http::send;
 use relay_testkit::mock_destination::{MockDestination, Reply};
@@ -64,7 +64,7 @@ async fn rows_during_loops_outage_are_queued_and_arrive_in_order() {
     })
     .await;
     assert!(steps.ends_with(&[0, 1, 2]), "{steps:?}");
-    // With nothing waiting any more, the next row goes directly.
+    // With an empty queue, the next row takes the fast path.
     eventually("an empty queue", async || (fake_stack.queue_length("LoopsQueue").await == 0).then_some(())).await;
     assert_eq!(
         send_row(&fake_stack.base(), "", &json!({"email": "ada@example.com", "step": 3})).await,

@@ -1,4 +1,4 @@
-//! The commands beside `serve`, and the files in `events/`, as a person uses them.
+//! The commands besides `serve`, and the files in `events/`, as a user runs them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use base64::Engine as _;
 use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::http::{Response, send};
 use relay_testkit::mock_destination::{MockDestination, Reply};
-use relay_testkit::relay_process::{DataFolder, RELAY_TOKEN, Relay, command, settings};
+use relay_testkit::relay_process::{RELAY_TOKEN, Relay, TempDataDir, command, settings};
 use relay_testkit::{eventually, webhook};
 use serde_json::Value;
 
@@ -49,7 +49,7 @@ async fn send_webhook_accepts_test_event_without_a_delivery() {
 
 #[tokio::test]
 async fn send_webhook_names_missing_relay_file_or_secret() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let data = folder.path().display().to_string();
     let file = event_path("loops/contact.created.json");
     let stderr_of = async |overrides: &[(&str, &str)], file: &str| {
@@ -121,7 +121,7 @@ async fn dead_letter_listing_has_reason_times_and_attempts() {
 
 #[tokio::test]
 async fn deliveries_of_a_folder_without_a_store_is_an_empty_list() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let data = folder.path().display().to_string();
     let output = command(&settings(&[("RELAY_DATA", &data)])).args(["deliveries", "--json"]).output().await.unwrap();
     assert_eq!(stdout_of(&output).trim(), "[]");
@@ -129,7 +129,7 @@ async fn deliveries_of_a_folder_without_a_store_is_an_empty_list() {
 
 #[tokio::test]
 async fn missing_folder_is_an_error_not_an_empty_store() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let file = event_path("loops/contact.created.json");
     for (arguments, message) in [
         (vec!["deliveries"], "is not a data folder"),

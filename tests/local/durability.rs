@@ -1,4 +1,4 @@
-//! Killed at any moment: nothing that was acknowledged is lost, nothing that is known as delivered goes out again.
+//! A relay that is killed at any moment loses no acknowledged delivery, and repeats none that is recorded as delivered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 const WEBHOOK_COUNT: usize = 500;
 
-/// How often each contact's row arrived at the far end.
+/// Counts each contact's rows at the destination.
 fn row_counts_by_email(clay: &MockDestination) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for request in clay.received() {
@@ -24,12 +24,13 @@ fn row_counts_by_email(clay: &MockDestination) -> BTreeMap<String, usize> {
     counts
 }
 
-/// Posts the webhooks, thirty at a time, and kills the relay when so many of them are answered; gives those that were.
+/// Posts the webhooks, thirty at a time, and kills the relay when that many are acknowledged; returns the acknowledged
+/// ones.
 async fn post_and_kill(
     relay: Relay,
     clay: &MockDestination,
     kill_after: usize,
-) -> (relay_testkit::relay_process::DataFolder, BTreeSet<String>) {
+) -> (relay_testkit::relay_process::TempDataDir, BTreeSet<String>) {
     let acknowledged_count = Arc::new(AtomicUsize::new(0));
     let client = relay::destination::http_client::build().unwrap();
     let senders = Arc::new(Semaphore::new(30));
@@ -51,7 +52,7 @@ async fn post_and_kill(
             })
         })
         .collect();
-    // Eight are under way at once, so one of nine that arrived is on record.
+    // Eight are in flight at once, so one of nine that arrived is recorded.
     let has_enough = || acknowledged_count.load(Ordering::SeqCst) >= kill_after && clay.received().len() > 8;
     eventually("enough answers and rows", async || has_enough().then_some(())).await;
     let folder = relay.kill().await;
@@ -62,7 +63,7 @@ async fn post_and_kill(
     (folder, acknowledged)
 }
 
-/// The addresses whose rows the store of a killed relay knows as delivered.
+/// Returns the addresses whose rows are recorded as delivered in a killed relay's store.
 fn delivered_emails(folder: &std::path::Path) -> BTreeSet<String> {
     let connection = rusqlite::Connection::open(folder.join("relay.db")).unwrap();
     let mut ids = connection.prepare("SELECT webhook_id FROM deliveries WHERE state = 'delivered'").unwrap();
@@ -95,7 +96,7 @@ async fn kill_9_loses_and_duplicates_no_acknowledged_webhook() {
     for email in &delivered {
         assert_eq!(arrived.get(email), Some(&1), "{email} was known as delivered");
     }
-    // What was sent and not yet recorded when the power went is sent again; nobody can know of it.
+    // A row that was sent and not recorded at the kill is sent again: no store can avoid that.
     let duplicated = arrived.values().filter(|count| **count > 1).count();
     assert!(duplicated <= 8, "{duplicated} doubled, and only 8 are under way at once");
 }

@@ -15,7 +15,7 @@ const ACCEPTED_BODY: &str = r#"{"success":true,"id":"c1"}"#;
 /// For so long it sleeps, by the clock.
 const TEN_MINUTES_SECS: i64 = 600;
 
-/// A relay whose every connection goes through a wire.
+/// A relay whose every connection has a proxy.
 struct Laptop {
     loops: MockDestination,
     clay: MockDestination,
@@ -164,6 +164,6 @@ async fn contact_lock_survives_clock_jump_during_a_send() {
     let body: Vec<String> =
         laptop.loops.received().iter().map(relay_testkit::mock_destination::ReceivedRequest::text).collect();
     let steps: Vec<bool> =
-        [1, 3, 2].iter().zip(&body).map(|(step, got)| got.contains(&format!("\"step\":{step}"))).collect();
+        [1, 3, 2].iter().zip(&body).map(|(step, body)| body.contains(&format!("\"step\":{step}"))).collect();
     assert_eq!(steps, [true; 3], "{body:?}");
 }

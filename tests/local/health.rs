@@ -12,9 +12,9 @@ use relay_testkit::row::{self, Route, contact};
 use relay_testkit::webhook::{contact_created, post};
 
 use crate::contract::rows::{row_for, start_loops, start_relay};
-use crate::contract::signals::{PRIVATE_VALUES, run_every_outcome};
+use crate::contract::telemetry::{PRIVATE_VALUES, run_every_outcome};
 
-/// What `/metrics` says: every sample, by name and labels.
+/// Returns every sample of `/metrics`, by name and labels.
 async fn scrape_metrics(relay: &Relay) -> BTreeMap<String, f64> {
     let response = send("GET", &format!("{}/metrics", relay.base()), &[], "").await;
     assert_eq!(response.status, 200);
@@ -137,7 +137,7 @@ async fn healthz_fails_once_the_store_is_unavailable() {
     let health = async || send("GET", &format!("{}/healthz", relay.base()), &[], "").await;
     let healthy = health().await;
     assert_eq!((healthy.status, healthy.text().as_str()), (200, r#"{"success":true}"#));
-    let store = relay_sqlite::store::open_existing(relay.folder()).unwrap().unwrap();
+    let store = relay_sqlite::open_existing(relay.folder()).unwrap().unwrap();
     store.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(health().await.status, 503, "another program has it");
     store.execute_batch("ROLLBACK").unwrap();

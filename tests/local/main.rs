@@ -1,7 +1,5 @@
-//! The relay as a program, against everything that its contract says.
+//! The one-machine relay as a process, against its whole contract.
 
-#[path = "../store_contract/mod.rs"]
-mod any_store;
 mod chaos_smoke;
 mod commands;
 #[path = "../contract/mod.rs"]
@@ -9,10 +7,12 @@ mod contract;
 mod durability;
 mod freeze;
 mod health;
-mod pace;
+mod rate_limit;
 mod relayctl;
 mod reroute;
 mod start;
+#[path = "../store_contract/mod.rs"]
+mod store_contract;
 mod store_failures;
 mod unknown_routes;
 

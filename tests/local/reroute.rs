@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use relay::ports::clock::{Clock, SystemClock};
+use relay::ports::dead_letters::{DeadLetterQueue as _, RedriveOutcome};
 use relay::ports::queue::Queue as _;
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
-use relay_sqlite::store::{self, RedriveOutcome, SqliteStore};
+use relay_sqlite::SqliteStore;
+use relay_sqlite::admin::SqliteDeadLetters;
 use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::mock_destination::{MockDestination, Reply};
-use relay_testkit::relay_process::{DataFolder, Relay};
+use relay_testkit::relay_process::{Relay, TempDataDir};
 use relay_testkit::{eventually, webhook};
 
 #[tokio::test]
 async fn redriven_unrouted_event_reaches_the_new_route() {
-    let (folder, clay) = (DataFolder::new(), MockDestination::start(Reply::status(200)).await);
+    let (folder, clay) = (TempDataDir::new(), MockDestination::start(Reply::status(200)).await);
     let body = webhook::contact_created("ada@example.com");
     let dead_letter = Delivery {
         id: DeliveryId::for_webhook("", "msg_1"),
@@ -25,14 +27,16 @@ async fn redriven_unrouted_event_reaches_the_new_route() {
         body: Bytes::from(body.clone()),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = SqliteStore::new(store::open(folder.path(), SystemClock.now()).unwrap(), clock);
+    let store = SqliteStore::new(relay_sqlite::open(folder.path(), SystemClock.now()).unwrap(), Arc::clone(&clock));
     store.dead_letter(&dead_letter, Reason::without_status(ReasonCode::NoRoute)).await.unwrap();
     drop(store);
-    let mut operator_connection = store::open_existing(folder.path()).unwrap().unwrap();
-    let mut redrive =
-        || store::redrive(&mut operator_connection, dead_letter.id.as_str(), false, SystemClock.now()).unwrap();
-    assert_eq!([redrive(), redrive()], [RedriveOutcome::Requeued, RedriveOutcome::NotFound]);
-    drop(operator_connection);
+    let mut queue = SqliteDeadLetters::open(folder.path(), clock).unwrap();
+    let dead_letters = queue.next_page().await.unwrap();
+    assert_eq!(dead_letters[0].id(), dead_letter.id.as_str());
+    for outcome in [RedriveOutcome::Redriven, RedriveOutcome::NotFound] {
+        assert_eq!(queue.redrive(&dead_letters[0], false).await.unwrap(), outcome);
+    }
+    drop(queue);
 
     let relay = Relay::start_in(folder, &[("CLAY_WEBHOOK_URL", &clay.url("/hook"))]).await;
     let delivered = eventually("both delivered", async || {

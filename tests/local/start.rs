@@ -1,10 +1,10 @@
-//! A start that cannot be made is told in one sentence, and changes nothing.
+//! A relay that cannot start prints one sentence, and changes nothing.
 
 use std::path::Path;
 use std::process::Output;
 
 use relay_testkit::EVENTUALLY_TIMEOUT;
-use relay_testkit::relay_process::{DataFolder, Relay, command, settings};
+use relay_testkit::relay_process::{Relay, TempDataDir, command, settings};
 
 async fn start_expecting_failure(overrides: &[(&str, &str)]) -> Output {
     let output = tokio::time::timeout(EVENTUALLY_TIMEOUT, command(&settings(overrides)).output()).await;
@@ -17,7 +17,7 @@ fn error_message(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn data_folder_setting(folder: &Path) -> [(&'static str, &str); 1] {
+fn data_dir_setting(folder: &Path) -> [(&'static str, &str); 1] {
     [("RELAY_DATA", folder.to_str().unwrap())]
 }
 
@@ -42,8 +42,8 @@ async fn invalid_settings_are_listed_with_format_and_example() {
 #[tokio::test]
 async fn port_in_use_is_reported() {
     let occupied = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (folder, address) = (DataFolder::new(), occupied.local_addr().unwrap().to_string());
-    let output = start_expecting_failure(&[data_folder_setting(folder.path())[0], ("RELAY_LISTEN", &address)]).await;
+    let (folder, address) = (TempDataDir::new(), occupied.local_addr().unwrap().to_string());
+    let output = start_expecting_failure(&[data_dir_setting(folder.path())[0], ("RELAY_LISTEN", &address)]).await;
     let message = error_message(&output);
     assert!(
         message.contains(&address) && message.contains("RELAY_LISTEN") && message.lines().count() == 1,
@@ -53,11 +53,11 @@ async fn port_in_use_is_reported() {
 
 #[tokio::test]
 async fn unwritable_data_folder_is_reported() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let file = folder.path().join("file");
     std::fs::write(&file, "mine").unwrap();
     for path in [file.clone(), file.join("below"), "/proc/relay".into()] {
-        let message = error_message(&start_expecting_failure(&data_folder_setting(&path)).await);
+        let message = error_message(&start_expecting_failure(&data_dir_setting(&path)).await);
         assert!(message.contains(path.to_str().unwrap()) && message.contains("RELAY_DATA"), "{message}");
         assert_eq!(message.lines().count(), 1, "{message}");
     }
@@ -67,13 +67,12 @@ async fn unwritable_data_folder_is_reported() {
 #[tokio::test]
 async fn second_relay_on_the_same_folder_is_rejected() {
     let relay = Relay::start(&[]).await;
-    let message = error_message(&start_expecting_failure(&data_folder_setting(relay.folder())).await);
+    let message = error_message(&start_expecting_failure(&data_dir_setting(relay.folder())).await);
     assert!(message.contains("in use by another relay-local"), "{message}");
 }
 
-/// A store that a relay has made and left, all of it in the one file: what is still in the log beside it would mend what
-/// these tests break.
-async fn stopped_store() -> DataFolder {
+/// Creates a store in one file, without its write-ahead log, which would repair the damage that these tests do.
+async fn stopped_store() -> TempDataDir {
     let folder = Relay::start(&[]).await.stop().await.0;
     let connection = rusqlite::Connection::open(folder.path().join("relay.db")).unwrap();
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
@@ -82,10 +81,10 @@ async fn stopped_store() -> DataFolder {
     folder
 }
 
-async fn start_on_rejected_store(folder: &DataFolder) -> String {
+async fn start_on_rejected_store(folder: &TempDataDir) -> String {
     let store = folder.path().join("relay.db");
     let before = std::fs::read(&store).unwrap();
-    let message = error_message(&start_expecting_failure(&data_folder_setting(folder.path())).await);
+    let message = error_message(&start_expecting_failure(&data_dir_setting(folder.path())).await);
     assert_eq!(std::fs::read(&store).unwrap(), before, "the file was changed");
     assert!(message.contains("relay.db") && message.lines().count() == 1, "{message}");
     message
@@ -148,7 +147,7 @@ async fn store_of_newer_version_is_reported_and_unchanged() {
 
 #[tokio::test]
 async fn foreign_database_is_reported_and_unchanged() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let connection = rusqlite::Connection::open(folder.path().join("relay.db")).unwrap();
     connection.execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);").unwrap();
     drop(connection);
@@ -157,10 +156,10 @@ async fn foreign_database_is_reported_and_unchanged() {
 
 #[tokio::test]
 async fn generated_secrets_persist_and_are_not_printed_to_a_pipe() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let keys =
         || ["relay-token", "signing-secret"].map(|file| std::fs::read_to_string(folder.path().join(file)).unwrap());
-    let mut unset_settings = settings(&data_folder_setting(folder.path()));
+    let mut unset_settings = settings(&data_dir_setting(folder.path()));
     unset_settings.remove("RELAY_TOKEN");
     unset_settings.remove("LOOPS_SIGNING_SECRET");
     let banner = async || {

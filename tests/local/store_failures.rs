@@ -1,4 +1,4 @@
-//! What the relay on one machine does while its store cannot be written, and what is in it.
+//! The one-machine relay while its store is not writable, and the contents of the store.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use tokio::sync::Semaphore;
 use crate::contract::rows::{ROUTES, assert_queued, row_for, start_loops, start_relay};
 use crate::contract::webhooks::{self, MAX_REQUEST_BYTES, assert_accepted, event_of_size, start_clay};
 
-/// Makes a store refuse everything new, as a full disk does; what it has can still be read.
+/// Makes a store reject inserts, as a full disk does; existing rows can be read.
 const FILL_STORE_SQL: &str =
     "CREATE TRIGGER full BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'disk is full'); END";
 
 #[tokio::test]
-async fn unstorable_row_is_sent_directly_or_answered_429() {
+async fn unstorable_row_is_sent_on_fast_path_or_gets_429() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
-    let store = relay_sqlite::store::open_existing(relay.folder()).unwrap().unwrap();
+    let store = relay_sqlite::open_existing(relay.folder()).unwrap().unwrap();
     store.execute_batch(FILL_STORE_SQL).unwrap();
     for (number, headers) in [&[][..], &[("prefer", "respond-async")]].into_iter().enumerate() {
         for route in ROUTES {
@@ -54,7 +54,7 @@ async fn unstorable_row_does_not_overtake_queued_row_of_contact() {
     let loops = MockDestination::start(Reply::status(500).with_header("Retry-After", "5")).await;
     let relay = start_relay(&loops, &[]).await;
     assert_queued(&contact(relay.base(), row_for("ada@example.com")).await);
-    let store = relay_sqlite::store::open_existing(relay.folder()).unwrap().unwrap();
+    let store = relay_sqlite::open_existing(relay.folder()).unwrap().unwrap();
     store.execute_batch(FILL_STORE_SQL).unwrap();
     loops.set_default_reply(Reply::json(200, r#"{"success":true}"#));
     let newer = contact(relay.base(), row_for("ADA@example.com")).await;
@@ -66,7 +66,7 @@ async fn unstorable_row_does_not_overtake_queued_row_of_contact() {
 async fn unstorable_rows_of_a_contact_are_sent_one_at_a_time() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
-    let store = relay_sqlite::store::open_existing(relay.folder()).unwrap().unwrap();
+    let store = relay_sqlite::open_existing(relay.folder()).unwrap().unwrap();
     store.execute_batch(FILL_STORE_SQL).unwrap();
     let gate = Arc::new(Semaphore::new(0));
     loops.enqueue_replies([Reply::Gated(Arc::clone(&gate))]);
@@ -99,10 +99,10 @@ async fn unstorable_rows_of_a_contact_are_sent_one_at_a_time() {
 }
 
 #[tokio::test]
-async fn rows_are_sent_directly_while_the_store_is_locked() {
+async fn rows_take_fast_path_while_the_store_is_locked() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
-    let store = relay_sqlite::store::open_existing(relay.folder()).unwrap().unwrap();
+    let store = relay_sqlite::open_existing(relay.folder()).unwrap().unwrap();
     store.execute_batch("BEGIN IMMEDIATE").unwrap();
     for number in 0..3 {
         let response = contact(relay.base(), row_for(&format!("n{number}@example.com"))).await;
@@ -115,7 +115,7 @@ async fn rows_are_sent_directly_while_the_store_is_locked() {
 async fn webhook_gets_503_until_the_store_is_writable() {
     let relay = webhooks::start_relay(&start_clay().await, &[]).await;
     let body = contact_created("ada@example.com");
-    let store = relay_sqlite::store::open_existing(relay.folder()).unwrap().unwrap();
+    let store = relay_sqlite::open_existing(relay.folder()).unwrap().unwrap();
     for (error, restore_sql) in [
         ("CREATE TRIGGER full BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'full'); END", "DROP TRIGGER full"),
         ("BEGIN IMMEDIATE", "ROLLBACK"),

@@ -1,11 +1,11 @@
-//! A backlog is drained at the pace, all of it, and nothing grows with it.
+//! A backlog drains at the configured rate, completely, and no memory grows with it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use relay_testkit::simulation::aws::AwsUnderTest;
-use relay_testkit::simulation::end::DestinationState;
 use relay_testkit::simulation::local::LocalUnderTest;
+use relay_testkit::simulation::simulated_destination::DestinationState;
 use relay_testkit::simulation::{RelayUnderTest, SimulatedClock};
 
 use crate::{Direction, heap_bytes, lock_exclusively, paused_runtime, resident_bytes, wait_until};
@@ -13,8 +13,7 @@ use crate::{Direction, heap_bytes, lock_exclusively, paused_runtime, resident_by
 /// What the settings' rate is where they name none.
 const RATE_PER_SECOND: f64 = 8.0;
 
-/// The most memory that the process had while it drained a backlog, in bytes: what it held without what its store holds, and
-/// what was resident.
+/// Peak memory of the process while it drains a backlog, in bytes: the heap without the store's, and the resident set.
 #[derive(Debug, Default)]
 struct PeakMemory {
     heap_bytes: usize,
@@ -26,7 +25,7 @@ fn drain<F: RelayUnderTest>(direction: Direction, events: usize) -> PeakMemory {
     drain_with_latency::<F>(direction, events, Duration::ZERO)
 }
 
-/// The same, where the end takes so long over each answer.
+/// Drains a backlog with this additional latency of the destination.
 fn drain_with_latency<F: RelayUnderTest>(direction: Direction, events: usize, latency: Duration) -> PeakMemory {
     let (state, runtime) = (F::empty_state(Some(heap_bytes)), paused_runtime());
     let (loops, clay) = (DestinationState::new(events, 1), DestinationState::new(events, 2));
@@ -65,10 +64,10 @@ fn drain_with_latency<F: RelayUnderTest>(direction: Direction, events: usize, la
 fn drain_both<F: RelayUnderTest>(direction: Direction, events: usize, has_separate_store: bool) {
     let (small, large) = (drain::<F>(direction, events / 5), drain::<F>(direction, events));
     let growth = large.heap_bytes.saturating_sub(small.heap_bytes);
-    // A hundred are under way at the most, more or less; 1,200 events more that were kept would be 600,000 bytes.
+    // About a hundred are in flight at most; 1,200 more events in memory would be 600,000 bytes.
     assert!(growth < 200_000, "{growth} bytes more are held for {events} events than for a fifth of them");
     if has_separate_store {
-        // Pages come and go in bulk, and a backlog of 50,000 is 50 MB of rows.
+        // Pages are allocated in bulk, and a backlog of 50,000 is 50 MB of rows.
         let growth = large.resident_bytes.saturating_sub(small.resident_bytes);
         assert!(growth < 8_000_000, "{growth} bytes more are resident for {events} events than for a fifth of them");
     }

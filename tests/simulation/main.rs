@@ -1,4 +1,4 @@
-//! Hours and days of both forms of the relay, in simulated time: its handlers, its store, its workers, no sockets.
+//! Hours and days of both deployments in simulated time: handlers, store and workers, without sockets.
 
 mod backlog;
 mod outage;
@@ -8,7 +8,7 @@ use std::alloc::System;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use relay_testkit::simulation::end::DestinationState;
+use relay_testkit::simulation::simulated_destination::DestinationState;
 use relay_testkit::simulation::{RelayUnderTest, send_event, send_webhook};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::runtime::{Builder, Runtime};
@@ -17,14 +17,14 @@ use tokio::runtime::{Builder, Runtime};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Tests of this program run one after another, so that what is counted is theirs.
+/// Makes the tests of this program run one after another, so that each measures only its own heap.
 static TEST_LOCK: Mutex<()> = Mutex::new(());
 
 fn lock_exclusively() -> MutexGuard<'static, ()> {
     TEST_LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Which way deliveries go.
+/// Direction of the deliveries.
 #[derive(Debug, Clone, Copy)]
 enum Direction {
     ToClay,
@@ -71,7 +71,7 @@ fn paused_runtime() -> Runtime {
     Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
-/// Waits until `come` says so.
+/// Waits until the condition holds.
 async fn wait_until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         tokio::time::sleep(Duration::from_secs(1)).await;

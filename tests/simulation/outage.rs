@@ -1,4 +1,4 @@
-//! Hours and days in which an end is down and the relay is killed again and again; and a burst of rows.
+//! Outages of hours and days, during which the relay is killed again and again; and a burst of rows.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -6,29 +6,29 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use relay_testkit::simulation::aws::AwsUnderTest;
-use relay_testkit::simulation::end::DestinationState;
 use relay_testkit::simulation::local::LocalUnderTest;
+use relay_testkit::simulation::simulated_destination::DestinationState;
 use relay_testkit::simulation::{RelayUnderTest, SimulatedClock, send_event, send_webhook};
 
 use crate::{lock_exclusively, paused_runtime};
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// When the end goes down.
+/// Start of the outage.
 const OUTAGE_START: Duration = HOUR;
-/// How often an end that is down is asked by one worker.
+/// Interval at which one worker probes a destination that is down.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
-/// What a worker may have begun before it sees that the end is down.
+/// Maximum attempts that a worker starts before it notices the outage.
 const MAX_PARALLEL_ATTEMPTS: u64 = 8;
 
-/// Which end is down.
+/// The destination that is down.
 #[derive(Debug, Clone, Copy)]
 enum FailingDestination {
     Clay,
     Loops,
 }
 
-/// An end is down for that long. Meanwhile events come in, and at `kills` moments the relay is dropped with everything it
-/// has under way, also just before and just after the end is back.
+/// Runs an outage of that length. Meanwhile events arrive, and at `kills` moments the relay is dropped with everything
+/// in flight, also just before and just after the outage ends.
 fn run_outage<F: RelayUnderTest>(
     failing: FailingDestination,
     outage_duration: Duration,
@@ -87,7 +87,7 @@ fn run_outage<F: RelayUnderTest>(
             std::mem::forget(relay);
             clock.elapsed()
         });
-        // What is being written is written or not.
+        // Pending writes are completed or not.
         runtime.shutdown_timeout(Duration::from_secs(10));
         unrecorded.append(&mut destination.lock().unwrap().unrecorded(elapsed, F::RECORD_LATENCY));
     }
@@ -128,7 +128,7 @@ async fn wait_for_all(
         );
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    // The last answer is on its way.
+    // The last response is on its way.
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
@@ -172,7 +172,7 @@ fn aws_three_day_outage_with_forty_crashes_delivers_everything() {
     run_outage::<AwsUnderTest>(FailingDestination::Loops, 72 * HOUR, 300, 40, 14);
 }
 
-/// A thousand rows come within ten seconds, a hundred each second.
+/// Sends a thousand rows within ten seconds, a hundred each second.
 fn run_burst<F: RelayUnderTest + Send + Sync + 'static>() {
     const ROWS: usize = 1000;
     let (state, runtime) = (F::empty_state(None), paused_runtime());

@@ -1,11 +1,11 @@
-//! Deliveries that fail whenever they come, at an end that is well for all others: they keep nobody waiting for long.
+//! Deliveries that always fail, at a destination that accepts all others: they delay no other delivery for long.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use relay_testkit::simulation::aws::AwsUnderTest;
-use relay_testkit::simulation::end::DestinationState;
 use relay_testkit::simulation::local::LocalUnderTest;
+use relay_testkit::simulation::simulated_destination::DestinationState;
 use relay_testkit::simulation::{RelayUnderTest, SimulatedClock};
 
 use crate::{Direction, lock_exclusively, paused_runtime, wait_until};
@@ -13,8 +13,8 @@ use crate::{Direction, lock_exclusively, paused_runtime, wait_until};
 const POISON_ROWS: usize = 20;
 const GOOD_ROWS: usize = 100;
 
-/// Twenty rows come that always fail, and after them a hundred good ones, one in so long a time; the longest that a good one
-/// is under way.
+/// Sends twenty rows that always fail, and then a hundred good ones at this interval; returns the longest time to a
+/// good row's acceptance.
 fn longest_wait<F: RelayUnderTest>(direction: Direction, interval: Duration, seed: u64) -> Duration {
     const ROWS: usize = POISON_ROWS + GOOD_ROWS;
     let (state, runtime) = (F::empty_state(None), paused_runtime());
@@ -46,8 +46,8 @@ fn longest_wait<F: RelayUnderTest>(direction: Direction, interval: Duration, see
     longest
 }
 
-/// A hundred good rows behind twenty that always fail. Each of these is asked for once while the end counts as down, which is
-/// 200 s; what is hidden on AWS comes later, and is shown when one gets through.
+/// Sends a hundred good rows behind twenty that always fail. Each of these is one probe while the breaker is open,
+/// which is 200 s; hidden messages of AWS become visible later.
 fn assert_good_rows_wait_briefly<F: RelayUnderTest>(direction: Direction) {
     let longest = longest_wait::<F>(direction, Duration::ZERO, 1);
     assert!(longest <= Duration::from_secs(15 * 60), "a good row waited {longest:?}");

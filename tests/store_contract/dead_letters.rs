@@ -1,8 +1,8 @@
-//! What is kept for a person.
+//! Dead letters and their redrive.
 
 use relay::ports::clock::Clock as _;
-use relay::ports::fast_path::{Admission, DeliveryMode, FastPath as _, FastPathResult};
 use relay::ports::queue::Queue as _;
+use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake as _, SyncSendResult};
 use relay_core::delivery::{Delivery, Reason, ReasonCode};
 use relay_testkit::store_harness::scripted_destination::Reply;
 use relay_testkit::store_harness::{DeadLetterSnapshot, StoreHarness as _};
@@ -24,7 +24,7 @@ async fn dead_letter_has_reason_times_and_attempt_count() {
         status: Some(422),
         attempts: 2,
         received_at: row.received_at,
-        died_at: store.clock().now(),
+        dead_lettered_at: store.clock().now(),
     };
     assert_eq!(store.dead_letters().await, [expected]);
     let snapshot = snapshot_of(&store, &row).await;
@@ -44,7 +44,7 @@ async fn repeated_rejected_delivery_is_dead_lettered_once() {
         status: None,
         attempts: 0,
         received_at: row.received_at,
-        died_at: store.clock().now(),
+        dead_lettered_at: store.clock().now(),
     };
     assert_eq!(store.dead_letters().await, [expected]);
 }
@@ -60,7 +60,8 @@ async fn redriven_dead_letter_that_fails_counts_all_attempts() {
     store.redrive(&row.id).await;
     store.work(&destination).await;
     let dead_letters = store.dead_letters().await;
-    let attempts: Vec<_> = dead_letters.iter().map(|dead_letter| (dead_letter.attempts, dead_letter.died_at)).collect();
+    let attempts: Vec<_> =
+        dead_letters.iter().map(|dead_letter| (dead_letter.attempts, dead_letter.dead_lettered_at)).collect();
     assert_eq!(attempts, [(2, store.clock().now())]);
     assert_eq!(snapshot_of(&store, &row).await.failures, [(("clay_rejected".to_owned(), Some(422)), 2)].into());
 }
@@ -78,13 +79,13 @@ async fn redriven_dead_letter_that_is_delivered_is_removed() {
     assert!(store.dead_letters().await.is_empty());
 }
 
-/// Stores an event that its end refuses.
+/// Enqueues an event that its destination rejects.
 async fn store_dead_event(
     store: &mut crate::Store,
     destination: &relay_testkit::store_harness::scripted_destination::ScriptedDestination,
 ) -> Delivery {
     let event = event_with_caller_key(store, "pro", "Berlin");
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     destination.enqueue_replies([Reply::Reject(422)]);
     store.work(destination).await;
     event
@@ -98,15 +99,15 @@ async fn dead_letter_reasons(store: &crate::Store) -> Vec<String> {
 async fn rerun_dead_event_stays_dead_lettered_until_delivered() {
     let (mut store, destination) = new_store().await;
     let event = store_dead_event(&mut store, &destination).await;
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    store.fast_path().complete(&event, FastPathResult::Rejected).await.unwrap();
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    store.intake().complete(&event, SyncSendResult::Rejected).await.unwrap();
     assert_eq!(dead_letter_reasons(&store).await, ["clay_rejected"], "refused again");
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     // Its caller is gone.
-    drop(store.fast_path().guard(&event));
+    drop(store.intake().guard(&event));
     store.advance(seconds(61)).await;
     let other = contact_update(&store, "bob@example.com", "2");
-    assert_eq!(store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
     assert_eq!(dead_letter_reasons(&store).await, ["clay_rejected"], "never ended");
 }
 
@@ -115,8 +116,8 @@ async fn other_event_under_the_key_of_a_dead_letter_keeps_it() {
     let (mut store, destination) = new_store().await;
     store_dead_event(&mut store, &destination).await;
     let other = event_with_caller_key(&store, "free", "Berlin");
-    assert_eq!(store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    store.fast_path().complete(&other, FastPathResult::Delivered).await.unwrap();
+    assert_eq!(store.intake().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    store.intake().complete(&other, SyncSendResult::Delivered).await.unwrap();
     assert_eq!(dead_letter_reasons(&store).await, ["clay_rejected"]);
     assert_eq!(snapshot_of(&store, &other).await.state, "delivered");
 }
@@ -126,8 +127,8 @@ async fn event_with_unknown_outcome_is_sent_when_rerun() {
     let (mut store, _) = new_store().await;
     let event = event_with_caller_key(&store, "pro", "Berlin");
     for _ in 0..2 {
-        assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-        drop(store.fast_path().guard(&event));
+        assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+        drop(store.intake().guard(&event));
         store.advance(seconds(61)).await;
     }
 }

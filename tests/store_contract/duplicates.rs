@@ -1,6 +1,6 @@
-//! What is known is not done twice.
+//! Repeated deliveries are recognised.
 
-use relay::ports::fast_path::{Admission, DeliveryMode, FastPath as _, FastPathResult};
+use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake as _, SyncSendResult};
 use relay_testkit::store_harness::StoreHarness as _;
 use relay_testkit::store_harness::scripted_destination::Reply;
 
@@ -60,12 +60,12 @@ async fn delivered_record_is_known_for_29_days() {
     let row = clay_row(&store, "msg_1", "ada@example.com", "one");
     let event = loops_event(&store, "key_1", "ada@example.com", "event");
     accept_webhook(&store, &row).await;
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.work(&destination).await;
     assert_eq!(destination.received().len(), 2);
     store.advance(days(29)).await;
     accept_webhook(&store, &row).await;
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
     store.work(&destination).await;
     assert_eq!(destination.received().len(), 2);
 }
@@ -88,17 +88,17 @@ async fn delivered_record_expires_after_30_days() {
 async fn repeated_event_is_the_same_delivery_queued_or_delivered() {
     let (mut store, destination) = new_store().await;
     let event = loops_event(&store, "key_1", "ada@example.com", "event");
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
-    store.fast_path().complete(&event, FastPathResult::Delivered).await.unwrap();
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
+    store.intake().complete(&event, SyncSendResult::Delivered).await.unwrap();
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
     let later = super::loops_event(&store, "key_2", "ada@example.com", "later");
     for _ in 0..2 {
-        assert_eq!(store.fast_path().admit(&later, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+        assert_eq!(store.intake().admit(&later, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     }
     store.work(&destination).await;
     assert_eq!(destination.received(), ["later"]);
-    assert_eq!(store.fast_path().admit(&later, DeliveryMode::Async).await.unwrap(), Admission::AlreadyDelivered);
+    assert_eq!(store.intake().admit(&later, DeliveryMode::Async).await.unwrap(), Admission::AlreadyDelivered);
 }
 
 #[tokio::test]
@@ -109,10 +109,10 @@ async fn admit_unstored_recognizes_a_queued_delivery() {
             .into_iter()
             .enumerate()
     {
-        assert_eq!(store.fast_path().admit(&later, DeliveryMode::Async).await.unwrap(), Admission::Queued);
-        assert_eq!(store.fast_path().admit_without_record(&later).await.unwrap(), Admission::Queued);
+        assert_eq!(store.intake().admit(&later, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+        assert_eq!(store.intake().admit_without_record(&later).await.unwrap(), Admission::Queued);
         store.work(&destination).await;
-        assert_eq!(store.fast_path().admit_without_record(&later).await.unwrap(), Admission::AlreadyDelivered);
+        assert_eq!(store.intake().admit_without_record(&later).await.unwrap(), Admission::AlreadyDelivered);
         assert_eq!(destination.received().len(), number + 1);
     }
 }
@@ -121,10 +121,10 @@ async fn admit_unstored_recognizes_a_queued_delivery() {
 async fn event_sent_unstored_is_recorded_when_settled() {
     let (store, _) = new_store().await;
     let event = loops_event(&store, "key_1", "ada@example.com", "event");
-    assert_eq!(store.fast_path().admit_without_record(&event).await.unwrap(), Admission::SendNow);
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
-    store.fast_path().complete(&event, FastPathResult::Delivered).await.unwrap();
-    assert_eq!(store.fast_path().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
+    assert_eq!(store.intake().admit_without_record(&event).await.unwrap(), Admission::SendNow);
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::InFlight);
+    store.intake().complete(&event, SyncSendResult::Delivered).await.unwrap();
+    assert_eq!(store.intake().admit(&event, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
 }
 
 #[tokio::test]
@@ -137,16 +137,16 @@ async fn conflicting_event_under_known_key_is_dead_lettered_once() {
             store.dead_letters().await.into_iter().map(|dead_letter| (dead_letter.id, dead_letter.reason));
         dead_letters.collect::<Vec<_>>()
     };
-    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     for _ in 0..2 {
-        assert_eq!(store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
+        assert_eq!(store.intake().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
     }
     let expected = [(other.as_conflicting_event().id.to_string(), "id_conflict".to_owned())];
     assert_eq!(list_dead_letters(&store).await, expected);
     store.work(&destination).await;
-    assert_eq!(store.fast_path().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
+    assert_eq!(store.intake().admit(&other, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
     assert_eq!((destination.received(), list_dead_letters(&store).await), (vec![body_text(&first)], expected.to_vec()));
-    // A person can still send it.
+    // An operator can still redrive it.
     store.redrive(&other.as_conflicting_event().id).await;
     store.work(&destination).await;
     assert_eq!(destination.received(), [body_text(&first), body_text(&other)]);
@@ -157,10 +157,10 @@ async fn enriched_row_of_an_event_is_a_duplicate_not_a_conflict() {
     let (mut store, destination) = new_store().await;
     let (first, enriched) =
         (event_with_caller_key(&store, "pro", "Berlin"), event_with_caller_key(&store, "pro", "Hamburg"));
-    assert_eq!(store.fast_path().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
-    assert_eq!(store.fast_path().admit(&enriched, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    assert_eq!(store.intake().admit(&enriched, DeliveryMode::Async).await.unwrap(), Admission::Queued);
     store.work(&destination).await;
-    assert_eq!(store.fast_path().admit(&enriched, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
+    assert_eq!(store.intake().admit(&enriched, DeliveryMode::Sync).await.unwrap(), Admission::AlreadyDelivered);
     assert_eq!((destination.received(), store.dead_letters().await), (vec![body_text(&first)], Vec::new()));
 }
 

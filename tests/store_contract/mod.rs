@@ -1,4 +1,4 @@
-//! What any store does, whatever it is made of. Who includes this says which store by its `Store`.
+//! The contract of any store. A binary that includes this names its store `Store`.
 
 mod crashes_and_retries;
 mod dead_letters;
@@ -30,7 +30,7 @@ fn delivery(store: &Store, id: DeliveryId, contact: &str, kind: DeliveryKind, bo
     Delivery { id, contact, received_at, kind, body: Bytes::from(body.to_owned()) }
 }
 
-/// An event of Loops about a contact, on its way to a table of Clay.
+/// An event of Loops about a contact, to be sent to a Clay table.
 fn clay_row(store: &Store, webhook_id: &str, contact: &str, body: &str) -> Delivery {
     let kind = DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: webhook_id.to_owned() };
     delivery(store, DeliveryId::for_webhook("contacts", webhook_id), contact, kind, body)
@@ -56,7 +56,7 @@ fn event_with_caller_key(store: &Store, plan: &str, city: &str) -> Delivery {
     loops_event(store, "row-7", "ada@example.com", &body)
 }
 
-/// Stores an event as the front door does: another body under a known id is kept beside it.
+/// Enqueues an event as the ingress does: another body under a known id is dead-lettered.
 async fn accept_webhook(store: &Store, delivery: &Delivery) {
     if store.queue().enqueue(delivery).await.unwrap() == Enqueued::Conflict {
         let reason = Reason::without_status(ReasonCode::IdConflict);

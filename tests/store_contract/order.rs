@@ -1,4 +1,4 @@
-//! The order of a contact's deliveries, and that nobody waits for another contact.
+//! The order of a contact's deliveries, and the independence of contacts.
 
 use relay_testkit::store_harness::StoreHarness as _;
 use relay_testkit::store_harness::scripted_destination::Reply;

@@ -1,4 +1,4 @@
-//! What Clay's webhooks have taken.
+//! Usage counts of Clay's webhooks.
 
 use relay::ports::clock::Clock as _;
 use relay::ports::webhook_usage::{Submission, WebhookLedger as _, WebhookUsage};

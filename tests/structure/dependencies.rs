@@ -10,10 +10,10 @@ fn every_dependency_is_named_in_its_package() {
     for package in packages() {
         let manifest: toml::Table = fs::read_to_string(package.join("Cargo.toml")).unwrap().parse().unwrap();
         let code: String = rust_files(&package).iter().map(|file| fs::read_to_string(file).unwrap()).collect();
-        let words: std::collections::BTreeSet<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+        let names: std::collections::BTreeSet<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
         for section in ["dependencies", "dev-dependencies"] {
             for name in manifest.get(section).and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::keys) {
-                if !words.contains(name.replace('-', "_").as_str()) {
+                if !names.contains(name.replace('-', "_").as_str()) {
                     unused.push(format!("{name} in {}", package.display()));
                 }
             }

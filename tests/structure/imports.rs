@@ -1,4 +1,4 @@
-//! No file imports, by way of others, itself.
+//! No file imports, through others, itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,7 @@ fn no_crate_has_an_import_circle() {
     assert!(circles.is_empty(), "{}", circles.join("\n"));
 }
 
-/// Which modules each module imports, by `use crate::…` and `use super::…` outside its tests.
+/// Modules that each module names by a path from `crate::` or `super::`, in `use` lines and elsewhere, outside its tests.
 fn imports_of(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
     let files = rust_files(source);
     let names: Vec<String> = files.iter().map(|file| module_of(source, file)).collect();
@@ -31,30 +31,48 @@ fn imports_of(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
         }
         let text = fs::read_to_string(file).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
         let is_folder = file.file_name().is_some_and(|name| name == "mod.rs" || name == "lib.rs");
+        let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
         let above = if is_folder { parent_of_folder(module) } else { parent.to_owned() };
-        let mut found = BTreeSet::new();
-        for line in code.lines().filter_map(|line| line.strip_prefix("use ").or_else(|| line.strip_prefix("    use ")))
-        {
-            let path = if let Some(path) = line.strip_prefix("crate::") {
-                path.to_owned()
-            } else if let Some(path) = line.strip_prefix("super::") {
-                if above.is_empty() { path.to_owned() } else { format!("{above}::{path}") }
-            } else {
-                continue;
-            };
-            for path in targets(&path) {
-                if let Some(target) = longest_known(&path, &known)
-                    && target != *module
-                {
-                    found.insert(target);
-                }
-            }
-        }
-        imports.insert(module.clone(), found);
+        let from_super = paths_after(&code, "super::").into_iter().map(|path| match above.as_str() {
+            "" => path,
+            above => format!("{above}::{path}"),
+        });
+        let found = paths_after(&code, "crate::").into_iter().chain(from_super);
+        let found = found.filter_map(|path| longest_known(&path, &known)).filter(|target| target != module);
+        imports.insert(module.clone(), found.collect());
     }
     imports
+}
+
+/// Returns what follows each `prefix` in a file: `a::{b, c::{D, E}}` is `a::b`, `a::c::D` and `a::c::E`.
+fn paths_after(code: &str, prefix: &str) -> Vec<String> {
+    let starts_path = |index: usize| {
+        !code[..index].ends_with(|before: char| before.is_alphanumeric() || before == '_' || before == ':')
+    };
+    let mut paths = Vec::new();
+    for (index, _) in code.match_indices(prefix).filter(|(index, _)| starts_path(*index)) {
+        expand("", &code[index + prefix.len()..], &mut paths);
+    }
+    paths
+}
+
+/// Adds the paths that begin at `code` to `paths`, and returns what follows them.
+fn expand<'a>(head: &str, code: &'a str, paths: &mut Vec<String>) -> &'a str {
+    let end = code.find(|sign: char| !(sign.is_alphanumeric() || sign == '_' || sign == ':')).unwrap_or(code.len());
+    let (path, mut rest) = code.split_at(end);
+    let path = format!("{head}{path}");
+    if !path.ends_with("::") || !rest.starts_with('{') {
+        paths.push(path);
+        return rest;
+    }
+    while let Some(item) = rest.strip_prefix(['{', ',']) {
+        let item = item.trim_start();
+        rest = if item.starts_with('}') { item } else { expand(&path, item, paths) };
+        rest = rest.trim_start();
+    }
+    rest.strip_prefix('}').unwrap_or(rest)
 }
 
 fn parent_of_folder(module: &str) -> String {
@@ -65,15 +83,6 @@ fn module_of(source: &Path, file: &Path) -> String {
     let path = file.strip_prefix(source).unwrap().with_extension("");
     let parts: Vec<String> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
     parts.join("::").trim_end_matches("::mod").to_owned()
-}
-
-/// `a::{b, c::D};` as `a::b` and `a::c::D`.
-fn targets(path: &str) -> Vec<String> {
-    let path = path.trim_end_matches(';');
-    match path.split_once('{') {
-        Some((head, list)) => list.trim_end_matches('}').split(", ").map(|item| format!("{head}{item}")).collect(),
-        None => vec![path.to_owned()],
-    }
 }
 
 fn longest_known(path: &str, known: &BTreeSet<&String>) -> Option<String> {
@@ -95,19 +104,20 @@ fn circle(imports: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
 fn visit(
     module: &String,
     imports: &BTreeMap<String, BTreeSet<String>>,
-    way: &mut Vec<String>,
+    path: &mut Vec<String>,
     done: &mut BTreeSet<String>,
 ) -> Option<Vec<String>> {
-    if let Some(start) = way.iter().position(|visited| visited == module) {
-        let mut circle = way.split_off(start);
+    if let Some(start) = path.iter().position(|visited| visited == module) {
+        let mut circle = path.split_off(start);
         circle.push(module.clone());
         return Some(circle);
     }
     if !done.insert(module.clone()) {
         return None;
     }
-    way.push(module.clone());
-    let found = imports.get(module).and_then(|targets| targets.iter().find_map(|each| visit(each, imports, way, done)));
-    way.pop();
+    path.push(module.clone());
+    let found =
+        imports.get(module).and_then(|targets| targets.iter().find_map(|each| visit(each, imports, path, done)));
+    path.pop();
     found
 }

@@ -1,5 +1,5 @@
 """CloudWatch in the protocol that its newest clients speak (Smithy RPC v2 CBOR), in front of an emulator that knows only the
-older ones: the call is read, made again in the older protocol, and its answer written as CBOR. Reading and writing is botocore's."""
+older ones. A call is decoded, repeated in the older protocol, and its response encoded as CBOR, by botocore's own code."""
 
 import io
 
@@ -13,7 +13,7 @@ HEADERS = [("Content-Type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbo
 
 
 class CborCloudWatch:
-    """A WSGI application before another one."""
+    """WSGI middleware."""
 
     def __init__(self, application, endpoint):
         self.application = application
@@ -25,25 +25,25 @@ class CborCloudWatch:
             return self.application(environ, start_response)
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         region = environ["HTTP_AUTHORIZATION"].split("Credential=")[1].split("/")[2]
-        status, answer = self.call(region, operation, body)
-        start_response(status, [*HEADERS, ("Content-Length", str(len(answer)))])
-        return [answer]
+        status, response = self.call(region, operation, body)
+        start_response(status, [*HEADERS, ("Content-Length", str(len(response)))])
+        return [response]
 
     def call(self, region, operation, body):
         parser, serializer = RpcV2CBORParser(), RpcV2CBORSerializer()
         options = {"endpoint_url": self.endpoint, "config": Config(proxies={}), "region_name": region}
         client = boto3.client("cloudwatch", aws_access_key_id="test", aws_secret_access_key="test", **options)
-        given = parser.parse_data_item(io.BufferedReader(io.BytesIO(body))) if body else {}
+        parameters = parser.parse_data_item(io.BufferedReader(io.BytesIO(body))) if body else {}
         written = bytearray()
         try:
-            # The client's methods have other names; this is what each of them calls.
-            answer = client._make_api_call(operation, given)  # noqa: SLF001
-        except ClientError as refused:
-            for text in ("__type", refused.response["Error"]["Code"]):
+            # The client's methods have other names; each of them calls this.
+            response = client._make_api_call(operation, parameters)  # noqa: SLF001
+        except ClientError as error:
+            for text in ("__type", error.response["Error"]["Code"]):
                 serializer._serialize_type_string(written, text, None, None)  # noqa: SLF001
             return "400 Bad Request", bytes([0xA1]) + bytes(written)
         shape = client.meta.service_model.operation_model(operation).output_shape
-        answer.pop("ResponseMetadata", None)
+        response.pop("ResponseMetadata", None)
         if shape is not None:
-            serializer._serialize_type_structure(written, answer, shape, None)  # noqa: SLF001
+            serializer._serialize_type_structure(written, response, shape, None)  # noqa: SLF001
         return "200 OK", bytes(written)

@@ -1,6 +1,6 @@
-"""moto's server, on an address and port as `moto_server -H HOST -p PORT` takes them, with three differences: its queues do not
-hand their messages to functions, because the tests have an event source of their own, which runs the real ones; they keep a
-group closed as SQS does, see fifo_patch.py; and CloudWatch understands CBOR, which the newest clients speak."""
+"""moto's server, with the options of `moto_server -H HOST -p PORT` and three differences. Its queues do not invoke functions:
+the tests have their own event source, which runs the real ones. Its queues lock message groups as SQS does (fifo_patch.py).
+CloudWatch understands CBOR, which the newest clients send."""
 
 import sys
 
@@ -27,7 +27,7 @@ def serve_with_cbor(host, port, application, **options):
     serve(host, port, CborCloudWatch(application, f"http://{host}:{port}"), **options)
 
 
-fifo_patch.keep_groups_closed()
+fifo_patch.lock_message_groups()
 LambdaBackend.create_event_source_mapping = create_without_polling
 moto.server.run_simple = serve_with_cbor
 sys.exit(moto.server.main())

@@ -1,6 +1,6 @@
-"""What moto's queues lack to keep the order of a FIFO group: in SQS a message that is not in flight cannot be hidden
-("MessageNotInflight", API reference, ChangeMessageVisibility, errors), no call sees another one half done, and where the time of
-several messages is up, the oldest comes first. Without these, a message can be handed out before an older one of its group."""
+"""Patches for moto's FIFO queues, which otherwise can deliver a message before an older one of its group. As in SQS, the
+visibility of a message that is not in flight cannot be changed ("MessageNotInflight", API reference, ChangeMessageVisibility,
+errors); calls are atomic; and of the messages whose visibility timeouts have expired, the oldest is delivered first."""
 
 import functools
 import threading
@@ -9,10 +9,10 @@ import time
 from moto.sqs.exceptions import SQSException
 from moto.sqs.models import SQSBackend
 
-# Those that look at a queue's messages, or change them; a batch is made of these.
-ONE_AT_A_TIME = ["send_message", "receive_message", "delete_message", "change_message_visibility"]
-# How often a call that waits for messages looks again, in seconds.
-LOOK_EVERY = 0.05
+# Methods that read or change a queue's messages. The batch calls use these.
+LOCKED_METHODS = ["send_message", "receive_message", "delete_message", "change_message_visibility"]
+# How often a receive call with a wait time polls, in seconds.
+POLL_INTERVAL = 0.05
 
 
 class MessageNotInflight(SQSException):
@@ -20,7 +20,7 @@ class MessageNotInflight(SQSException):
         super().__init__("MessageNotInflight", "The specified message is not in flight.")
 
 
-def keep_groups_closed():
+def lock_message_groups():
     change = SQSBackend.change_message_visibility
 
     def change_in_flight(self, queue_name, receipt_handle, visibility_timeout):
@@ -32,13 +32,13 @@ def keep_groups_closed():
     SQSBackend.change_message_visibility = change_in_flight
     SQSBackend.receive_message = oldest_first(SQSBackend.receive_message)
     lock = threading.RLock()
-    for name in ONE_AT_A_TIME:
+    for name in LOCKED_METHODS:
         setattr(SQSBackend, name, locked(lock, getattr(SQSBackend, name)))
     SQSBackend.receive_message = waiting_outside(SQSBackend.receive_message)
 
 
 def oldest_first(receive):
-    """What is visible again holds back nothing any more. moto finds that out message by message, and skips those before."""
+    """Unlocks groups whose messages are visible again. moto does so message by message, and skips the messages before."""
 
     def call(self, queue_name, *arguments, **options):
         pending = self.get_queue(queue_name).pending_messages
@@ -49,7 +49,7 @@ def oldest_first(receive):
 
 
 def waiting_outside(receive):
-    """Nobody else waits while somebody waits for messages."""
+    """Waits without holding the lock, so that a long poll does not block other calls."""
 
     def call(self, queue_name, count, wait_seconds_timeout, *arguments, **options):
         until = time.monotonic() + wait_seconds_timeout
@@ -57,7 +57,7 @@ def waiting_outside(receive):
             messages = receive(self, queue_name, count, 0, *arguments, **options)
             if messages or time.monotonic() >= until:
                 return messages
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_INTERVAL)
 
     return call
 

@@ -1,14 +1,14 @@
-"""Makes a stack in a running moto server, from what resolve_template.py has made of the template.
+"""Creates a stack in a running moto server, from the output of resolve_template.py.
 
 usage: provision_stack.py ENDPOINT TEMPLATE [--stack-name NAME | --names-from-input] [--region REGION]
 
-TEMPLATE is a file. With --names-from-input, each line of the standard input is the name of a stack to make, and each stack is
-one line of output: whoever needs many starts this program once. moto's own CloudFormation leaves out secrets, alarms and HTTP APIs
-without a word, so the secrets, queues, the table, log groups, alarms and the dashboard are made by resources.py, with exactly the
-properties that the template gives them. Everything else (functions, routes, event sources, roles) is not made but described, with every reference resolved, in the
-one JSON document that is printed: whoever reads it can run the stack. CloudFormation has a stack of that name with the outputs.
+TEMPLATE is a file. With --names-from-input, each line of standard input is the name of a stack to create, and each stack is
+one line of output, so that one process serves a whole test run. moto's own CloudFormation silently skips secrets, alarms and
+HTTP APIs, so resources.py creates the secrets, queues, the table, log groups, alarms and the dashboard, with exactly the
+properties of the template. The rest (routes, event sources, roles) is described, with every reference resolved, in the JSON
+document that is printed; a test harness runs the stack from it. CloudFormation has a stack of that name with the outputs.
 
-What the template uses and this program does not know is an error, so that nothing is left out here either.
+A resource type or function of the template that this program does not know is an error, so that nothing is skipped here either.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 
 import boto3
 from botocore.config import Config
-from resources import Making
+from resources import StackResources
 
 
 class Account:
@@ -38,11 +38,11 @@ class Account:
         self.region = region
 
 
-class Stack(Making):
-    """A stack, and what is told of it."""
+class Stack(StackResources):
+    """A stack and its description."""
 
     def describe(self):
-        """Makes the whole stack, and tells what it is."""
+        """Creates the whole stack and returns its description."""
         for name in self.resources:
             if self.exists(name):
                 self.make(name)
@@ -77,7 +77,7 @@ class Stack(Making):
         redrive = json.loads(attributes.pop("RedrivePolicy", "null"))
         if redrive:
             redrive = {
-                "dead_letters": self.called(redrive["deadLetterTargetArn"]),
+                "dead_letters": self.logical_id(redrive["deadLetterTargetArn"]),
                 "max_receive_count": int(redrive["maxReceiveCount"]),
             }
         return {
@@ -117,7 +117,7 @@ class Stack(Making):
             "timeout": int(properties["Timeout"]),
             "memory": int(properties["MemorySize"]),
             "environment": {key: str(value) for key, value in properties["Environment"]["Variables"].items()},
-            "role": self.called(properties["Role"]),
+            "role": self.logical_id(properties["Role"]),
             "logging": properties["LoggingConfig"],
         }
 
@@ -143,12 +143,12 @@ class Stack(Making):
         return {
             "name": properties["StageName"],
             "throttling": properties["DefaultRouteSettings"],
-            "access_log": {"log_group": self.called(log["DestinationArn"]), "format": log["Format"]},
+            "access_log": {"log_group": self.logical_id(log["DestinationArn"]), "format": log["Format"]},
         }
 
     def describe_source(self, name):
         properties = self.properties(name)
-        queue = self.called(properties["EventSourceArn"])
+        queue = self.logical_id(properties["EventSourceArn"])
         functions = {self.made[each]["Ref"]: self.binary(each) for each in self.of_type("AWS::Lambda::Function")}
         return {
             "queue": queue,
@@ -163,15 +163,15 @@ class Stack(Making):
     def describe_alarms(self):
         """The alarms as the emulator has them."""
         names = {self.made[name]["Ref"]: name for name in self.of_type("AWS::CloudWatch::Alarm")}
-        kept = self.cloudwatch.describe_alarms(AlarmNames=list(names))["MetricAlarms"]
-        told = {names[alarm["AlarmName"]]: alarm for alarm in kept}
-        # Times are no JSON, and nobody asks for them.
-        return {name: {key: item for key, item in alarm.items() if "Timestamp" not in key} for name, alarm in told.items()}
+        described = self.cloudwatch.describe_alarms(AlarmNames=list(names))["MetricAlarms"]
+        alarms = {names[alarm["AlarmName"]]: alarm for alarm in described}
+        # Timestamps are no JSON, and no test reads them.
+        return {name: {key: item for key, item in alarm.items() if "Timestamp" not in key} for name, alarm in alarms.items()}
 
     def describe_dashboard(self, name):
         dashboard = self.made[name]["Ref"]
-        kept = self.cloudwatch.get_dashboard(DashboardName=dashboard)["DashboardBody"]
-        return {"name": dashboard, "body": json.loads(kept)}
+        body = self.cloudwatch.get_dashboard(DashboardName=dashboard)["DashboardBody"]
+        return {"name": dashboard, "body": json.loads(body)}
 
     def describe_log_group(self, name):
         properties = self.properties(name)
@@ -194,8 +194,8 @@ class Stack(Making):
             ],
         }
 
-    def called(self, arn):
-        """What the template calls the resource of this ARN."""
+    def logical_id(self, arn):
+        """Returns the logical id of the resource with this ARN."""
         for name, made in self.made.items():
             if arn == made.get("Arn"):
                 return name
@@ -208,17 +208,17 @@ def as_list(value):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("endpoint", help="where the moto server is, for example http://127.0.0.1:5000")
-    parser.add_argument("template", help="what resolve_template.py has written")
+    parser.add_argument("endpoint", help="the address of the moto server, for example http://127.0.0.1:5000")
+    parser.add_argument("template", help="the output of resolve_template.py")
     parser.add_argument("--stack-name", default="loops-clay-relay")
-    parser.add_argument("--names-from-input", action="store_true", help="make a stack for each line of standard input")
+    parser.add_argument("--names-from-input", action="store_true", help="create a stack for each line of standard input")
     parser.add_argument("--region", default="us-east-1")
-    given = parser.parse_args()
-    with open(given.template, encoding="utf-8") as file:
+    arguments = parser.parse_args()
+    with open(arguments.template, encoding="utf-8") as file:
         template = json.load(file)
-    account = Account(given.endpoint, given.region)
-    if not given.names_from_input:
-        print(json.dumps(Stack(account, template, given.stack_name).describe(), indent=2))
+    account = Account(arguments.endpoint, arguments.region)
+    if not arguments.names_from_input:
+        print(json.dumps(Stack(account, template, arguments.stack_name).describe(), indent=2))
         return
     for line in sys.stdin:
         print(json.dumps(Stack(account, template, line.strip()).describe()), flush=True)

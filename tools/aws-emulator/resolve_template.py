@@ -2,8 +2,8 @@
 
 usage: resolve_template.py TEMPLATE OUTPUT [PARAMETER=VALUE ...]
 
-OUTPUT is a file, or - for standard output. Ref, Fn::GetAtt, Fn::Sub and Fn::If stay as they are; a parameter that is given
-becomes the default of that parameter, so that whoever reads the output needs nothing else.
+OUTPUT is a file, or - for standard output. Ref, Fn::GetAtt, Fn::Sub and Fn::If stay as they are. A PARAMETER becomes the default
+of that parameter, so that a reader of the output needs nothing else.
 """
 
 import json
@@ -18,23 +18,23 @@ from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
-# What `sam package` would put in the place of the code.
+# Placeholder for the location that `sam package` would write.
 CODE = "s3://not-packaged/code.zip"
 
 
 class NoManagedPolicies:
-    """The translator looks policies up by name; the template names none."""
+    """The translator resolves policies by name; the template names none."""
 
     def load(self):
         return {}
 
 
-def translate(path, given):
-    """The translated template, with the given values as defaults of its parameters."""
+def translate(path, overrides):
+    """Returns the translated template, with the overrides as defaults of its parameters."""
     with open(path, encoding="utf-8") as file:
         template = yaml_parse(file)
     parameters = template.get("Parameters", {})
-    for name, value in given.items():
+    for name, value in overrides.items():
         if name not in parameters:
             sys.exit(f"the template has no parameter {name}; it has {', '.join(parameters)}")
         parameters[name]["Default"] = value
@@ -42,8 +42,8 @@ def translate(path, given):
     defaults = {name: parameter["Default"] for name, parameter in parameters.items() if "Default" in parameter}
     try:
         translated = transform(template, defaults, NoManagedPolicies())
-    except InvalidDocumentException as fault:
-        sys.exit("\n".join([fault.message, *(cause.message for cause in fault.causes)]))
+    except InvalidDocumentException as error:
+        sys.exit("\n".join([error.message, *(cause.message for cause in error.causes)]))
     translated.pop("Transform", None)
     return translated
 

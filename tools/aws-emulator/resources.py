@@ -1,4 +1,4 @@
-"""Makes the resources of a template in an emulated account, each when something first refers to it."""
+"""Creates the resources of a template in an emulated account, each when it is first referred to."""
 
 import io
 import json
@@ -7,7 +7,7 @@ import zipfile
 
 from template_refs import Template
 
-# A resource that an emulated stack of CloudFormation is made of: it takes nothing and costs nothing.
+# CloudFormation rejects a stack without resources; a wait condition handle has no effect.
 HANDLE = {"Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"}}
 
 
@@ -22,8 +22,8 @@ def no_code():
 NO_CODE = no_code()
 
 
-class Making(Template):
-    """A stack in the making."""
+class StackResources(Template):
+    """A template whose resources are created on first reference."""
 
     def __init__(self, account, template, name):
         super().__init__(template, name, account.region, account.id)
@@ -36,11 +36,11 @@ class Making(Template):
         self.cloudwatch = account.cloudwatch
         self.logs = account.logs
         self.made = {}
-        # The emulator's stack has no resources of the template, but its name, its id and, at the end, its outputs.
+        # The emulator's stack has the template's name and outputs, but none of its resources.
         self.pseudo["AWS::StackId"] = self.cloudformation.create_stack(StackName=name, **self.stack_with({}))["StackId"]
 
     def make(self, name):
-        """What a resource's name and attributes stand for; it is made, if it was not yet."""
+        """Returns a resource's Ref and attributes; creates it on the first call."""
         if name not in self.made:
             if name not in self.resources:
                 sys.exit(f"the template has no {name}")
@@ -87,7 +87,7 @@ class Making(Template):
         return {"Ref": arn, "Id": arn, "Name": properties["Name"]}
 
     def make_function(self, name):
-        """A function that can be asked for its settings: its code is a file of nothing, and it is never run there."""
+        """Creates a function with its settings and an empty program: the emulator never runs it."""
         properties = self.properties(name)
         made = self.lambda_.create_function(
             FunctionName=properties["FunctionName"],
@@ -142,9 +142,9 @@ class Making(Template):
 
     def make_dashboard(self, name):
         properties = self.properties(name)
-        faults = self.cloudwatch.put_dashboard(**properties).get("DashboardValidationMessages")
-        if faults:
-            sys.exit(f"{name}: {faults}")
+        errors = self.cloudwatch.put_dashboard(**properties).get("DashboardValidationMessages")
+        if errors:
+            sys.exit(f"{name}: {errors}")
         return {"Ref": properties["DashboardName"]}
 
     def name_nothing(self, name):
@@ -160,7 +160,7 @@ class Making(Template):
     # The stack itself.
 
     def put_outputs(self):
-        """Gives the emulated stack the outputs of the template, for DescribeStacks."""
+        """Sets the outputs of the emulated stack, for DescribeStacks."""
         outputs = {name: self.resolve(each) for name, each in self.template.get("Outputs", {}).items()}
         self.cloudformation.update_stack(StackName=self.name, **self.stack_with(outputs))
         return {name: each["Value"] for name, each in outputs.items()}
@@ -171,17 +171,17 @@ class Making(Template):
 
 
 MAKERS = {
-    "AWS::SQS::Queue": Making.make_queue,
-    "AWS::DynamoDB::Table": Making.make_table,
-    "AWS::SecretsManager::Secret": Making.make_secret,
-    "AWS::Lambda::Function": Making.make_function,
-    "AWS::Lambda::EventSourceMapping": Making.make_source,
-    "AWS::Lambda::Permission": Making.name_nothing,
-    "AWS::IAM::Role": Making.make_role,
-    "AWS::Logs::LogGroup": Making.make_log_group,
-    "AWS::ApiGatewayV2::Api": Making.name_api,
-    "AWS::ApiGatewayV2::Stage": Making.name_nothing,
-    "AWS::CloudWatch::Alarm": Making.make_alarm,
-    "AWS::CloudWatch::Dashboard": Making.make_dashboard,
-    "AWS::SNS::Topic": Making.name_topic,
+    "AWS::SQS::Queue": StackResources.make_queue,
+    "AWS::DynamoDB::Table": StackResources.make_table,
+    "AWS::SecretsManager::Secret": StackResources.make_secret,
+    "AWS::Lambda::Function": StackResources.make_function,
+    "AWS::Lambda::EventSourceMapping": StackResources.make_source,
+    "AWS::Lambda::Permission": StackResources.name_nothing,
+    "AWS::IAM::Role": StackResources.make_role,
+    "AWS::Logs::LogGroup": StackResources.make_log_group,
+    "AWS::ApiGatewayV2::Api": StackResources.name_api,
+    "AWS::ApiGatewayV2::Stage": StackResources.name_nothing,
+    "AWS::CloudWatch::Alarm": StackResources.make_alarm,
+    "AWS::CloudWatch::Dashboard": StackResources.make_dashboard,
+    "AWS::SNS::Topic": StackResources.name_topic,
 }

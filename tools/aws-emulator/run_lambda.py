@@ -1,9 +1,9 @@
-"""Runs the functions on this machine, for trying them out: `cargo lambda watch` answers the three routes, AWS is emulated.
+"""Runs the functions on this machine: `cargo lambda watch` serves the three routes, AWS is emulated.
 
 usage: run_lambda.py RELAY_LOCAL
 
-RELAY_LOCAL is the built program of that name, which brings a simulated Loops and a simulated Clay. The stack is the one that
-template.yaml describes; queues are drained as an event source does it. Everything ends with Ctrl-C, and is forgotten.
+RELAY_LOCAL is the built program of that name, which simulates Loops and Clay. The stack is the one of template.yaml, and
+queues are drained as an event source mapping does. Ctrl-C ends everything and discards all state.
 """
 
 import json
@@ -55,26 +55,26 @@ def start_emulator(work):
 
 
 def start_destinations(relay_local, work):
-    """A relay of its own data folder, whose simulated ends are used, and nothing else of it."""
-    environment = {**os.environ, "RELAY_LISTEN": LOCAL, "RELAY_DATA": str(work / "far-ends")}
+    """Starts a relay-local in its own data folder. Only its simulated destinations are used."""
+    environment = {**os.environ, "RELAY_LISTEN": LOCAL, "RELAY_DATA": str(work / "destinations")}
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "start_new_session": True}
     program = subprocess.Popen([relay_local], env=environment, **quiet)
-    ends = {}
+    destinations = {}
     for line in program.stdout:
-        words = line.split()
+        parts = line.split()
         if "simulated at" in line:
-            ends[words[0]] = words[3]
+            destinations[parts[0]] = parts[3]
         if line.startswith("Stop with"):
             threading.Thread(target=program.stdout.read, daemon=True).start()
-            return program, ends
+            return program, destinations
     sys.exit(f"relay-local did not start: is something listening on {LOCAL}?")
 
 
-def fill_in(account, stack, ends):
+def put_secrets(account, stack, destinations):
     route = {
         "name": "contacts",
         "events": ["contact.created"],
-        "webhooks": [{"url": f"{ends['Clay']}/v3/sources/webhook/contacts"}],
+        "webhooks": [{"url": f"{destinations['Clay']}/v3/sources/webhook/contacts"}],
     }
     documents = {
         "LoopsToClaySecret": {"loops_signing_secrets": [SIGNING_SECRET], "clay_routes": [route]},
@@ -84,20 +84,20 @@ def fill_in(account, stack, ends):
         account.secrets_manager.put_secret_value(SecretId=stack["secrets"][name]["arn"], SecretString=json.dumps(document))
 
 
-def write_environment(work, endpoint, stack, ends):
+def write_environment(work, endpoint, stack, destinations):
     variables = {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": stack["region"]}
     variables |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     for function in stack["functions"].values():
         variables |= function["environment"]
     # The recorded webhooks of events/api-gateway are old.
-    variables |= {"LOOPS_API_URL": f"{ends['Loops']}/api", "SIGNATURE_TOLERANCE_SECONDS": "0"}
+    variables |= {"LOOPS_API_URL": f"{destinations['Loops']}/api", "SIGNATURE_TOLERANCE_SECONDS": "0"}
     path = work / "environment"
     path.write_text("".join(f"{name}={value}\n" for name, value in variables.items()), encoding="utf-8")
     return path
 
 
 def drain(account, source):
-    """What Lambda does with a queue: a batch to the function, and what it has taken is deleted."""
+    """Invokes the function with batches of a queue, as Lambda does, and deletes the messages that did not fail."""
     url = f"{RELAY}/2015-03-31/functions/{source['function']}/invocations"
     while True:
         try:
@@ -122,8 +122,8 @@ def drain(account, source):
         ]
         request = urllib.request.Request(url, json.dumps({"Records": records}).encode(), {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request) as answer:
-                failed = {each["itemIdentifier"] for each in json.load(answer)["batchItemFailures"]}
+            with urllib.request.urlopen(request) as response:
+                failed = {each["itemIdentifier"] for each in json.load(response)["batchItemFailures"]}
         except (OSError, ValueError, KeyError):
             continue
         for message in messages:
@@ -131,19 +131,19 @@ def drain(account, source):
                 account.sqs.delete_message(QueueUrl=source["queue_url"], ReceiptHandle=message["ReceiptHandle"])
 
 
-def tell(relay_local, ends):
+def print_usage(relay_local, destinations):
     program = os.path.relpath(relay_local)
     print(
         f"""
 The functions answer at {RELAY}; the first request of each builds it.
 
-  Loops is simulated at {ends['Loops']}, Clay at {ends['Clay']}.
+  Loops is simulated at {destinations['Loops']}, Clay at {destinations['Clay']}.
 
 1. A signed webhook travels through the queue to Clay:
 
   LOOPS_SIGNING_SECRET={SIGNING_SECRET} {program} send-webhook \\
     --to {RELAY}/webhooks/loops --wait 0 events/loops/contact.created.json &&
-  curl -sS '{ends['Clay']}/rows?wait=10'
+  curl -sS '{destinations['Clay']}/rows?wait=10'
 
 2. A row becomes a contact, and one becomes an event:
 
@@ -151,7 +151,7 @@ The functions answer at {RELAY}; the first request of each builds it.
     -H 'Authorization: Bearer {TOKEN}' -H 'Content-Type: application/json' -d @events/clay/contact.json
   curl -sS -X POST {RELAY}/api/v1/events/send \\
     -H 'Authorization: Bearer {TOKEN}' -H 'Content-Type: application/json' -d @events/clay/event.json
-  curl -sS {ends['Loops']}/events
+  curl -sS {destinations['Loops']}/events
 
 3. A recorded event of the gateway goes straight to a function:
 
@@ -172,14 +172,14 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         try:
-            destinations, ends = start_destinations(relay_local, work)
-            programs.append(destinations)
+            program, destinations = start_destinations(relay_local, work)
+            programs.append(program)
             emulator, endpoint = start_emulator(work)
             programs.append(emulator)
             account = Account(endpoint, "us-east-1")
             stack = Stack(account, translate(ROOT / "template.yaml", {}), "dev").describe()
-            fill_in(account, stack, ends)
-            environment = write_environment(work, endpoint, stack, ends)
+            put_secrets(account, stack, destinations)
+            environment = write_environment(work, endpoint, stack, destinations)
             # A function that is built anew while it has an event loses it, so changes wait for the next start.
             watch = ["cargo", "lambda", "watch", "--ignore-changes", "--invoke-address", "127.0.0.1"]
             watch += ["--env-file", str(environment)]
@@ -189,7 +189,7 @@ def main():
             wait_for(9000, "cargo lambda watch")
             for source in stack["event_sources"]:
                 threading.Thread(target=drain, args=(account, source), daemon=True).start()
-            tell(relay_local, ends)
+            print_usage(relay_local, destinations)
             watcher.wait()
         except KeyboardInterrupt:
             pass

@@ -1,4 +1,4 @@
-"""A template with its references resolved: for a stack of this name, in this region and account."""
+"""Resolves the references of a template, for a stack of this name, in this region and account."""
 
 import re
 import sys
@@ -7,7 +7,7 @@ NOTHING = object()
 
 
 class Template:
-    """A template. What a resource's name and attributes stand for is asked of `make`, which whoever makes them defines."""
+    """A template. A subclass defines `make`, which returns a resource's Ref and attributes."""
 
     def __init__(self, template, name, region, account):
         self.template = template
@@ -30,11 +30,11 @@ class Template:
         }
 
     def make(self, name):
-        """What a resource's name and attributes stand for."""
+        """Returns a resource's Ref and attributes."""
         raise NotImplementedError(name)
 
     def resolve(self, value):
-        """The value with every reference in it resolved."""
+        """Returns the value with every reference in it resolved."""
         if isinstance(value, list):
             items = [self.resolve(item) for item in value]
             return [item for item in items if item is not NOTHING]
@@ -92,7 +92,7 @@ class Template:
         return re.sub(r"\$\{([^}]+)\}", replace, text)
 
     def holds(self, condition):
-        """Whether a condition, named or written out, holds."""
+        """Returns whether a condition, by name or inline, holds."""
         if isinstance(condition, str):
             return self.holds(self.template["Conditions"][condition])
         (function, argument), *_ = condition.items()
@@ -113,7 +113,7 @@ class Template:
         return "Condition" not in self.resources[name] or self.holds(self.resources[name]["Condition"])
 
     def of_type(self, kind):
-        """The resources of a type that are part of the stack, by their names in the template."""
+        """Returns the stack's resources of a type, by their logical ids."""
         return {name: each for name, each in self.resources.items() if each["Type"] == kind and self.exists(name)}
 
     def properties(self, name):

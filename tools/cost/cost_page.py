@@ -1,9 +1,9 @@
-"""Writes docs/cost.md from what was measured, what AWS asks for, and the template.
+"""Writes docs/cost.md from measurements, prices and the template.
 
 usage: cost_page.py [--check]
 
-Everything on that page comes from docs/cost-measured.json (made by `make cost-measure`), docs/prices.json, the table of docs/deployment.md
-that `make bench-size` prints, and template.yaml. With --check nothing is written: it ends with 1 where the page is another one.
+The sources are docs/cost-measured.json (written by `make cost-measure`), docs/prices.json, the table of `make bench-size` in
+docs/deployment.md, and template.yaml. With --check nothing is written; the exit code is 1 if the page is out of date.
 """
 
 import json
@@ -22,7 +22,7 @@ PAGE = ROOT / "docs" / "cost.md"
 HOURS_OF_A_MONTH = 730
 MILLION = 1_000_000
 
-# The records that Lambda writes for each event, in the form that AWS' page "Lambda Telemetry API Event schema reference" has.
+# The log records of Lambda for each event, as in AWS' page "Lambda Telemetry API Event schema reference".
 PLATFORM_RECORDS = (
     '{"time":"2026-01-31T08:58:38.123Z","type":"platform.start","record":{"requestId":'
     '"00000000-0000-4000-8000-000000000000","version":"$LATEST"}}',
@@ -31,7 +31,7 @@ PLATFORM_RECORDS = (
     '"maxMemoryUsedMB":20},"status":"success"}}',
 )
 
-# What the gateway's access log has in the place of each variable.
+# Example values of the variables in the gateway's access log.
 CONTEXT = {
     "requestId": "AbCdEfGhIjKlMnOp",
     "requestTime": "31/Jan/2026:08:58:38 +0000",
@@ -57,7 +57,7 @@ KINDS = {
     "row_refused": "a row that is refused",
 }
 WORKERS = {"clay-delivery", "loops-delivery"}
-# Which functions wait for a far end, by what comes in.
+# The functions that wait for a destination, by kind of request.
 CALLS_DESTINATION = {
     "webhook": {"clay-delivery"},
     "contact": {"clay-to-loops-contact"},
@@ -68,7 +68,7 @@ CALLS_DESTINATION = {
 
 
 class Facts:
-    """The four files, read."""
+    """The contents of the four sources."""
 
     def __init__(self):
         prices = json.loads((ROOT / "docs" / "prices.json").read_text())
@@ -88,18 +88,18 @@ class Facts:
 
 
 def cpu_of_a_later_event(text):
-    """Milliseconds of each function, from the table that `make bench-size` prints."""
+    """Returns the milliseconds of each function, from the table of `make bench-size`."""
     lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
     header = next((line for line in lines if "later event, CPU ms" in line), None)
     if header is None:
-        sys.exit("docs/deployment.md has no table with the column `later event, CPU ms`: paste what `make bench-size` prints")
+        sys.exit("docs/deployment.md has no table with the column `later event, CPU ms`: paste the output of `make bench-size`")
     column = header.index("later event, CPU ms")
     rows = [line for line in lines if len(line) == len(header) and re.fullmatch(r"`[a-z-]+`", line[0])]
     return {row[0].strip("`"): float(row[column]) for row in rows}
 
 
 def access_log_bytes(facts):
-    """The length of a line of the gateway's log."""
+    """Returns the length of a line in the gateway's log."""
     (stage,) = facts.of_type("AWS::ApiGatewayV2::Stage")
     line = stage["AccessLogSettings"]["Format"]
     names = sorted(set(re.findall(r"\$context\.([A-Za-z.]+[A-Za-z])", line)), key=len, reverse=True)
@@ -109,7 +109,7 @@ def access_log_bytes(facts):
 
 
 def use_of(facts, kind, busy):
-    """What one million requests of this kind use, by price."""
+    """Returns the usage of one million requests of this kind, by price."""
     measured, requests, assumed = facts.measured["kinds"][kind], facts.measured["requests"], facts.assumed
     each = lambda number: number / requests  # noqa: E731
     batch = assumed["full_batch"] if busy else 1
@@ -138,17 +138,17 @@ def use_of(facts, kind, busy):
         else:
             use["dynamodb_write"] += units
     use["log_gb"] = log_bytes / 1e9
-    # The ledger keeps an item for 30 days.
-    use["dynamodb_gb_month"] = each(measured["kept_bytes"]) / 1e9
-    use["data_out_gb"] = each(measured["answer_bytes"] + measured["sent_bytes"]) / 1e9
+    # The ledger stores an item for 30 days.
+    use["dynamodb_gb_month"] = each(measured["stored_bytes"]) / 1e9
+    use["data_out_gb"] = each(measured["response_bytes"] + measured["sent_bytes"]) / 1e9
     return {name: amount * MILLION for name, amount in use.items()}
 
 
 def milliseconds_of(facts, kind, function, busy):
-    """How long one delivery occupies a function, as it is billed."""
+    """Returns the billed milliseconds of a function for one delivery."""
     assumed = facts.assumed
     if busy and function in WORKERS:
-        # Two workers keep the rate together; what each does besides, it does while it waits for its turn.
+        # Two workers share the rate; their other work is done while they wait for permits.
         return 1000 / (facts.rate / 2)
     share = assumed["memory_mb"] / assumed["memory_mb_of_one_processor"]
     calls = {"sqs": 0.0, "dynamodb": 0.0}
@@ -182,60 +182,60 @@ def total_of(facts, kind, busy):
 
 def per_million(facts, busy):
     rows = []
-    for kind, words in KINDS.items():
+    for kind, description in KINDS.items():
         if busy and not WORKERS & set(facts.measured["kinds"][kind]["events"]):
             continue
         use = use_of(facts, kind, busy)
         cells = [sum(facts.price(name, use[name]) for name in names) for names in COLUMNS.values()]
-        rows.append([words, *map(dollars, cells), f"**{sum(cells):.2f}**"])
+        rows.append([description, *map(dollars, cells), f"**{sum(cells):.2f}**"])
     return table(["a million times", *COLUMNS, "all, $"], rows)
 
 
 def calls_of(facts):
     rows = []
-    for kind, words in KINDS.items():
+    for kind, description in KINDS.items():
         measured, requests = facts.measured["kinds"][kind], facts.measured["requests"]
         count = lambda action: sum(c["calls"] for c in measured["calls"] if re.fullmatch(action, c["action"])) / requests  # noqa: E731
         number = lambda value: f"{value:.2f}".rstrip("0").rstrip(".") or "0"  # noqa: E731
         lines = measured["log_lines"] / requests
         rows.append([
-            words, number(sum(measured["events"].values()) / requests), number(count("sqs:SendMessage")),
+            description, number(sum(measured["events"].values()) / requests), number(count("sqs:SendMessage")),
             number(count("dynamodb:(Update|Delete)Item")), number(count("dynamodb:(GetItem|Query)")), number(lines),
             str(round(measured["log_bytes"] / requests)),
-            str(round((measured["answer_bytes"] + measured["sent_bytes"]) / requests)),
-            str(round(measured["kept_bytes"] / requests)),
+            str(round((measured["response_bytes"] + measured["sent_bytes"]) / requests)),
+            str(round(measured["stored_bytes"] / requests)),
         ])
     header = ["one time", "events of functions", "messages", "writes", "reads", "lines of log", "their bytes", "bytes out", "bytes kept"]
     return table(header, rows)
 
 
 def idle(facts):
-    """What is paid in an idle month: what, how many, list price, with what AWS gives every month."""
+    """Returns the items of an idle month: description, list price, price after the monthly free tier."""
     alarms = facts.of_type("AWS::CloudWatch::Alarm")
     watched = sum(sum("MetricStat" in each for each in alarm.get("Metrics", [])) or 1 for alarm in alarms)
     secrets = len(facts.of_type("AWS::SecretsManager::Secret"))
     dashboards = len(facts.of_type("AWS::CloudWatch::Dashboard"))
     sources = len(facts.of_type("AWS::Lambda::EventSourceMapping"))
     polls = sources * facts.assumed["idle_pollers_of_a_queue"] * HOURS_OF_A_MONTH * 3600 / facts.assumed["poll_seconds"]
-    # The table asks for its key at most once in five minutes.
+    # DynamoDB uses the table's key at most once in five minutes.
     key_uses = HOURS_OF_A_MONTH * 12
     items = [
         (f"{secrets} secrets", "secret_month", secrets, 0),
-        (f"{watched} metrics that {len(alarms)} alarms look at", "alarm_month", watched, 10),
+        (f"{watched} metrics of {len(alarms)} alarms", "alarm_month", watched, 10),
         (f"{sources} event sources that poll empty queues: {polls:,.0f} requests", "sqs_request", polls, MILLION),
         (f"the table's key: at most {key_uses:,} uses", "kms_request", key_uses, 20_000),
     ]
     if dashboards:
         items.append((f"{dashboards} dashboard", "dashboard_month", dashboards, 3))
-    return [(words, facts.price(name, many), facts.price(name, max(0, many - free))) for words, name, many, free in items]
+    return [(text, facts.price(name, many), facts.price(name, max(0, many - free))) for text, name, many, free in items]
 
 
 def idle_table(facts):
     items = idle(facts)
-    rows = [[words, dollars(full), dollars(rest)] for words, full, rest in items]
+    rows = [[text, dollars(full), dollars(rest)] for text, full, rest in items]
     sums = [sum(item[column] for item in items) for column in (1, 2)]
     rows.append(["**all**", *(f"**{amount:.2f}**" for amount in sums)])
-    return table(["each month", "list price, $", "with what AWS gives every month, $"], rows)
+    return table(["each month", "list price, $", "after the monthly free tier, $"], rows)
 
 
 MONTHS = (
@@ -247,14 +247,14 @@ MONTHS = (
 def months(facts):
     rows = []
     base = sum(full for _, full, _ in idle(facts))
-    for words, counts in MONTHS:
+    for description, counts in MONTHS:
         flowing = sum(total_of(facts, kind, busy=False) * count / MILLION for kind, count in counts.items())
         what = ", ".join(f"{count:,} × {KINDS[kind]}" for kind, count in counts.items())
-        rows.append([f"{words}: {what}", f"{flowing:.2f}", f"**{flowing + base:.2f}**"])
-    return table(["a month with", "what comes, $", "with what is paid anyway, $"], rows)
+        rows.append([f"{description}: {what}", f"{flowing:.2f}", f"**{flowing + base:.2f}**"])
+    return table(["a month with", "requests, $", "with the idle month, $"], rows)
 
 
-# The names in crates/relay/src/metric.rs with every value of their dimension, for one Clay webhook.
+# The metrics in crates/relay/src/telemetry/metric.rs with every value of their dimension, for one Clay webhook.
 METRICS = 24
 
 
@@ -296,18 +296,17 @@ def page(facts):
 <!-- Made by `make cost-measure` and `tools/cost/cost_page.py` from cost-measured.json, prices.json, deployment.md and template.yaml. -->
 
 A million webhooks or rows cost **${low:.2f} to ${high:.2f}**, and an idle month **${full:.2f}**, at list
-prices in {facts.price_list["region"]}, as of {facts.price_list["as_of"]}, without free tiers. Calls, bytes of log and bytes that go out are
-measured, and so is the time of the processor. Times of waiting are assumed, and prices are what somebody else has
-written down: the last section says where.
+prices in {facts.price_list["region"]}, as of {facts.price_list["as_of"]}, without free tiers. Calls, bytes of log, outgoing bytes
+and processor time are measured. Waiting times are assumed, and prices are taken from the pages in the last section.
 
 ## A million of each
 
-One after another, so that each message is a batch of its own: the dearest way.
+Requests that arrive one after another, so that each message is a batch of its own: the most expensive case.
 
 {per_million(facts, busy=False)}
 
-When more comes than goes out, the queue hands over ten at once. That spares calls and lines of log; but a worker that waits
-for its turn is paid while it waits: {1000 / (facts.rate / 2):.0f} ms for a row, at {facts.rate} rows a second and two workers.
+With a backlog, a batch has ten messages. That saves calls and lines of log, but a worker is billed while it waits for the rate
+limiter: {1000 / (facts.rate / 2):.0f} ms for a row, at {facts.rate} rows a second and two workers.
 
 {per_million(facts, busy=True)}
 
@@ -317,12 +316,11 @@ for its turn is paid while it waits: {1000 / (facts.rate / 2):.0f} ms for a row,
   time. A held delivery is tried about a hundred times a day.
 - Each sandbox that is always in use reads its secret {assumed["warm_sandbox_reads_a_month"]:,} times a month: ${reads:.2f}.
 
-## A month in which nothing comes
+## An idle month
 
 {idle_table(facts)}
 
-Metrics of its own, {METRICS} at most with one Clay webhook, cost {facts.prices["metric_month"]["amount"]:.2f} each in a month that has something to tell in every hour; ten
-are free.
+Custom metrics, {METRICS} at most with one Clay webhook, cost {facts.prices["metric_month"]["amount"]:.2f} each in a month with data in every hour; ten are free.
 
 ## Two months
 
@@ -332,54 +330,54 @@ are free.
 
 The functions ran against emulated services, {facts.measured["requests"]} requests of each kind, one after another, with warm sandboxes and the examples of
 the folder `events`. Every call was counted as it is billed: messages in pieces of 64 KB, writes in KB of the item, reads in
-4 KB. {sizes(facts)} The last column is what the ledger keeps for 30 days.
+4 KB. {sizes(facts)} The last column is stored in the ledger for 30 days.
 
 {calls_of(facts)}
 
-A line of the gateway's log ({access_log_bytes(facts)} bytes) comes to each request, and to each event of a function Lambda's own two records
-({sum(len(record.encode()) for record in PLATFORM_RECORDS)} bytes), in the form that AWS describes. Bytes out are those of answers and of requests to Clay and Loops, without TLS and TCP.
+Added are a line of the gateway's log ({access_log_bytes(facts)} bytes) for each request, and Lambda's own two records ({sum(len(record.encode()) for record in PLATFORM_RECORDS)} bytes) for each event
+of a function. Bytes out are those of responses and of requests to Clay and Loops, without TLS and TCP.
 
-## How the time comes about
+## Billed time
 
 {times}
 
-- Measured is the time of the processor for a later event (`make bench-size`, x86_64, services that answer at once). With {assumed["memory_mb"]} MB a
-  function has {share:.1%} of a processor: AWS gives a whole one at {assumed["memory_mb_of_one_processor"]:,} MB. That arm64 takes as long is assumed.
-- A call to SQS takes {assumed["sqs_call_ms"]} ms and one to DynamoDB {assumed["dynamodb_call_ms"]} ms, one after another; Loops and Clay answer within {assumed["destination_ms"]} ms.
+- Measured is the processor time of a later event (`make bench-size`, x86_64, services that respond at once). With {assumed["memory_mb"]} MB a
+  function has {share:.1%} of a processor: AWS gives a whole one at {assumed["memory_mb_of_one_processor"]:,} MB. The same time is assumed for arm64.
+- A call to SQS takes {assumed["sqs_call_ms"]} ms and one to DynamoDB {assumed["dynamodb_call_ms"]} ms, one after another; Loops and Clay respond within {assumed["destination_ms"]} ms.
   All three are assumed. Each 100 ms more add ${facts.price("lambda_gb_second", 0.1 * assumed["memory_mb"] / 1024 * MILLION):.2f} to a million.
-- Starts are left out. If one event in a hundred started a sandbox, reading the secret would add
+- Cold starts are left out. If one event in a hundred started a sandbox, reading the secret would add
   ${facts.price("secret_read", MILLION / 100):.2f} to a million, and the time of the start less than a cent.
-- Lambda looks into an empty queue with {assumed["idle_pollers_of_a_queue"]} requests of {assumed["poll_seconds"]} seconds at a time. That is assumed, too.
+- Lambda polls an empty queue with {assumed["idle_pollers_of_a_queue"]} concurrent requests of {assumed["poll_seconds"]} seconds. That is assumed, too.
 
 ## The prices
 
 {price_table(facts)}
 
 `make cost-measure` measures anew. After a change of a price in `docs/prices.json`, of the alarms in `template.yaml` or of the table in
-[deployment.md](deployment.md), `make cost-render` writes this page; `make test` fails where it is not what they say.
+[deployment.md](deployment.md), `make cost-render` writes this page; `make test` fails if it is out of date.
 """
 
 
-def readme_is_wrong(facts):
-    """What README.md says of the cost, where that is not so any more."""
+def missing_in_readme(facts):
+    """Returns the statements on cost that README.md lacks."""
     totals = [total_of(facts, kind, busy=False) for kind in ("webhook", "contact", "event")]
-    words = f"${min(totals):.0f} to ${max(totals):.0f} for a million rows or webhooks"
+    requests = f"${min(totals):.0f} to ${max(totals):.0f} for a million rows or webhooks"
     month = f"${sum(item[1] for item in idle(facts)):.0f} a month"
     readme = (ROOT / "README.md").read_text()
-    return [each for each in (words, month) if each not in " ".join(readme.split())]
+    return [each for each in (requests, month) if each not in " ".join(readme.split())]
 
 
 def main():
-    # The translator complains at its end of metrics of its own.
+    # The translator warns about its own metrics.
     logging.disable(logging.CRITICAL)
     facts = Facts()
     text = page(facts)
-    if "--check" in sys.argv[1:] and (wrong := readme_is_wrong(facts)):
-        sys.exit(f"README.md should say: {'; '.join(wrong)}")
+    if "--check" in sys.argv[1:] and (missing := missing_in_readme(facts)):
+        sys.exit(f"README.md should say: {'; '.join(missing)}")
     if "--check" not in sys.argv[1:]:
         PAGE.write_text(text)
     elif not PAGE.exists() or PAGE.read_text() != text:
-        sys.exit("docs/cost.md is not what its sources say: run `make cost-render`")
+        sys.exit("docs/cost.md is out of date: run `make cost-render`")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-// A relay as its user starts it, and a Loops that answers what a test says.
+// Starts a relay as a user does, and a mock Loops with scripted responses.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -42,7 +42,7 @@ export async function startRelay(test, settings = {}) {
     if (line.startsWith("Stop with")) break;
   }
   child.stdout.resume();
-  const url = (words) => lines.find((line) => line.includes(words))?.match(/http:\/\/\S+/)?.[0];
+  const url = (label) => lines.find((line) => line.includes(label))?.match(/http:\/\/\S+/)?.[0];
   const webhook = url("Loops webhook");
   if (!webhook) throw new Error(`the relay did not start: ${lines.join("\n")}`);
   return {
@@ -53,8 +53,8 @@ export async function startRelay(test, settings = {}) {
   };
 }
 
-/** Starts a Loops that answers calls one after another with these, and the last of them from then on. */
-export async function startLoops(test, ...answers) {
+/** Starts a mock Loops that replies with these in order, and then always with the last of them. */
+export async function startLoops(test, ...replies) {
   const calls = [];
   const server = createServer(async (request, response) => {
     let body = "";
@@ -65,7 +65,7 @@ export async function startLoops(test, ...answers) {
       return;
     }
     calls.push({ method: request.method, path: request.url, headers: request.headers, body });
-    const { status, text, headers } = answers.length > 1 ? answers.shift() : answers[0];
+    const { status, text, headers } = replies.length > 1 ? replies.shift() : replies[0];
     response.writeHead(status, { "content-type": "application/json", ...headers }).end(text);
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
@@ -73,13 +73,13 @@ export async function startLoops(test, ...answers) {
   return { api: `http://127.0.0.1:${server.address().port}/api`, calls };
 }
 
-/** What `look` finds, once it finds something. */
-export async function eventually(what, look) {
+/** Polls until `poll` returns something, and returns it. */
+export async function eventually(description, poll) {
   const until = Date.now() + 20_000;
   while (Date.now() < until) {
-    const found = await look();
+    const found = await poll();
     if (found) return found;
     await new Promise((done) => setTimeout(done, 20));
   }
-  throw new Error(`did not come: ${what}`);
+  throw new Error(`did not happen in time: ${description}`);
 }

@@ -1,4 +1,4 @@
-// The official Loops client, with the relay as its host: nothing but the host and the token is another.
+// The official Loops client with the relay as its host: only the host and the token differ.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -15,18 +15,18 @@ function clientOf(api, key) {
 
 const through = (relay) => clientOf(`${relay.base}/api`, TOKEN);
 const toLoops = (loops) => ({ LOOPS_API_URL: loops.api, LOOPS_API_KEY: "key", LOOPS_RATE_PER_SECOND: "1000" });
-const refusal = (status, message) => ({ status, text: JSON.stringify({ success: false, message }) });
+const rejection = (status, message) => ({ status, text: JSON.stringify({ success: false, message }) });
 
 test("a contact is updated", async (t) => {
   const relay = await startRelay(t);
-  const answer = await through(relay).updateContact({
+  const response = await through(relay).updateContact({
     email: "ada@example.com",
     properties: { firstName: "Ada", plan: "", seats: 5, vip: true },
     mailingLists: { cm06f5v0e45nf0ml5754o9cix: true },
   });
-  assert.equal(answer.success, true);
+  assert.equal(response.success, true);
   const [contact] = await (await fetch(`${relay.loops}/contacts`)).json();
-  assert.equal(answer.id, contact.id);
+  assert.equal(response.id, contact.id);
   assert.deepEqual(
     [contact.email, contact.firstName, contact.seats, contact.vip, "plan" in contact],
     ["ada@example.com", "Ada", 5, true, false],
@@ -34,7 +34,7 @@ test("a contact is updated", async (t) => {
   assert.deepEqual(contact.mailingLists, { cm06f5v0e45nf0ml5754o9cix: true });
 });
 
-test("an event is sent once, however often it is sent", async (t) => {
+test("a repeated event reaches Loops once", async (t) => {
   const relay = await startRelay(t, { LOOPS_RATE_PER_SECOND: "10" });
   const event = { email: "ada@example.com", eventName: "signup", eventProperties: { plan: "pro" } };
   assert.deepEqual(await through(relay).sendEvent(event), { success: true });
@@ -44,7 +44,7 @@ test("an event is sent once, however often it is sent", async (t) => {
   assert.deepEqual(events[0].body.eventProperties, { plan: "pro" });
 });
 
-test("the client's own idempotency key is what Loops gets", async (t) => {
+test("the client's own idempotency key is passed to Loops", async (t) => {
   const loops = await startLoops(t, { status: 200, text: '{"success":true}' });
   const relay = await startRelay(t, toLoops(loops));
   await through(relay).sendEvent({
@@ -56,11 +56,11 @@ test("the client's own idempotency key is what Loops gets", async (t) => {
   assert.equal(loops.calls[0].headers.authorization, "Bearer key");
 });
 
-test("a row that is stored is a success", async (t) => {
-  const loops = await startLoops(t, refusal(500, "Down."), refusal(500, "Down."), { status: 200, text: '{"success":true}' });
+test("a queued row is a success", async (t) => {
+  const loops = await startLoops(t, rejection(500, "Down."), rejection(500, "Down."), { status: 200, text: '{"success":true}' });
   const relay = await startRelay(t, toLoops(loops));
-  const answer = await through(relay).updateContact({ email: "ada@example.com" });
-  assert.deepEqual([answer.success, answer.status], [true, "queued"]);
+  const response = await through(relay).updateContact({ email: "ada@example.com" });
+  assert.deepEqual([response.success, response.status], [true, "queued"]);
   await eventually("the stored row", () => loops.calls.length === 3);
 });
 
@@ -70,8 +70,8 @@ for (const [status, message] of [
   [409, "Email or userId is already on list"],
   [422, "Unprocessable."],
 ]) {
-  test(`${status} is the error that Loops itself would be`, async (t) => {
-    const loops = await startLoops(t, refusal(status, message));
+  test(`${status} is the same error as from Loops itself`, async (t) => {
+    const loops = await startLoops(t, rejection(status, message));
     const relay = await startRelay(t, toLoops(loops));
     const errors = [];
     for (const client of [clientOf(loops.api, "key"), through(relay)]) {
@@ -80,13 +80,13 @@ for (const [status, message] of [
         return error instanceof APIError;
       });
     }
-    const seen = errors.map(({ name, message, statusCode, json }) => ({ name, message, statusCode, success: json.success, says: json.message }));
-    assert.deepEqual(seen[1], seen[0]);
+    const summaries = errors.map(({ name, message, statusCode, json }) => ({ name, message, statusCode, success: json.success, jsonMessage: json.message }));
+    assert.deepEqual(summaries[1], summaries[0]);
     assert.equal(errors[1].json.code, "loops_rejected");
   });
 }
 
-test("a wrong token is the error that a wrong key is", async (t) => {
+test("a wrong token is the same error as a wrong key", async (t) => {
   const relay = await startRelay(t);
   const atLoops = await clientOf(`${relay.loops}/api`, "wrong").updateContact({ email: "a@b.co" }).catch((error) => error);
   const atRelay = await clientOf(`${relay.base}/api`, "wrong").updateContact({ email: "a@b.co" }).catch((error) => error);
@@ -95,7 +95,7 @@ test("a wrong token is the error that a wrong key is", async (t) => {
   assert.match(atRelay.message, /^401 - .*token/);
 });
 
-test("a row that the relay refuses is an error with its sentence", async (t) => {
+test("a row that the relay rejects is an error with its message", async (t) => {
   const relay = await startRelay(t);
   const error = await through(relay).updateContact({ email: "{{Email}}" }).catch((error) => error);
   assert.ok(error instanceof APIError);
@@ -104,10 +104,10 @@ test("a row that the relay refuses is an error with its sentence", async (t) => 
   assert.match(error.message, /^400 - email arrived as "\{\{Email\}\}"/);
 });
 
-test("where nothing can be stored and Loops has no room, it is the error of a rate limit", async (t) => {
-  const loops = await startLoops(t, refusal(500, "Down."));
+test("an unstorable row that Loops fails is a rate-limit error", async (t) => {
+  const loops = await startLoops(t, rejection(500, "Down."));
   const relay = await startRelay(t, toLoops(loops));
-  // The store takes nothing new, as on a full disk.
+  // The store rejects inserts, as on a full disk.
   const full = "CREATE TRIGGER full BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'disk is full'); END";
   const program = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute(sys.argv[2])";
   const made = spawnSync("python3", ["-c", program, join(relay.folder, "relay.db"), full], { encoding: "utf8" });

@@ -1,4 +1,4 @@
-// The public package that signs and verifies Standard Webhooks, as the sender.
+// The public Standard Webhooks package as the sender.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -23,11 +23,11 @@ function post(relay, id, at, signature, body = BODY) {
   return fetch(`${relay.base}/webhooks/loops`, { method: "POST", headers, body });
 }
 
-test("what the package signs is taken, and reaches Clay", async (t) => {
+test("a signed webhook is accepted and reaches Clay", async (t) => {
   const relay = await startRelay(t);
   const now = new Date();
-  const answer = await post(relay, "msg_1", now, new Webhook(SIGNING_SECRET).sign("msg_1", now, BODY));
-  assert.deepEqual([answer.status, await answer.json()], [200, { success: true, status: "queued" }]);
+  const response = await post(relay, "msg_1", now, new Webhook(SIGNING_SECRET).sign("msg_1", now, BODY));
+  assert.deepEqual([response.status, await response.json()], [200, { success: true, status: "queued" }]);
   const rows = await eventually("the row at Clay", async () => {
     const rows = await (await fetch(`${relay.clay}/rows`)).json();
     return rows.length > 0 && rows;
@@ -35,7 +35,7 @@ test("what the package signs is taken, and reaches Clay", async (t) => {
   assert.equal(rows.length, 1);
 });
 
-test("what was changed after it was signed is not", async (t) => {
+test("a webhook changed after signing is rejected", async (t) => {
   const relay = await startRelay(t);
   const now = new Date();
   const signature = new Webhook(SIGNING_SECRET).sign("msg_1", now, BODY);
@@ -45,14 +45,14 @@ test("what was changed after it was signed is not", async (t) => {
     post(relay, "msg_1", now, signature, BODY.replace("Zoë", "Zoe")),
     post(relay, "msg_1", now, new Webhook("whsec_c2VjcmV0").sign("msg_1", now, BODY)),
   ];
-  for (const answer of await Promise.all(others)) {
-    assert.deepEqual([answer.status, (await answer.json()).code], [401, "invalid_signature"]);
+  for (const response of await Promise.all(others)) {
+    assert.deepEqual([response.status, (await response.json()).code], [401, "invalid_signature"]);
   }
 });
 
-test("what was signed too long ago is not", async (t) => {
+test("a webhook signed too long ago is rejected", async (t) => {
   const relay = await startRelay(t);
   const then = new Date(Date.now() - 400_000);
-  const answer = await post(relay, "msg_1", then, new Webhook(SIGNING_SECRET).sign("msg_1", then, BODY));
-  assert.deepEqual([answer.status, (await answer.json()).code], [401, "timestamp_out_of_range"]);
+  const response = await post(relay, "msg_1", then, new Webhook(SIGNING_SECRET).sign("msg_1", then, BODY));
+  assert.deepEqual([response.status, (await response.json()).code], [401, "timestamp_out_of_range"]);
 });

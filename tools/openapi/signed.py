@@ -1,4 +1,4 @@
-"""Signs what schemathesis sends to the route for webhooks, with the public package, so that it gets past the door."""
+"""Signs requests of schemathesis to the webhook route, with the public package, so that they pass the signature check."""
 
 from datetime import datetime, timezone
 
@@ -25,7 +25,7 @@ class Signed(AuthBase):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    # What a case makes of the headers themselves is sent as it is.
+    # A case that generates the headers itself is sent as it is.
     identifier = (case.headers or {}).get("webhook-id")
     if case.path == "/webhooks/loops" and case.method == "POST" and identifier and identifier.isascii() and identifier.isalnum():
         kwargs["auth"] = Signed(identifier)

@@ -1,4 +1,4 @@
-"""From a terminal's bytes to a picture: what is on the screen, and how it is drawn."""
+"""Renders a terminal's output as an SVG."""
 
 import io
 import itertools
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-# What pyte calls the colours, and what rich does.
+# Colour names of pyte, and those of rich.
 COLOURS = {"brown": "yellow", "default": None}
 
 
@@ -25,16 +25,16 @@ class Screen:
         return self
 
     def rows(self):
-        """The lines down to the last that has something, without what is empty at their ends."""
+        """Returns the lines up to the last non-empty one, without trailing spaces."""
         rows = [row.rstrip() for row in self.screen.display]
-        return rows[: max((place + 1 for place, row in enumerate(rows) if row), default=0)]
+        return rows[: max((index + 1 for index, row in enumerate(rows) if row), default=0)]
 
     def lines(self):
-        """The same as rich has them, in colours."""
-        for place, row in enumerate(self.rows()):
+        """Returns the lines as rich texts, with colours."""
+        for index, row in enumerate(self.rows()):
             line = Text()
-            cells = (self.screen.buffer[place][column] for column in range(len(row)))
-            # What looks the same is one piece: a picture is small where its pieces are few.
+            cells = (self.screen.buffer[index][column] for column in range(len(row)))
+            # Cells of the same style are one span, which makes the SVG smaller.
             for (colour, bold), alike in itertools.groupby(cells, key=lambda cell: (cell.fg, cell.bold)):
                 text = "".join(cell.data for cell in alike)
                 line.append(text, Style(color=COLOURS.get(colour, colour), bold=bold))
@@ -42,14 +42,14 @@ class Screen:
 
 
 def draw(screen, name):
-    """An SVG, the same for the same screen, which needs nothing from elsewhere."""
+    """Returns an SVG without external resources, the same for the same screen."""
     lines = list(screen.lines())
-    # A margin of two columns: where the reader's font is wider, nothing is cut.
+    # A margin of two columns, so that a wider font of the reader is not cut.
     width = screen.screen.columns + 2
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="standard")
     for line in lines:
         console.print(line, no_wrap=True, overflow="crop", highlight=False)
     svg = console.export_svg(title="relayctl", unique_id=name)
-    # Fonts from elsewhere are not loaded in a picture: the reader's own are named instead.
+    # Browsers load no external fonts in an image, so the reader's own are named instead.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     return svg.replace("Fira Code, monospace", "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace")

@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    relay_aws::lambda::main(relay_aws::functions::loops_to_clay::run).await
+    relay_aws::lambda::run_function(relay_aws::functions::loops_to_clay::run).await
 }

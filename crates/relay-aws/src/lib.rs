@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod admin;
 pub mod functions;
 pub mod lambda;
 pub mod ledger;

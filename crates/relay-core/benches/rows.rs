@@ -1,4 +1,4 @@
-//! What it costs to clean a row and to derive its key: microseconds, allocations, and how both grow with the fields.
+//! The cost of cleaning a row and deriving its key: microseconds, allocations, and how both grow with the fields.
 
 use std::alloc::System;
 use std::fmt::Write as _;
@@ -14,9 +14,8 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// How long one size is measured.
 const MEASURE_DURATION: Duration = Duration::from_millis(1500);
-/// The sizes, each twice the one before.
+/// Each twice the one before.
 const FIELD_COUNTS: [usize; 4] = [30, 60, 120, 240];
 
 /// An event with that many fields, half of them inside `eventProperties`: texts, blanks, numbers and booleans, as Clay
@@ -49,7 +48,7 @@ fn field(number: usize) -> String {
     }
 }
 
-/// An account that knows every field of the largest row, and as many types.
+/// The schema of an account that has every field of the largest row.
 fn schema() -> Option<ContactSchema> {
     let mut list = r#"[{"key":"firstName","type":"string"}"#.to_owned();
     for number in 0..FIELD_COUNTS.iter().copied().max().unwrap_or_default() {
@@ -68,12 +67,12 @@ fn schema() -> Option<ContactSchema> {
 }
 
 fn clean_and_derive(row: &[u8], schema: Option<&ContactSchema>) -> Option<(Vec<u8>, IdempotencyKey)> {
-    let row = Row::clean_with_schema(RowKind::Event, row, RowOptions::default(), schema).ok()?;
+    let row = Row::clean(RowKind::Event, row, RowOptions::default(), schema).ok()?;
     let key = IdempotencyKey::derive(row.event_name()?, row.email(), row.user_id(), row.event_properties());
     Some((row.to_body(), key))
 }
 
-/// The median time of one call in microseconds, its allocations, and their bytes.
+/// Measures the median time of one call in microseconds, its allocations, and their bytes.
 fn measure(row: &[u8], schema: Option<&ContactSchema>) -> (f64, usize, usize) {
     let region = Region::new(ALLOCATOR);
     drop(black_box(clean_and_derive(black_box(row), schema)));

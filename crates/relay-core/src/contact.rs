@@ -5,21 +5,20 @@ use sha2::{Digest, Sha256};
 
 use crate::secret::{ExposeSecret as _, SecretString};
 
-/// A contact's key: updates with the same key are delivered in the order they arrived.
+/// Key of a contact: deliveries with the same key are sent in the order of their arrival.
 ///
-/// It is the lower-cased `email`, or `userId` where there is no `email`, hashed: it groups messages in queues, stands
-/// in tables and logs, and tells nobody's address.
+/// It is a hash of the lower-cased `email`, or of the `userId` where there is no `email`. So queues, tables and logs
+/// hold no address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContactKey(String);
 
-/// What contacts are hashed with for logs and listings. Each relay has another one, so that nobody learns from a log whom it
-/// is about by hashing addresses that he knows.
+/// Key with which contacts are hashed for logs and listings. Each relay has its own, so that a known address cannot be
+/// hashed and looked up in a log.
 #[derive(Debug, Clone)]
 pub struct ContactHashKey(SecretString);
 
 impl ContactHashKey {
-    /// This text, if there is one.
-    #[must_use]
+    /// Returns the key, or nothing if the text is blank.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         (!text.is_empty()).then(|| Self(SecretString::from(text)))
@@ -27,51 +26,41 @@ impl ContactHashKey {
 }
 
 impl ContactKey {
-    /// By what the contact is known in logs and listings: HMAC-SHA-256 under this key, 16 hexadecimal characters.
-    #[must_use]
+    /// Name of the contact in logs and listings: HMAC-SHA-256 under this key, 16 hexadecimal characters.
     pub fn log_hash(&self, key: &ContactHashKey) -> String {
-        // HMAC takes a key of any length (RFC 2104 §2): there is none that it refuses.
+        // HMAC takes a key of any length (RFC 2104 §2), so this does not fail.
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(key.0.expose_secret().as_bytes()) else { return String::new() };
-        let mut log_hash = hex::encode(mac.chain_update(&self.0).finalize().into_bytes());
-        log_hash.truncate(16);
-        log_hash
+        format!("{:.16}", hex::encode(mac.chain_update(&self.0).finalize().into_bytes()))
     }
 
-    /// The key of a contact known by its address (any case).
-    #[must_use]
+    /// Key of a contact with this address, in any case.
     pub fn from_email(email: &str) -> Self {
         Self::from_identity("email", &email.trim().to_lowercase())
     }
 
-    /// The key of a contact known by its user id alone.
-    #[must_use]
+    /// Key of a contact that has only a user id.
     pub fn from_user_id(user_id: &str) -> Self {
         Self::from_identity("userId", user_id)
     }
 
-    /// The key of a delivery without a contact: no other delivery is ordered before or after it.
-    #[must_use]
-    pub fn anonymous(delivery_id: &str) -> Self {
+    /// Key of a delivery without a contact: no other delivery is ordered before or after it.
+    pub(crate) fn anonymous(delivery_id: &str) -> Self {
         Self::from_identity("nobody", delivery_id)
     }
 
-    /// A key from a store.
-    #[must_use]
+    /// Key from a store.
     pub fn from_stored(key: String) -> Self {
         Self(key)
     }
 
     /// The key as text: 32 hexadecimal characters.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     fn from_identity(kind: &str, identity: &str) -> Self {
         let digest = Sha256::new().chain_update(kind).chain_update([0]).chain_update(identity).finalize();
-        let mut key = hex::encode(digest);
-        key.truncate(32);
-        Self(key)
+        Self(format!("{:.32}", hex::encode(digest)))
     }
 }
 

@@ -1,58 +1,54 @@
 //! A delivery, and the result of an attempt at it.
+//!
+//! See docs/adr/0015-one-hexagon.md.
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use strum::IntoStaticStr;
+use strum::{EnumString, IntoStaticStr};
 
 use crate::contact::ContactKey;
 use crate::idempotency::IdempotencyKey;
 pub use crate::reason::{Reason, ReasonCode};
 
-/// The id of a delivery: the same for every attempt and for every duplicate.
+/// Id of a delivery: the same for every attempt and for every duplicate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeliveryId(String);
 
 impl DeliveryId {
-    /// One event on its way to one route: a repeat of the webhook is the same delivery.
-    #[must_use]
+    /// Id of an event's delivery to one route. A repeated webhook gives the same id.
     pub fn for_webhook(route: &str, webhook_id: &str) -> Self {
         Self::derive("clay", &[route, webhook_id])
     }
 
-    /// One Loops event: a repeat with the same key is the same delivery.
-    #[must_use]
+    /// Id of an event for Loops. A repeat with the same key gives the same id.
     pub fn for_event(key: &IdempotencyKey) -> Self {
         Self::derive("event", &[key.as_str()])
     }
 
-    /// Something that repeats nothing: each call is a delivery of its own. `unique` comes from outside.
-    #[must_use]
+    /// Id of a contact's row, which is never a repeat.
     pub fn random(random: &str) -> Self {
         Self(format!("contact_{random}"))
     }
 
-    /// A request that became no delivery: its answer and the log have the id in common. `unique` comes from outside.
-    #[must_use]
-    pub fn for_rejected_request(new_id: &str) -> Self {
+    /// Id of a request that became no delivery, for its response and the log.
+    pub fn for_refused_request(new_id: &str) -> Self {
         Self(format!("refused_{new_id}"))
     }
 
-    /// A copy that is kept beside the delivery whose id it shares, told apart by its content.
-    #[must_use]
-    pub fn conflicting(&self, hash: &BodyHash) -> Self {
-        Self(format!("{}_{}", self.0, hash.as_str().get(..8).unwrap_or_default()))
+    /// Id of a delivery that arrived under this id with another body.
+    pub fn with_body_hash(&self, hash: &BodyHash) -> Self {
+        Self(format!("{}_{:.8}", self.0, hash.0))
     }
 
-    /// An id from a store.
-    #[must_use]
+    /// Id from a store.
     pub fn from_stored(id: String) -> Self {
         Self(id)
     }
 
     /// The id as text: letters, digits and `_` only, at most 80 characters.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -63,9 +59,7 @@ impl DeliveryId {
             hash.update(part);
             hash.update([0]);
         }
-        let mut id = format!("{kind}_{}", hex::encode(hash.finalize()));
-        id.truncate(kind.len() + 33);
-        Self(id)
+        Self(format!("{kind}_{:.32}", hex::encode(hash.finalize())))
     }
 }
 
@@ -75,26 +69,24 @@ impl std::fmt::Display for DeliveryId {
     }
 }
 
-/// The SHA-256 of a body. It shows whether two deliveries with one id have the same body.
+/// SHA-256 of a body. It shows whether two deliveries with one id have the same body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyHash(String);
 
 impl BodyHash {
-    /// The hash of these bytes.
-    #[must_use]
+    /// Computes the hash of these bytes.
     pub fn compute(body: &[u8]) -> Self {
         Self(hex::encode(Sha256::digest(body)))
     }
 
     /// The hash as text: 64 hexadecimal characters.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The two directions of the relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, Serialize)]
+/// Direction of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, EnumString, IntoStaticStr, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Direction {
@@ -109,19 +101,18 @@ impl Direction {
     pub const ALL: [Self; 2] = [Self::LoopsToClay, Self::ClayToLoops];
 
     /// The direction as stores and listings show it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// What is delivered.
+/// Kind of a delivery, with what only that kind has.
 #[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr)]
 pub enum DeliveryKind {
     /// A Loops event for the webhooks of a route.
     #[strum(serialize = "row")]
     ClayRow {
-        /// The name of the route.
+        /// Name of the route.
         route: String,
         /// The event's `webhook-id`.
         webhook_id: String,
@@ -129,7 +120,7 @@ pub enum DeliveryKind {
     /// A contact for Loops to create or update.
     #[strum(serialize = "contact")]
     LoopsContact,
-    /// An event for Loops to take once.
+    /// An event for Loops to process once.
     #[strum(serialize = "event")]
     LoopsEvent {
         /// The key that every attempt carries.
@@ -139,13 +130,11 @@ pub enum DeliveryKind {
 
 impl DeliveryKind {
     /// The kind as stores, logs and listings show it.
-    #[must_use]
     pub fn as_str(&self) -> &'static str {
         self.into()
     }
 
     /// Direction of the kind.
-    #[must_use]
     pub const fn direction(&self) -> Direction {
         match self {
             Self::ClayRow { .. } => Direction::LoopsToClay,
@@ -154,57 +143,52 @@ impl DeliveryKind {
     }
 }
 
-/// A delivery.
+/// A body on its way to a destination.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Its id.
+    /// The same for every duplicate.
     pub id: DeliveryId,
     /// The contact: deliveries of one contact are sent in the order of their arrival.
     pub contact: ContactKey,
     /// Time of its arrival.
     pub received_at: Timestamp,
-    /// Its kind.
+    /// What is sent, and in which direction.
     pub kind: DeliveryKind,
     /// The bytes to send.
     pub body: Bytes,
 }
 
-/// What of an event's body says nothing about its contact (Loops' API reference, "Send event").
+/// Fields of an event's body that do not change its contact (Loops API reference, "Send event").
 const EVENT_ENVELOPE_FIELDS: [&str; 4] = ["email", "userId", "eventName", "eventProperties"];
 
 impl Delivery {
-    /// Whether it changes what Loops knows of its contact, so that it could overwrite something newer: a contact does, an
-    /// event does where it carries properties or mailing lists, a row of Clay never does.
-    #[must_use]
+    /// Whether it changes the contact in Loops, and so could overwrite something newer: a contact does, an event does
+    /// if it has contact properties or mailing lists, a row for Clay never does.
     pub fn updates_contact(&self) -> bool {
         match self.kind {
             DeliveryKind::ClayRow { .. } => false,
             DeliveryKind::LoopsContact => true,
-            // What cannot be read may well carry some.
-            DeliveryKind::LoopsEvent { .. } => {
-                serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&self.body)
-                    .map_or(true, |body| body.keys().any(|name| !EVENT_ENVELOPE_FIELDS.contains(&name.as_str())))
-            }
+            // A body that cannot be read may have such fields.
+            DeliveryKind::LoopsEvent { .. } => self
+                .body_fields()
+                .is_none_or(|fields| fields.keys().any(|name| !EVENT_ENVELOPE_FIELDS.contains(&name.as_str()))),
         }
     }
 
-    /// The same under an id of its own: kept beside the delivery whose id it came with, told apart by its content.
-    #[must_use]
+    /// Copy under the id of a conflict, to be stored beside the delivery that has the same id and another body.
     pub fn as_conflict(&self) -> Self {
-        Self { id: self.id.conflicting(&BodyHash::compute(&self.body)), ..self.clone() }
+        Self { id: self.id.with_body_hash(&BodyHash::compute(&self.body)), ..self.clone() }
     }
 
-    /// What an event under a key of its caller's own says to people, as the key that would follow from it: by it two events
-    /// under one key are told apart. Nothing where the key follows from the event, and so cannot stand for another.
-    #[must_use]
+    /// Derived key of an event that has its caller's own key: it shows whether two events with one key have the same
+    /// content. Nothing if the event's key is the derived one, because that cannot conflict.
     pub fn content_key(&self) -> Option<String> {
         let DeliveryKind::LoopsEvent { key } = &self.kind else { return None };
-        self.derived_key().filter(|following| following != key).map(|following| following.as_str().to_owned())
+        self.derived_key().filter(|derived| derived != key).map(|derived| derived.as_str().to_owned())
     }
 
-    /// Another event under a known key of its caller's own, as it is kept beside the first: under an id of its own, and
-    /// under the key that follows from what it says, so that a person can still send it, and Loops takes it once.
-    #[must_use]
+    /// Copy of an event whose key was used for another one, to be stored beside the first: as a conflict, and under the
+    /// derived key, so that an operator can redrive it and Loops processes it once.
     pub fn as_conflicting_event(&self) -> Self {
         let mut copy = self.as_conflict();
         if let Some(key) = self.derived_key() {
@@ -213,15 +197,18 @@ impl Delivery {
         copy
     }
 
-    /// The key that follows from an event.
     fn derived_key(&self) -> Option<IdempotencyKey> {
         if !matches!(self.kind, DeliveryKind::LoopsEvent { .. }) {
             return None;
         }
-        let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&self.body).ok()?;
-        let field = |name| body.get(name).and_then(serde_json::Value::as_str);
-        let properties = body.get("eventProperties").and_then(serde_json::Value::as_object);
+        let body = self.body_fields()?;
+        let field = |name| body.get(name).and_then(Value::as_str);
+        let properties = body.get("eventProperties").and_then(Value::as_object);
         Some(IdempotencyKey::derive(field("eventName")?, field("email"), field("userId"), properties))
+    }
+
+    fn body_fields(&self) -> Option<Map<String, Value>> {
+        serde_json::from_slice(&self.body).ok()
     }
 }
 
@@ -231,7 +218,7 @@ impl std::fmt::Debug for Delivery {
     }
 }
 
-/// Result of an attempt at a delivery, and so what its queue does with it.
+/// Result of an attempt at a delivery: it says what the queue does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptResult {
     /// The destination has accepted it.
@@ -240,18 +227,18 @@ pub enum AttemptResult {
     DeadLetter(Reason),
     /// A worker retries it at this time.
     RetryAt {
-        /// When.
+        /// Time of the next attempt.
         at: Timestamp,
-        /// Why.
+        /// Why this attempt failed.
         reason: Reason,
         /// Whether it is never retried earlier. Otherwise it may be, when another delivery shows that the destination is back.
         no_early_retry: bool,
     },
     /// It waits until an operator fixes the cause. A worker retries it at this time, or once the cause has changed.
     HoldUntil {
-        /// When.
+        /// Time of the next attempt.
         at: Timestamp,
-        /// Why.
+        /// What the operator has to fix.
         reason: Reason,
     },
 }
@@ -261,9 +248,9 @@ pub enum AttemptResult {
 pub struct AttemptHistory {
     /// Number of attempts that were begun before this one.
     pub attempts: u32,
-    /// Since when every attempt has failed for a reason that should pass by itself.
+    /// Time since when every attempt has failed for a reason that should pass by itself.
     pub failing_since: Option<Timestamp>,
-    /// Since when it is held.
+    /// Time since when it is held.
     pub held_since: Option<Timestamp>,
 }
 
@@ -281,7 +268,7 @@ mod tests {
 
     #[test]
     fn delivery_id_is_short_and_alphanumeric() {
-        let id = DeliveryId::for_webhook("contacts", &"✓".repeat(256)).conflicting(&BodyHash::compute(b"x"));
+        let id = DeliveryId::for_webhook("contacts", &"✓".repeat(256)).with_body_hash(&BodyHash::compute(b"x"));
         assert!(id.as_str().len() <= 80 && id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{id}");
     }
 
@@ -326,7 +313,7 @@ mod tests {
         assert_ne!(pro.content_key(), free.content_key());
         let conflicting = free.as_conflicting_event();
         assert!(conflicting.id != pro.id && conflicting.body == free.body);
-        // Under that key it is what the relay itself would have derived.
+        // Its key is now the one that the relay would have derived.
         assert_eq!(conflicting.content_key(), None);
         assert_eq!(event(caller_key(), "?").content_key(), None);
         let contact = Delivery { kind: DeliveryKind::LoopsContact, ..pro };

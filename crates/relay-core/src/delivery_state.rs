@@ -1,11 +1,12 @@
 //! The state of a delivery, as operators see it.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// State of a delivery in listings. A store may tell more states apart and shows one of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray, Serialize)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
     /// A worker will send it, or is sending it.
     Waiting,
@@ -16,16 +17,9 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
-    /// Returns the state as listings and JSON show it.
-    #[must_use]
+    /// The state as listings and JSON show it.
     pub fn as_str(self) -> &'static str {
         self.into()
-    }
-}
-
-impl Serialize for DeliveryState {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The error that a caller gets when the relay rejects a request.
 //!
-//! A [`RequestError`] has a code for programs, a sentence for the Clay user, and the invalid field. Which HTTP
-//! status it gets depends on the route, and is decided in one place outside this crate.
+//! A [`RequestError`] has a code for programs, a sentence for the Clay user, and the invalid field. Its HTTP status
+//! depends on the route and is chosen outside this crate.
 
 use strum::{Display, IntoStaticStr, VariantArray};
 
@@ -13,13 +13,13 @@ use crate::text::{MAX_MESSAGE_CHARS, truncate_chars};
 pub enum ErrorCode {
     /// The body is larger than the relay reads.
     TooLarge,
-    /// A header that a signed webhook must have is not there.
+    /// A header of a signed webhook is missing.
     MissingHeader,
-    /// A header of a signed webhook does not have its form.
+    /// A header of a signed webhook is malformed.
     MalformedHeader,
     /// No signature matches any of the signing secrets.
     InvalidSignature,
-    /// The signature is right, and too old or too far ahead.
+    /// The signature matches, but its time is too far in the past or the future.
     TimestampOutOfRange,
     /// A verified webhook is not one of Loops' events.
     InvalidBody,
@@ -29,17 +29,17 @@ pub enum ErrorCode {
     InvalidJson,
     /// The value of a field cannot be sent to Loops.
     InvalidField,
-    /// A field that Loops needs is not there, or blank.
+    /// A field that Loops needs is missing or blank.
     MissingField,
     /// Clay sent a column's name or a broken object instead of the column's value.
     ColumnNotInserted,
-    /// A text is longer than Loops takes.
+    /// A text is longer than Loops accepts.
     ValueTooLong,
-    /// An option of the route has a value that it does not know.
+    /// An option of the route has an unknown value.
     InvalidOption,
-    /// Loops refused the call for good.
+    /// Loops rejected the call for good.
     LoopsRejected,
-    /// Loops refused the relay's key, also after the secret was read again.
+    /// Loops rejected the relay's key, also after the secret was read again.
     LoopsKeyRejected,
     /// A secret that the relay needs is not set.
     NotConfigured,
@@ -47,7 +47,7 @@ pub enum ErrorCode {
     Unavailable,
     /// There is no such path.
     NotFound,
-    /// The path is known, the method is not.
+    /// The path exists, but not with this method.
     MethodNotAllowed,
     /// An error of the relay itself.
     Internal,
@@ -58,7 +58,6 @@ impl ErrorCode {
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The code as responses show it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -70,55 +69,38 @@ pub struct RequestError {
     code: ErrorCode,
     message: String,
     field: Option<String>,
-    depends_on_schema: bool,
+    pub(crate) depends_on_schema: bool,
 }
 
 impl RequestError {
-    /// An error with one sentence that says what happened, why, and what to do; cut to 300 characters.
-    #[must_use]
+    /// Creates an error with one sentence that says what happened, why, and what to do; cut to 300 characters.
     pub fn new(code: ErrorCode, message: impl AsRef<str>) -> Self {
-        Self {
-            code,
-            message: truncate_chars(message.as_ref(), MAX_MESSAGE_CHARS),
-            field: None,
-            depends_on_schema: false,
-        }
+        let message = truncate_chars(message.as_ref(), MAX_MESSAGE_CHARS);
+        Self { code, message, field: None, depends_on_schema: false }
     }
 
-    /// The same error, with the invalid field, option or header.
-    #[must_use]
+    /// Adds the invalid field, option or header.
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self
     }
 
-    /// The same error, which may rest on an outdated list of the account's properties.
-    #[must_use]
-    pub(crate) const fn with_schema_dependency(mut self, depends: bool) -> Self {
-        self.depends_on_schema = depends;
-        self
-    }
-
-    /// Whether a property's name or type is a reason for it: then it may be out of date with the list of them.
-    #[must_use]
+    /// Whether it depends on the list of the account's properties, which may be outdated.
     pub const fn depends_on_schema(&self) -> bool {
         self.depends_on_schema
     }
 
-    /// Its code.
-    #[must_use]
+    /// Code for programs.
     pub const fn code(&self) -> ErrorCode {
         self.code
     }
 
-    /// Its message: at most 300 characters.
-    #[must_use]
+    /// Sentence for the Clay user: at most 300 characters.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The invalid field, if there is exactly one.
-    #[must_use]
+    /// The invalid field: the first, if there are several.
     pub fn field(&self) -> Option<&str> {
         self.field.as_deref()
     }

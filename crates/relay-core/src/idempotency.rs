@@ -1,121 +1,97 @@
 //! The key under which an event is sent once, however often its row is run.
 //!
-//! A caller who gives no key gets one that follows from what the event says, after cleaning. `docs/event-keys.md` says
-//! exactly how, so that another program can derive it too, and `tests/fixtures/event_keys` holds the two to each other. In short: the
-//! event's name, the contact's address in lower case and its user id, and the properties sorted by name, each as text,
-//! numbers in their plain form; written as JSON, and hashed.
+//! An event whose caller gives no key gets one that is derived from its content, after cleaning. `docs/event-keys.md`
+//! describes how, so that another program can derive it too; `tests/fixtures/event_keys` checks that the two agree.
 //!
-//! So it does not matter in which order the properties stood, how a number was typed, with quotes or without, or how a
-//! blank was written. Contact properties and mailing lists do not count: a row that was enriched in between is the same
-//! event.
+//! The order of the properties, the spelling of numbers, quotes around them and the spelling of blanks do not matter.
+//! Contact properties and mailing lists do not count: a row that was enriched in between is the same event.
+//!
+//! See docs/adr/0003-event-idempotency.md.
 
 use std::str::FromStr as _;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::{ErrorCode, RequestError};
 
-/// The header that carries a caller's key, to the relay and to Loops.
+/// Name of the header that carries the key, to the relay and to Loops.
 pub const HEADER: &str = "Idempotency-Key";
-/// The longest key that Loops takes (Loops API reference, "Send event").
+/// Maximum length of a key (Loops API reference, "Send event").
 const MAX_KEY_LEN: usize = 100;
-/// The farthest place from the decimal point that is written out without an exponent.
+/// Maximum distance of a digit from the decimal point in a number that is written without an exponent.
 const MAX_PLAIN_DIGITS: i64 = 60;
-/// Exponents from here on are not computed with.
+/// Exponents of this size and larger are not computed with.
 const MAX_EXPONENT: u64 = 1_000_000_000_000_000;
 
-/// An event's key: the same on every attempt, direct or queued.
+/// Key of an event: the same on every attempt, on the fast path and from the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// A caller's own key.
+    /// Returns the caller's own key, from the values of all `Idempotency-Key` headers of a request.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidOption`] where it is not 1 to 100 visible ASCII characters.
-    pub fn from_header(value: &[u8]) -> Result<Self, RequestError> {
-        match std::str::from_utf8(value) {
-            Ok(key) if (1..=MAX_KEY_LEN).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                Ok(Self(key.to_owned()))
-            }
-            _ => Err(RequestError::new(
-                ErrorCode::InvalidOption,
-                "The header Idempotency-Key must be 1 to 100 visible ASCII characters without spaces: shorten it, or \
-                 leave the header out to let the relay derive one.",
-            )
-            .with_field(HEADER)),
-        }
-    }
-
-    /// The key of a caller, from every header of the name that the call has.
-    ///
-    /// # Errors
-    /// As [`from_header`](Self::from_header), and where there is more than one.
+    /// [`ErrorCode::InvalidOption`] if it is not 1 to 100 visible ASCII characters, or if there is more than one.
     pub fn from_headers<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Self>, RequestError> {
-        match (values.next(), values.next()) {
-            (None, _) => Ok(None),
-            (Some(value), None) => Self::from_header(value).map(Some),
-            (Some(_), Some(_)) => Err(RequestError::new(
-                ErrorCode::InvalidOption,
+        let message = match (values.next().map(std::str::from_utf8), values.next()) {
+            (None, _) => return Ok(None),
+            (Some(Ok(key)), None)
+                if (1..=MAX_KEY_LEN).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) =>
+            {
+                return Ok(Some(Self(key.to_owned())));
+            }
+            (Some(_), None) => {
+                "The header Idempotency-Key must be 1 to 100 visible ASCII characters without spaces: shorten it, or \
+                 leave the header out to let the relay derive one."
+            }
+            (Some(_), Some(_)) => {
                 "The header Idempotency-Key came more than once, and an event has one key: leave one of them in the column \
-                 in Clay.",
-            )
-            .with_field(HEADER)),
-        }
+                 in Clay."
+            }
+        };
+        Err(RequestError::new(ErrorCode::InvalidOption, message).with_field(HEADER))
     }
 
-    /// The key that follows from a cleaned event, as `docs/event-keys.md` says.
-    #[must_use]
+    /// Derives the key of a cleaned event, as `docs/event-keys.md` describes.
     pub fn derive(
         event_name: &str,
         email: Option<&str>,
         user_id: Option<&str>,
         properties: Option<&Map<String, Value>>,
     ) -> Self {
-        let mut pairs: Vec<(&str, String)> = properties
+        let mut pairs: Vec<[String; 2]> = properties
             .into_iter()
             .flatten()
-            .filter_map(|(name, value)| Some((name.as_str(), canonical_text(value)?)))
+            .filter_map(|(name, value)| Some([name.clone(), canonical_text(value)?]))
             .collect();
         pairs.sort_unstable();
-        let pairs: Vec<Value> =
-            pairs.into_iter().map(|(name, value)| Value::from(vec![name.to_owned(), value])).collect();
-        let parts = Value::from(vec![
-            Value::from("1"),
-            Value::from(event_name),
-            Value::from(email.unwrap_or_default().to_lowercase()),
-            Value::from(user_id.unwrap_or_default()),
-            Value::from(pairs),
-        ]);
+        let email = email.unwrap_or_default().to_lowercase();
+        let parts = json!(["1", event_name, email, user_id.unwrap_or_default(), pairs]);
         Self(format!("relay-{}", hex::encode(Sha256::digest(parts.to_string()))))
     }
 
-    /// The key of an event that is to be sent whatever was sent before (`dedupe=off`): its attempts still share it.
-    /// `unique` comes from outside.
-    #[must_use]
+    /// Key of an event that is sent whatever was sent before (`dedupe=off`); its attempts still share it.
     pub fn random(random: &str) -> Self {
         Self(format!("relay-once-{random}"))
     }
 
-    /// A key from a store.
-    #[must_use]
+    /// Key from a store.
     pub fn from_stored(key: String) -> Self {
         Self(key)
     }
 
-    /// The key as text.
-    #[must_use]
+    /// The key as the header carries it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A value as text, or nothing where it is blank.
+/// A value as text, or nothing if it is blank.
 fn canonical_text(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
-        // The quotes around a column decide whether a number comes as one or as text.
+        // The quotes around a column decide whether Clay sends a number as a number or as text.
         Value::String(text) if Number::from_str(text).is_ok() => Some(canonical_number(text)),
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(canonical_number(&number.to_string())),
@@ -125,10 +101,7 @@ fn canonical_text(value: &Value) -> Option<String> {
 
 /// The plain form of a JSON number.
 fn canonical_number(json: &str) -> String {
-    let (sign, unsigned) = match json.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", json),
-    };
+    let (sign, unsigned) = json.strip_prefix('-').map_or(("", json), |unsigned| ("-", unsigned));
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = format!("{whole}{fraction}");
@@ -138,12 +111,12 @@ fn canonical_number(json: &str) -> String {
         return "0".to_owned();
     }
     let exponent = exponent.parse::<i64>().ok().filter(|exponent| exponent.unsigned_abs() < MAX_EXPONENT);
-    let Some(exponent) = exponent.zip(i64::try_from(fraction.len()).ok()) else {
-        // No two ways of writing such a number are worth knowing for the same.
+    let Some((exponent, fraction_len)) = exponent.zip(i64::try_from(fraction.len()).ok()) else {
+        // Two spellings of such a number count as two numbers.
         return json.to_owned();
     };
     let trailing_zeros = i64::try_from(digits.len() - significant.len()).unwrap_or(i64::MAX);
-    let power = exponent.0.saturating_sub(exponent.1).saturating_add(trailing_zeros);
+    let power = exponent.saturating_sub(fraction_len).saturating_add(trailing_zeros);
     let length = i64::try_from(significant.len()).unwrap_or(i64::MAX);
     let point = length.saturating_add(power);
     if power.saturating_abs() > MAX_PLAIN_DIGITS || point.saturating_abs() > MAX_PLAIN_DIGITS {
@@ -255,9 +228,10 @@ mod tests {
 
     #[test]
     fn header_key_must_be_1_to_100_visible_characters() {
-        assert!(IdempotencyKey::from_header("k".repeat(100).as_bytes()).is_ok());
+        let from_header = |value: &str| IdempotencyKey::from_headers([value.as_bytes()].into_iter());
+        assert!(from_header(&"k".repeat(100)).is_ok());
         for invalid in ["", "a b", "é", "a\tb", &"k".repeat(101)] {
-            let error = IdempotencyKey::from_header(invalid.as_bytes()).unwrap_err();
+            let error = from_header(invalid).unwrap_err();
             assert_eq!((error.code(), error.field()), (ErrorCode::InvalidOption, Some(HEADER)), "{invalid}");
         }
     }

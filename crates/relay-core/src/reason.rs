@@ -2,7 +2,7 @@
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-/// Code of the reason why a delivery waits or was dead-lettered, as in listings and metrics.
+/// Code of a reason, as in listings and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum ReasonCode {
@@ -14,15 +14,15 @@ pub enum ReasonCode {
     IdConflict,
     /// The route has no webhook that is set.
     NoWebhook,
-    /// Clay refused the webhook's token.
+    /// Clay rejected the webhook's token.
     ClayTokenRejected,
     /// Every webhook of the route is used up or gone.
     ClayWebhooksExhausted,
-    /// Clay refused the row for good.
+    /// Clay rejected the row for good.
     ClayRejected,
-    /// Loops refused the relay's key.
+    /// Loops rejected the relay's key.
     LoopsKeyRejected,
-    /// Loops refused the call for good.
+    /// Loops rejected the call for good.
     LoopsRejected,
     /// A secret that is needed is not set.
     NotConfigured,
@@ -46,30 +46,27 @@ pub enum ReasonCode {
 
 impl ReasonCode {
     /// The code as stores and listings show it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
     /// Parses a code.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
     }
 }
 
-/// Why a delivery waits, or was dead-lettered.
+/// Reason for which a delivery waits, or was dead-lettered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reason {
-    /// Code of the reason.
+    /// What happened.
     pub code: ReasonCode,
     /// Status of the destination's response, if there was one.
     pub status: Option<u16>,
 }
 
 impl Reason {
-    /// A reason that is not a response.
-    #[must_use]
+    /// Creates a reason that is not a response.
     pub const fn without_status(code: ReasonCode) -> Self {
         Self { code, status: None }
     }

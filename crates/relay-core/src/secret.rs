@@ -6,60 +6,48 @@ use subtle::{Choice, ConstantTimeEq};
 pub use secrecy::{ExposeSecret, SecretString};
 
 /// Whether a configured text is a real value: not empty, and not a placeholder (one that starts with `REPLACE`).
-#[must_use]
 pub fn is_set(text: &str) -> bool {
     let text = text.trim();
     !text.is_empty() && !text.starts_with("REPLACE")
 }
 
-/// The text as a secret, or nothing where it [is not set](is_set). White space around it is not part of it.
-#[must_use]
+/// Returns the trimmed text as a secret, or nothing if it [is not set](is_set).
 pub fn secret_if_set(text: &str) -> Option<SecretString> {
     is_set(text).then(|| SecretString::from(text.trim()))
 }
 
-/// The tokens that open the two API routes.
+/// Bearer tokens that the two API routes accept. An empty list accepts nothing.
 ///
-/// An empty list opens nothing. Tokens are compared whole and in constant time: neither their content nor their
-/// length can be learned from how long a refusal takes.
+/// Tokens are compared whole and in constant time, so the time of a rejection shows neither their content nor their
+/// length.
 #[derive(Debug, Clone, Default)]
 pub struct RelayTokens(Vec<SecretString>);
 
 impl RelayTokens {
-    /// The tokens among these texts that are set.
+    /// Returns the tokens among these texts that are set.
     pub fn new<T: AsRef<str>>(tokens: impl IntoIterator<Item = T>) -> Self {
         Self(tokens.into_iter().filter_map(|token| secret_if_set(token.as_ref())).collect())
     }
 
-    /// Whether no token is configured: the routes are closed.
-    #[must_use]
+    /// Whether no token is configured, so that every request is rejected.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether the value of an `Authorization` header carries one of the tokens as a bearer token (RFC 6750 §2.1; the
     /// scheme's case does not matter, RFC 9110 §11.1).
-    #[must_use]
     pub fn authorizes(&self, authorization: Option<&[u8]>) -> bool {
-        let Some((scheme, token)) = authorization.and_then(split_scheme) else {
-            return false;
-        };
-        if !scheme.eq_ignore_ascii_case(b"bearer") || token.is_empty() {
+        let text = authorization.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
+        let Some((scheme, token)) = text.trim_ascii().split_once(' ') else { return false };
+        if !scheme.eq_ignore_ascii_case("bearer") || token.trim_ascii().is_empty() {
             return false;
         }
-        let presented_hash = Sha256::digest(token);
+        let presented_hash = Sha256::digest(token.trim_ascii());
         let found = self.0.iter().fold(Choice::from(0), |found, known| {
             found | Sha256::digest(known.expose_secret().as_bytes()).ct_eq(&presented_hash)
         });
         found.into()
     }
-}
-
-fn split_scheme(authorization: &[u8]) -> Option<(&[u8], &[u8])> {
-    let authorization = authorization.trim_ascii();
-    let end = authorization.iter().position(|byte| *byte == b' ')?;
-    let (scheme, token) = authorization.split_at_checked(end)?;
-    Some((scheme, token.trim_ascii()))
 }
 
 #[cfg(test)]

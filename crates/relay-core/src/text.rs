@@ -1,19 +1,14 @@
 //! Cuts messages to the length that Clay shows.
 
-/// The most characters that a Clay cell shows of an answer (Clay docs, "Formula generator": the error message preview is 300 characters).
-pub const MAX_MESSAGE_CHARS: usize = 300;
+/// Maximum length of a message (Clay docs, "Formula generator": a cell's preview of an error shows 300 characters).
+pub(crate) const MAX_MESSAGE_CHARS: usize = 300;
 
-/// Returns at most `max_chars` Unicode characters of `text`, the last being `…` where something was cut.
-#[must_use]
-pub fn truncate_chars(text: &str, max_chars: usize) -> String {
+/// Returns at most `max_chars` Unicode characters of `text`, the last being `…` if something was cut.
+pub(crate) fn truncate_chars(text: &str, max_chars: usize) -> String {
     if text.chars().count() <= max_chars {
         return text.to_owned();
     }
-    let mut truncated: String = text.chars().take(max_chars.saturating_sub(1)).collect();
-    if max_chars > 0 {
-        truncated.push('…');
-    }
-    truncated
+    text.chars().take(max_chars.saturating_sub(1)).chain(['…']).take(max_chars).collect()
 }
 
 #[cfg(test)]

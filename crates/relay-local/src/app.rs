@@ -1,74 +1,37 @@
-//! The handlers and the workers, put together on the embedded store.
+//! The handlers and the workers of one relay, on the embedded store.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Request, Response};
 use relay::config::env::SharedSettings;
 use relay::delivery::clay::ClayDeliverer;
 use relay::delivery::loops::LoopsDeliverer;
-use relay::destination::clay::{ClayClient, HttpClayClient};
+use relay::destination::clay::ClayClient;
 use relay::destination::http_client::HttpClient;
 use relay::destination::loops::{HttpLoopsClient, LoopsClient};
 use relay::ingress::clay_row::ClayRowHandler;
-use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
-use relay::ingress::response::{self, Caller};
-use relay::ingress::schema_cache::{SchemaCache, SchemaRefresher};
-use relay::ports::clock::Clock;
+use relay::ingress::loops_webhook::LoopsWebhookHandler;
+use relay::ingress::schema_cache::SchemaCache;
+use relay::ports::clock::SharedClock;
 use relay::rate_limit::limiter::LocalRateLimiter;
-use relay_core::error::ErrorCode;
-use relay_core::row::RowKind;
+use relay_sqlite::SqliteStore;
 
 use crate::reloading_secrets::ReloadingSecrets;
-use relay_sqlite::store::SqliteStore;
 
-/// Time and chance, shared.
-pub type SharedClock = Arc<dyn Clock>;
-type DefaultLoopsClient = HttpLoopsClient<SharedClock>;
-type DefaultClayClient = HttpClayClient<SharedClock>;
-type SharedLimiter = Arc<LocalRateLimiter>;
-/// The worker that posts to Clay.
-pub type LocalClayDeliverer<C = DefaultClayClient> =
-    ClayDeliverer<ReloadingSecrets, C, SqliteStore, SharedLimiter, SharedClock, SqliteStore>;
-/// What reads the list of contact properties.
-pub type LocalSchemaRefresher<L = DefaultLoopsClient> =
-    SchemaRefresher<ReloadingSecrets, L, SharedLimiter, SharedClock>;
-
-/// The three routes and the two workers, between a Loops and a Clay.
-pub struct Relay<L = DefaultLoopsClient, C = DefaultClayClient> {
-    webhook_handler: LoopsWebhookHandler<ReloadingSecrets, SqliteStore, SharedClock>,
-    row_handler: ClayRowHandler<ReloadingSecrets, L, SqliteStore, SharedLimiter, SharedClock>,
-    /// The worker that posts to Clay.
-    pub clay_deliverer: Arc<LocalClayDeliverer<C>>,
-    /// The worker that calls Loops.
-    pub loops_deliverer: Arc<LoopsDeliverer<ReloadingSecrets, L, SharedLimiter, SharedClock>>,
-}
-
-impl<L, C> std::fmt::Debug for Relay<L, C> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Relay")
-    }
-}
-
-impl Relay {
-    /// Puts the relay together; it calls both ends by this client.
-    #[must_use]
-    pub fn new(
-        shared: &SharedSettings,
-        secrets: ReloadingSecrets,
-        store: &SqliteStore,
-        client: &HttpClient,
-        clock: &SharedClock,
-    ) -> Self {
-        let loops = HttpLoopsClient::new(client.clone(), &shared.loops_api_url, Arc::clone(clock));
-        let clay = HttpClayClient::new(client.clone(), Arc::clone(clock));
-        Self::with_destinations(loops, clay, shared, secrets, store, clock)
-    }
+/// The handlers of the three routes and the workers of the two queues, between a Loops and a Clay.
+#[derive(Debug)]
+pub struct Relay<L = HttpLoopsClient, C = HttpClient> {
+    /// Handles `POST /webhooks/loops`.
+    pub webhook_handler: LoopsWebhookHandler<ReloadingSecrets, SqliteStore>,
+    /// Handles the two routes for rows.
+    pub row_handler: ClayRowHandler<ReloadingSecrets, L, SqliteStore, LocalRateLimiter>,
+    /// Posts to Clay.
+    pub clay_deliverer: Arc<ClayDeliverer<ReloadingSecrets, C, SqliteStore, LocalRateLimiter, SqliteStore>>,
+    /// Calls Loops.
+    pub loops_deliverer: Arc<LoopsDeliverer<ReloadingSecrets, L, LocalRateLimiter>>,
 }
 
 impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
-    /// Puts the relay together between these ends.
-    #[must_use]
+    /// A relay between these destinations.
     pub fn with_destinations(
         loops: L,
         clay: C,
@@ -83,16 +46,14 @@ impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
                 secrets: secrets.clone(),
                 queue: store.clone(),
                 clock: Arc::clone(clock),
-                settings: LoopsWebhookSettings {
-                    selection: shared.relayed_events.clone(),
-                    tolerance: shared.signature_tolerance,
-                    contact_source: shared.contact_source.clone(),
-                },
+                selection: shared.relayed_events.clone(),
+                tolerance: shared.signature_tolerance,
+                contact_source: shared.contact_source.clone(),
             },
             row_handler: ClayRowHandler {
                 secrets: secrets.clone(),
                 loops: loops.clone(),
-                fast_path: store.clone(),
+                intake: store.clone(),
                 limiter: Arc::clone(&loops_limiter),
                 clock: Arc::clone(clock),
                 contact_source: shared.contact_source.clone(),
@@ -114,25 +75,5 @@ impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
                 clock: Arc::clone(clock),
             }),
         }
-    }
-
-    /// Answers `POST /webhooks/loops`.
-    pub async fn handle_webhook(&self, request: Request<Bytes>) -> Response<Bytes> {
-        self.webhook_handler.handle(request).await
-    }
-
-    /// What reads the list of contact properties for the rows.
-    pub fn schema_refresher(&self) -> LocalSchemaRefresher<L> {
-        self.row_handler.schema_refresher()
-    }
-
-    /// A refusal that no handler has made: it gets an id like any other, and is told.
-    pub fn unhandled_error(&self, caller: Caller, code: ErrorCode, response: Response<Bytes>) -> Response<Bytes> {
-        response::unhandled_error(caller, code, response, &self.row_handler.clock.new_id())
-    }
-
-    /// Answers one of the two routes for rows.
-    pub async fn handle_row(&self, kind: RowKind, request: Request<Bytes>) -> Response<Bytes> {
-        self.row_handler.handle(kind, request).await
     }
 }

@@ -1,19 +1,20 @@
 //! The command line.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use relay::config::env::SettingError;
-
-use crate::commands::{deliveries, send_webhook, sign};
 use relay_sqlite::data_dir::config::LocalSettings;
 use relay_sqlite::data_dir::secrets_file;
 
-use crate::{commands, serve, telemetry};
+use crate::commands::{deliveries, send_webhook, sign};
+use crate::serve::{self, StartError};
+use crate::telemetry;
 
-/// The exit code of a start that a setting, a folder or an address prevents.
+/// The exit code of a command that a setting, a folder or an address prevents.
 const EXIT_CONFIG: u8 = 2;
 
 /// The Loops–Clay relay on one machine: webhooks from Loops to Clay tables, rows from Clay to Loops.
@@ -57,58 +58,40 @@ keys, URLs and tokens may also be kept in the data folder: `relayctl setup --loc
   CONTACT_HASH_KEY             what contacts are hashed with in the log [generated, kept in the data folder]
   RUST_LOG                     error, warn, info or debug [info]";
 
-/// Reads the command line and does what it says.
-#[must_use]
+/// Runs the command of the command line.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
-    let mut env: BTreeMap<String, String> = std::env::vars_os()
+    execute(Cli::parse()).unwrap_or_else(|error| {
+        // If standard error is closed, the exit code is all that can be reported.
+        let _ = writeln!(io::stderr(), "relay-local: {error}");
+        ExitCode::from(EXIT_CONFIG)
+    })
+}
+
+fn execute(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
+    let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
-    let environment = env.clone();
-    let stored_names = match secrets_file::merge_into_env(&mut env) {
-        Ok(stored_names) => stored_names,
-        Err(error) => return fail(&error.to_string()),
-    };
-    let settings = match LocalSettings::from_env(&env) {
-        Ok(settings) => LocalSettings { stored_names, ..settings },
-        Err(errors) => return report_config_errors(&errors),
-    };
+    let mut env = environment.clone();
+    let stored_names = secrets_file::merge_into_env(&mut env)?;
+    let settings = LocalSettings::from_env(&env).map_err(|errors| describe_config_errors(&errors))?;
+    let settings = LocalSettings { stored_names, ..settings };
     telemetry::start();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return fail(&format!("the relay cannot start ({error}): look into the system's limits"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Io)?;
+    Ok(match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => {
+            runtime.block_on(serve::serve(settings, environment))?;
+            ExitCode::SUCCESS
         }
-    };
-    match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => match runtime.block_on(serve::serve(settings, environment)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error.to_string()),
-        },
-        Command::SendWebhook(arguments) => exit_code(runtime.block_on(send_webhook::run(&settings, &arguments))),
-        Command::Sign(arguments) => exit_code(sign::run(&settings, &arguments)),
-        Command::Deliveries(arguments) => exit_code(deliveries::run(&settings, &arguments)),
-    }
+        Command::SendWebhook(arguments) => runtime.block_on(send_webhook::run(&settings, &arguments))?,
+        Command::Sign(arguments) => sign::run(&settings, &arguments)?,
+        Command::Deliveries(arguments) => runtime.block_on(deliveries::run(&settings, &arguments))?,
+    })
 }
 
-fn exit_code(result: Result<commands::CommandStatus, commands::CommandError>) -> ExitCode {
-    match result {
-        Ok(commands::CommandStatus::Succeeded) => ExitCode::SUCCESS,
-        Ok(commands::CommandStatus::Rejected) => ExitCode::FAILURE,
-        Err(error) => fail(&error.to_string()),
-    }
-}
-
-fn report_config_errors(errors: &[SettingError]) -> ExitCode {
+fn describe_config_errors(errors: &[SettingError]) -> String {
     let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
     let summary = if errors.len() == 1 { "a setting is wrong" } else { "several settings are wrong" };
-    fail(&format!("{summary}; correct and start again:\n{}", lines.join("\n")))
-}
-
-fn fail(message: &str) -> ExitCode {
-    // Where even standard error is gone, the exit code is all that is left to tell.
-    let _ = writeln!(io::stderr(), "relay-local: {message}");
-    ExitCode::from(EXIT_CONFIG)
+    format!("{summary}; correct and start again:\n{}", lines.join("\n"))
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 pub mod app;
 pub mod cli;
-pub mod commands;
-pub mod http;
-pub mod metrics;
+mod commands;
+mod http;
+mod metrics;
 pub mod reloading_secrets;
-pub mod serve;
-pub mod startup_banner;
-pub mod telemetry;
+mod serve;
+mod startup_banner;
+mod telemetry;
 pub mod worker;

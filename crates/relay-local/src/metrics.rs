@@ -1,7 +1,6 @@
-//! What is counted and measured since the start, as Prometheus reads it.
+//! The counters and measurements since the start, in Prometheus' format.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text::encode;
@@ -15,22 +14,18 @@ use relay::telemetry::metric::{self, Metric};
 use relay_core::delivery::Direction;
 use relay_core::error::ErrorCode;
 
-/// The names and values of a metric's labels.
 type Labels = Vec<(&'static str, String)>;
 type HistogramFamily = Family<Labels, Histogram, fn() -> Histogram>;
 
-/// The bounds of times, in seconds: from a far end on this machine to a delivery that waited for days.
+/// Bounds in seconds: from a call to a destination on this machine to a delivery that waited for days.
 const DURATION_BUCKETS_SECS: [f64; 14] =
     [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3_600.0, 86_400.0, 259_200.0];
 
-/// The label of a refusal's code.
+const DIRECTIONS: [Direction; 2] = [Direction::LoopsToClay, Direction::ClayToLoops];
+
 const CODE_LABEL: &str = "code";
 
-/// What is counted for each direction.
-const DIRECTION_COUNTERS: [&str; 6] =
-    [metric::ACCEPTED, metric::DELIVERED, metric::DUPLICATE, metric::RETRIED, metric::DEAD, metric::HELD];
-
-/// What is counted, and its help.
+/// The counters and their help texts.
 const COUNTERS: [(&str, &str); 8] = [
     (metric::ACCEPTED, "Requests that were taken: each is delivered, or waits to be"),
     (metric::REFUSED, "Requests that were refused, by whose matter it is and by code"),
@@ -42,11 +37,9 @@ const COUNTERS: [(&str, &str); 8] = [
     (metric::LOOPS_KEY_REFUSED, "Calls under a key that Loops refuses"),
 ];
 
-/// The counts of a process.
-#[derive(Debug, Clone)]
-pub struct Metrics {
-    registry: Arc<Registry>,
-    counters: Arc<BTreeMap<&'static str, Family<Labels, Counter>>>,
+pub(crate) struct Metrics {
+    registry: Registry,
+    counters: BTreeMap<&'static str, Family<Labels, Counter>>,
     delivery_age: HistogramFamily,
     destination_time: HistogramFamily,
     pool_used: Family<Labels, Gauge<f64, AtomicU64>>,
@@ -55,103 +48,39 @@ pub struct Metrics {
     queue_oldest: Family<Labels, Gauge<f64, AtomicU64>>,
 }
 
-/// A queue as it stands when it is asked about.
-#[derive(Debug, Clone, Copy)]
-pub struct QueueSample {
-    /// Its direction.
-    pub direction: &'static str,
-    /// How many deliveries wait.
-    pub waiting: u32,
-    /// For how many seconds the oldest has waited.
-    pub oldest_seconds: f64,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Metrics {
-    /// Counts that begin now.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("relay");
         let mut counters = BTreeMap::new();
         for (name, help) in COUNTERS {
             let family = Family::<Labels, Counter>::default();
+            for labels in initial_labels(name) {
+                drop(family.get_or_create(&labels));
+            }
             registry.register(name, help, family.clone());
             counters.insert(name, family);
         }
-        let histogram: fn() -> Histogram = || Histogram::new(DURATION_BUCKETS_SECS);
-        let (delivery_age, destination_time) =
-            (HistogramFamily::new_with_constructor(histogram), HistogramFamily::new_with_constructor(histogram));
-        registry.register_with_unit(
-            "delivery_age",
-            "How long ago a delivery came that was tried",
-            Unit::Seconds,
-            delivery_age.clone(),
-        );
-        registry.register_with_unit(
-            "destination",
-            "How long the destination took to respond",
-            Unit::Seconds,
-            destination_time.clone(),
-        );
+        let mut histogram = |name, help| {
+            let family = HistogramFamily::new_with_constructor(|| Histogram::new(DURATION_BUCKETS_SECS));
+            for direction in DIRECTIONS {
+                drop(family.get_or_create(&direction_label(direction)));
+            }
+            registry.register_with_unit(name, help, Unit::Seconds, family.clone());
+            family
+        };
+        let delivery_age = histogram("delivery_age", "How long ago a delivery came that was tried");
+        let destination_time = histogram("destination", "How long the destination took to respond");
         let (pool_used, submissions) = (Family::default(), Family::default());
         registry.register("clay_pool_used", "How much of a pool of Clay webhooks is used", pool_used.clone());
         registry.register("clay_webhook_submissions", "Rows that a Clay webhook has taken", submissions.clone());
         let (queue_waiting, queue_oldest) = (Family::default(), Family::default());
         registry.register("queue_waiting", "Deliveries that wait", queue_waiting.clone());
-        registry.register_with_unit(
-            "queue_oldest",
-            "How long the oldest has waited",
-            Unit::Seconds,
-            queue_oldest.clone(),
-        );
-        let (registry, counters) = (Arc::new(registry), Arc::new(counters));
-        let metrics = Self {
-            registry,
-            counters,
-            delivery_age,
-            destination_time,
-            pool_used,
-            submissions,
-            queue_waiting,
-            queue_oldest,
-        };
-        metrics.register_zero();
-        metrics
+        let help = "How long the oldest has waited";
+        registry.register_with_unit("queue_oldest", help, Unit::Seconds, queue_oldest.clone());
+        Self { registry, counters, delivery_age, destination_time, pool_used, submissions, queue_waiting, queue_oldest }
     }
 
-    /// Makes every series that is known beforehand: one that begins with its first event hides that event from a rate
-    /// (Prometheus, "Instrumentation": avoid missing metrics). What a webhook has taken is known with its first row only.
-    fn register_zero(&self) {
-        for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
-            let labels = vec![(metric::DIRECTION, direction.as_str().to_owned())];
-            for name in DIRECTION_COUNTERS {
-                self.register_counter(name, &labels);
-            }
-            drop(self.delivery_age.get_or_create(&labels));
-            drop(self.destination_time.get_or_create(&labels));
-        }
-        let direction_label = (metric::DIRECTION, Direction::ClayToLoops.as_str().to_owned());
-        self.register_counter(metric::LOOPS_KEY_REFUSED, &vec![direction_label]);
-        for code in ErrorCode::ALL {
-            let labels =
-                vec![(metric::CAUSE, metric::refusal_cause(*code).to_owned()), (CODE_LABEL, code.as_str().to_owned())];
-            self.register_counter(metric::REFUSED, &labels);
-        }
-    }
-
-    fn register_counter(&self, name: &str, labels: &Labels) {
-        if let Some(counter) = self.counters.get(name) {
-            drop(counter.get_or_create(labels));
-        }
-    }
-
-    /// Counts a signal.
-    pub fn record(&self, event: &DeliveryEvent<'_>) {
+    pub(crate) fn record(&self, event: &DeliveryEvent<'_>) {
         for Metric { name, value, dimension: (label, label_value), .. } in metric::metrics_of(event) {
             let mut labels: Labels = vec![(label, label_value.to_owned())];
             match name {
@@ -163,7 +92,6 @@ impl Metrics {
                     self.destination_time.get_or_create(&labels).observe(duration.as_secs_f64());
                 }
                 metric::POOL_USED => {
-                    // At most a hundred.
                     let percent = f64::from(u32::try_from(value).unwrap_or(100));
                     self.pool_used.get_or_create(&labels).set(percent / 100.0);
                 }
@@ -182,18 +110,37 @@ impl Metrics {
         }
     }
 
-    /// Everything as text (OpenMetrics 1.0), with the queues as they stand.
-    #[must_use]
-    pub fn to_openmetrics(&self, queues: &[QueueSample]) -> String {
-        for queue in queues {
-            let labels = vec![(metric::DIRECTION, queue.direction.to_owned())];
-            self.queue_waiting.get_or_create(&labels).set(queue.waiting.into());
-            self.queue_oldest.get_or_create(&labels).set(queue.oldest_seconds);
-        }
+    pub(crate) fn record_queue(&self, direction: Direction, waiting: u32, oldest_seconds: f64) {
+        let labels = direction_label(direction);
+        self.queue_waiting.get_or_create(&labels).set(waiting.into());
+        self.queue_oldest.get_or_create(&labels).set(oldest_seconds);
+    }
+
+    /// Returns all metrics as text (OpenMetrics 1.0).
+    pub(crate) fn to_openmetrics(&self) -> String {
         let mut text = String::new();
-        // A text takes whatever is written to it.
+        // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+fn direction_label(direction: Direction) -> Labels {
+    vec![(metric::DIRECTION, direction.as_str().to_owned())]
+}
+
+/// Labels of a counter's series, which begin at zero: a series that begins with its first event hides that event from a rate
+/// (Prometheus, "Instrumentation": avoid missing metrics).
+fn initial_labels(counter: &str) -> Vec<Labels> {
+    match counter {
+        metric::REFUSED => ErrorCode::ALL
+            .iter()
+            .map(|code| {
+                vec![(metric::CAUSE, metric::refusal_cause(*code).to_owned()), (CODE_LABEL, code.as_str().to_owned())]
+            })
+            .collect(),
+        metric::LOOPS_KEY_REFUSED => vec![direction_label(Direction::ClayToLoops)],
+        _ => DIRECTIONS.map(direction_label).to_vec(),
     }
 }
 
@@ -208,8 +155,8 @@ mod tests {
         let metrics = Metrics::new();
         let event = DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, EventOutcome::Refused, "refused_1");
         metrics.record(&DeliveryEvent { code: Some(ErrorCode::InvalidToken), ..event });
-        let text =
-            metrics.to_openmetrics(&[QueueSample { direction: "loops-to-clay", waiting: 2, oldest_seconds: 1.5 }]);
+        metrics.record_queue(Direction::LoopsToClay, 2, 1.5);
+        let text = metrics.to_openmetrics();
         for line in [
             r#"relay_refused_total{cause="token",code="invalid_token"} 1"#,
             r#"relay_queue_waiting{direction="loops-to-clay"} 2"#,
@@ -217,9 +164,6 @@ mod tests {
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is not in {text}");
         }
-        assert!(text.ends_with(
-            "# EOF
-"
-        ));
+        assert!(text.ends_with("# EOF\n"));
     }
 }

@@ -1,60 +1,53 @@
-//! The secrets of a running relay. What `relayctl setup --local` stores is taken up without a restart: when a secret does not
-//! work, and otherwise within a second; and what is held is tried at once then.
+//! The secrets of a running relay. When `relayctl setup --local` changes the secrets file, the relay uses the new secrets
+//! without a restart, within a second or as soon as a secret does not work, and retries held deliveries at once.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use relay::config::env::SettingError;
+use relay::config::names::{
+    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN,
+};
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretError, SecretField, SecretSource};
 use relay_core::secret::{RelayTokens, SecretString};
 use relay_core::webhook::route::{ClayRoute, ClayWebhook};
 use relay_core::webhook::signature::SigningSecret;
-use tokio::sync::watch;
-use tracing::{error, info, warn};
-
-use relay::config::names::{
-    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN,
-};
+use relay_sqlite::SqliteStore;
 use relay_sqlite::data_dir::config::{LocalSettings, Setting};
 use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFileError, merge_into_env};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
-use relay_sqlite::store::SqliteStore;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
 
-/// The name of the one route that the settings describe.
+/// Name of the one route that the settings describe.
 const DEFAULT_ROUTE_NAME: &str = "default";
-/// The key of the simulated Loops.
-pub const SIMULATED_API_KEY: &str = "simulated";
-/// How often the file is looked at.
+/// API key of the simulated Loops.
+pub(crate) const SIMULATED_API_KEY: &str = "simulated";
+/// Time between two checks of the secrets file.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the two directions need to know.
+/// The secrets of both directions.
 #[derive(Debug)]
 pub struct Secrets {
     /// Signing secrets and routes.
-    pub loops_to_clay: LoopsToClaySecret,
+    pub loops_to_clay: Arc<LoopsToClaySecret>,
     /// Loops key and relay tokens.
-    pub clay_to_loops: ClayToLoopsSecret,
+    pub clay_to_loops: Arc<ClayToLoopsSecret>,
 }
 
-/// Which ends are simulated, from the start to the end of the process.
-#[derive(Debug, Clone, Default)]
-pub struct SimulatedDestinations {
-    /// The URL of the simulated Clay's webhook.
-    pub clay: Option<String>,
-    /// Whether Loops is simulated.
-    pub loops: bool,
+/// The destinations that are simulated, from the start to the end of the process.
+pub(crate) struct SimulatedDestinations {
+    /// URL of the simulated Clay's webhook.
+    pub(crate) clay: Option<String>,
+    pub(crate) loops: bool,
 }
 
 impl Secrets {
-    /// What the settings, the folder and the simulated ends come to.
-    ///
-    /// # Errors
-    /// When what the folder generates can be neither read nor written.
-    pub fn from_settings(
+    /// Combines the settings, the generated secrets of the data folder, and the simulated destinations.
+    fn from_settings(
         settings: &LocalSettings,
         data_dir: &DataDir,
         simulated: &SimulatedDestinations,
@@ -81,13 +74,13 @@ impl Secrets {
         let events = settings.shared.relayed_events.clone();
         let routes = vec![ClayRoute { name: DEFAULT_ROUTE_NAME.to_owned(), events, webhooks }];
         Ok(Self {
-            loops_to_clay: LoopsToClaySecret { signing_secrets, routes },
-            clay_to_loops: ClayToLoopsSecret { api_key, tokens },
+            loops_to_clay: Arc::new(LoopsToClaySecret { signing_secrets, routes }),
+            clay_to_loops: Arc::new(ClayToLoopsSecret { api_key, tokens }),
         })
     }
 }
 
-/// Why what is stored is not taken up.
+/// Why a changed secrets file is not used.
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
     #[error(transparent)]
@@ -100,57 +93,39 @@ enum ReloadError {
     Removed(&'static str),
 }
 
-/// Where secrets are stored while the relay runs, and what they were when they were read last.
-#[derive(Debug)]
-pub struct SecretsFileWatcher {
+/// Reader of the secrets file, and what it read last.
+struct SecretsFileWatcher {
     data_dir: DataDir,
     environment: BTreeMap<String, String>,
     simulated: SimulatedDestinations,
-    /// The settings that were stored.
+    /// Settings that come from the file.
     stored_names: Vec<&'static str>,
     last_version: Option<FileVersion>,
 }
 
-/// By what a file that was replaced is told from the one before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileVersion {
-    inode: u64,
-    length: u64,
-    modified_at: (i64, i64),
-}
+/// Inode, length and modification time: at least one changes when the file is replaced.
+type FileVersion = (u64, u64, Option<SystemTime>);
 
 impl SecretsFileWatcher {
-    /// What is stored in a folder beside this environment, where `names` were stored at the start.
-    #[must_use]
-    pub const fn new(
-        data_dir: DataDir,
-        environment: BTreeMap<String, String>,
-        simulated: SimulatedDestinations,
-        stored_names: Vec<&'static str>,
-    ) -> Self {
-        Self { data_dir, environment, simulated, stored_names, last_version: None }
-    }
-
-    /// What is stored now, where that has changed since this was asked last, and can be used; the first time, what is there.
-    pub fn reload_if_changed(&mut self) -> Option<Secrets> {
-        let version = file_version(&self.data_dir.path().join(SECRETS_FILE));
+    /// Returns the secrets if the file has changed since the last call and can be used. The first call always reads it.
+    fn reload_if_changed(&mut self) -> Option<Secrets> {
+        let metadata = fs::metadata(self.data_dir.path().join(SECRETS_FILE)).ok();
+        let version = metadata.map(|metadata| (metadata.ino(), metadata.len(), metadata.modified().ok()));
         if version == self.last_version {
             return None;
         }
         self.last_version = version;
-        match self.load() {
-            Ok(secrets) => Some(secrets),
-            Err(error) => {
-                warn!(%error, "what is stored in the data folder is not taken up: what was known serves on");
-                None
-            }
+        let secrets = self.load();
+        if let Err(error) = &secrets {
+            warn!(%error, "what is stored in the data folder is not taken up: what was known serves on");
         }
+        secrets.ok()
     }
 
     fn load(&mut self) -> Result<Secrets, ReloadError> {
         let mut variables = self.environment.clone();
         let stored_names = merge_into_env(&mut variables)?;
-        // An end that is real does not become a simulated one under way, and no secret a generated one.
+        // A real destination does not become a simulated one while the relay runs, and no secret a generated one.
         if let Some(removed) =
             self.stored_names.iter().find(|name| **name != CLAY_WEBHOOK_AUTH_TOKEN && !stored_names.contains(name))
         {
@@ -161,8 +136,8 @@ impl SecretsFileWatcher {
             None => ReloadError::Removed(RELAY_TOKEN),
         })?;
         let secrets = Secrets::from_settings(&settings, &self.data_dir, &self.simulated)?;
-        if self.simulated.loops && stored_names.contains(&LOOPS_API_KEY) && !self.stored_names.contains(&LOOPS_API_KEY)
-        {
+        let is_new = |name| stored_names.contains(name) && !self.stored_names.contains(name);
+        if self.simulated.loops && is_new(&LOOPS_API_KEY) {
             warn!("{LOOPS_API_KEY} is stored, but Loops is simulated until the relay is started again");
         }
         self.stored_names = stored_names;
@@ -170,41 +145,23 @@ impl SecretsFileWatcher {
     }
 }
 
-fn file_version(path: &Path) -> Option<FileVersion> {
-    let metadata = fs::metadata(path).ok()?;
-    let modified_at = (metadata.mtime(), metadata.mtime_nsec());
-    Some(FileVersion { inode: metadata.ino(), length: metadata.len(), modified_at })
-}
-
-/// The secrets as they are used now.
+/// The secrets in use, shared by all parts of a relay.
 #[derive(Clone)]
 pub struct ReloadingSecrets(Arc<Shared>);
 
 struct Shared {
-    active: RwLock<ActiveSecrets>,
+    active: RwLock<Secrets>,
     watcher: Option<Mutex<SecretsFileWatcher>>,
-    /// How often they have changed.
-    change_count: watch::Sender<u64>,
-}
-
-struct ActiveSecrets {
-    loops_to_clay: Arc<LoopsToClaySecret>,
-    clay_to_loops: Arc<ClayToLoopsSecret>,
+    reloads: watch::Sender<()>,
 }
 
 impl std::fmt::Debug for ReloadingSecrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("KeptSecrets")
+        f.write_str("ReloadingSecrets")
     }
 }
 
-impl From<Secrets> for ActiveSecrets {
-    fn from(secrets: Secrets) -> Self {
-        Self { loops_to_clay: Arc::new(secrets.loops_to_clay), clay_to_loops: Arc::new(secrets.clay_to_loops) }
-    }
-}
-
-/// Keys that do not change.
+/// Secrets that do not change.
 impl From<Secrets> for ReloadingSecrets {
     fn from(secrets: Secrets) -> Self {
         Self::new(secrets, None)
@@ -212,19 +169,32 @@ impl From<Secrets> for ReloadingSecrets {
 }
 
 impl ReloadingSecrets {
-    /// These, until something else is stored.
-    #[must_use]
-    pub fn new(secrets: Secrets, watcher: Option<SecretsFileWatcher>) -> Self {
-        let active = RwLock::new(ActiveSecrets::from(secrets));
-        Self(Arc::new(Shared { active, watcher: watcher.map(Mutex::new), change_count: watch::Sender::new(0) }))
+    fn new(secrets: Secrets, watcher: Option<SecretsFileWatcher>) -> Self {
+        let (active, watcher) = (RwLock::new(secrets), watcher.map(Mutex::new));
+        Self(Arc::new(Shared { active, watcher, reloads: watch::Sender::new(()) }))
     }
 
-    /// Takes up what is stored, again and again, and lets what is held be tried when that has changed. It does not end.
-    pub async fn run(self, store: SqliteStore) {
-        let mut changes = self.0.change_count.subscribe();
+    /// The secrets of these settings, until the secrets file changes. `environment` does not include the file's settings.
+    pub(crate) fn load(
+        settings: &LocalSettings,
+        environment: BTreeMap<String, String>,
+        data_dir: DataDir,
+        simulated: SimulatedDestinations,
+    ) -> Result<Self, DataDirError> {
+        let initial = Secrets::from_settings(settings, &data_dir, &simulated)?;
+        let stored_names = settings.stored_names.clone();
+        let mut watcher = SecretsFileWatcher { data_dir, environment, simulated, stored_names, last_version: None };
+        // The file may have changed since the settings were read.
+        let secrets = watcher.reload_if_changed().unwrap_or(initial);
+        Ok(Self::new(secrets, Some(watcher)))
+    }
+
+    /// Checks the secrets file again and again, and releases held deliveries after each change. Never returns.
+    pub(crate) async fn run(self, store: SqliteStore) {
+        let mut reloads = self.0.reloads.subscribe();
         loop {
             tokio::select! {
-                _ = changes.changed() => {
+                _ = reloads.changed() => {
                     info!("what was stored in the data folder is in use; what is held is tried now");
                     while let Err(error) = store.release_all_held().await {
                         error!(%error, "what is held cannot be freed yet");
@@ -236,48 +206,41 @@ impl ReloadingSecrets {
         }
     }
 
-    /// Takes up what is stored, if that has changed.
     async fn poll(&self) {
         if self.0.watcher.is_none() {
             return;
         }
         let shared = Arc::clone(&self.0);
-        // A look that panics has changed nothing.
-        let _ = tokio::task::spawn_blocking(move || shared.poll()).await;
+        let reload = move || {
+            let mut watcher = shared.watcher.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+            let secrets = watcher.reload_if_changed()?;
+            *shared.active.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+            shared.reloads.send_replace(());
+            Some(())
+        };
+        // A poll that panics has changed nothing.
+        let _ = tokio::task::spawn_blocking(reload).await;
     }
 }
 
-impl Shared {
-    fn poll(&self) {
-        let Some(watcher) = &self.watcher else { return };
-        let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(secrets) = watcher.reload_if_changed() {
-            *self.active.write().unwrap_or_else(PoisonError::into_inner) = ActiveSecrets::from(secrets);
-            self.change_count.send_modify(|count| *count += 1);
-        }
+impl AsRef<Arc<LoopsToClaySecret>> for Secrets {
+    fn as_ref(&self) -> &Arc<LoopsToClaySecret> {
+        &self.loops_to_clay
     }
 }
 
-/// What is read of the secrets in use.
-trait SecretPart: Send + Sync + Sized {
-    fn from_active(active: &ActiveSecrets) -> &Arc<Self>;
-}
-
-impl SecretPart for LoopsToClaySecret {
-    fn from_active(active: &ActiveSecrets) -> &Arc<Self> {
-        &active.loops_to_clay
+impl AsRef<Arc<ClayToLoopsSecret>> for Secrets {
+    fn as_ref(&self) -> &Arc<ClayToLoopsSecret> {
+        &self.clay_to_loops
     }
 }
 
-impl SecretPart for ClayToLoopsSecret {
-    fn from_active(active: &ActiveSecrets) -> &Arc<Self> {
-        &active.clay_to_loops
-    }
-}
-
-impl<T: SecretPart> SecretSource<T> for ReloadingSecrets {
+impl<T: Send + Sync> SecretSource<T> for ReloadingSecrets
+where
+    Secrets: AsRef<Arc<T>>,
+{
     async fn current(&self) -> Result<Arc<T>, SecretError> {
-        Ok(Arc::clone(T::from_active(&self.0.active.read().unwrap_or_else(PoisonError::into_inner))))
+        Ok(Arc::clone(self.0.active.read().unwrap_or_else(PoisonError::into_inner).as_ref()))
     }
 
     async fn refresh(&self) -> Result<Arc<T>, SecretError> {
@@ -286,15 +249,12 @@ impl<T: SecretPart> SecretSource<T> for ReloadingSecrets {
     }
 
     fn describe_field(&self, field: SecretField) -> String {
-        setting_name(field).to_owned()
-    }
-}
-
-const fn setting_name(field: SecretField) -> &'static str {
-    match field {
-        SecretField::SigningSecrets => LOOPS_SIGNING_SECRET,
-        SecretField::ClayRoutes => CLAY_WEBHOOK_URL,
-        SecretField::LoopsApiKey => LOOPS_API_KEY,
-        SecretField::RelayTokens => RELAY_TOKEN,
+        let setting_name = match field {
+            SecretField::SigningSecrets => LOOPS_SIGNING_SECRET,
+            SecretField::ClayRoutes => CLAY_WEBHOOK_URL,
+            SecretField::LoopsApiKey => LOOPS_API_KEY,
+            SecretField::RelayTokens => RELAY_TOKEN,
+        };
+        setting_name.to_owned()
     }
 }

@@ -1,93 +1,59 @@
-//! The running program: from the settings to the last delivery.
+//! The running program, from its start to the last delivery after a stop signal.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay::config::env::SharedSettings;
+use relay::config::names::{LOOPS_SIGNING_SECRET, RELAY_LISTEN, RELAY_TOKEN};
 use relay::destination::http_client::{self, BuildError};
-use relay::ports::clock::SystemClock;
+use relay::destination::loops::HttpLoopsClient;
+use relay::ports::clock::{SharedClock, SystemClock};
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::Direction;
 use relay_core::secret::RelayTokens;
+use relay_simulator::{Clay, ClayOptions, Loops, LoopsOptions};
+use relay_sqlite::data_dir::config::{LocalSettings, Setting};
+use relay_sqlite::data_dir::{DataDir, DataDirError};
+use relay_sqlite::{OpenError, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::app::{LocalSchemaRefresher, Relay, SharedClock};
-use crate::http::health::{self, HealthRoutes};
-use crate::http::{accept, routes};
+use crate::app::Relay;
+use crate::http::{accept, health, routes};
 use crate::metrics::Metrics;
-use crate::reloading_secrets::{
-    ReloadingSecrets, SIMULATED_API_KEY, Secrets, SecretsFileWatcher, SimulatedDestinations,
-};
+use crate::reloading_secrets::{ReloadingSecrets, SIMULATED_API_KEY, SimulatedDestinations};
 use crate::startup_banner::{Banner, DestinationSource, KeySource};
 use crate::{telemetry, worker};
-use relay::config::names::{LOOPS_SIGNING_SECRET, RELAY_LISTEN, RELAY_TOKEN};
-use relay_simulator::{Clay, ClayOptions, Loops, LoopsOptions};
-use relay_sqlite::data_dir::config::{LocalSettings, Setting};
-use relay_sqlite::data_dir::{DataDir, DataDirError};
-use relay_sqlite::store::{self, OpenError, SqliteStore};
 
-/// How long requests and deliveries that are under way may take to end after a stop: as long as a call may take, and its
-/// record. What only waits for its turn is stored and does not have to end.
+/// Maximum time for requests and deliveries in progress after a stop signal: that of a call, and of its record. A delivery
+/// that waits for a permit is stored and does not have to finish.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(12);
-/// The longest that the start waits for the list of contact properties; what takes longer is read beside the rows.
+/// Maximum time that the start waits for the list of contact properties; after that it is read while rows are handled.
 const SCHEMA_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often what was delivered long ago is forgotten.
+/// Time between two deletions of old records.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Why the relay does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data folder is not to be had.
+pub(crate) enum StartError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// The store is not to be had.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// The address is not to be had.
     #[error(
         "{address} cannot be listened on ({detail}): stop the program that has it, or set {RELAY_LISTEN} to another address, for example {RELAY_LISTEN}=127.0.0.1:8797"
     )]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        detail: String,
-    },
-    /// The system refuses what every program needs.
+    Listen { address: SocketAddr, detail: io::Error },
     #[error("the relay cannot start ({0}): look into the system's limits")]
     Io(#[from] io::Error),
-    /// A fault of the program.
     #[error(transparent)]
     Client(#[from] BuildError),
 }
 
-/// The simulated ends that were started.
-#[derive(Debug)]
-struct Simulators {
-    clay: Option<Clay>,
-    loops: Option<Loops>,
-}
-
-impl Simulators {
-    fn destinations(&self) -> SimulatedDestinations {
-        SimulatedDestinations {
-            clay: self.clay.as_ref().map(|clay| clay.webhook_url("contacts")),
-            loops: self.loops.is_some(),
-        }
-    }
-}
-
-/// Runs the relay until the process is told to stop; `environment` is what its settings were read from, besides the data
-/// folder.
-///
-/// # Errors
-/// When it cannot start.
-pub async fn serve(settings: LocalSettings, environment: BTreeMap<String, String>) -> Result<(), StartError> {
+/// Runs the relay until the process gets a stop signal. `environment` does not include the settings of the secrets file.
+pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String, String>) -> Result<(), StartError> {
     let clock: SharedClock = Arc::new(SystemClock);
     let data_dir = DataDir::new(settings.data_dir.clone());
     let lock = data_dir.lock()?;
@@ -95,46 +61,64 @@ pub async fn serve(settings: LocalSettings, environment: BTreeMap<String, String
         Some(key) => Some(key),
         None => ContactHashKey::new(&data_dir.contact_hash_key()?),
     };
-    let metrics = Metrics::new();
-    telemetry::install_sink(metrics.clone(), contact_hash_key.clone());
-    let store = SqliteStore::new(store::open(data_dir.path(), clock.now())?, Arc::clone(&clock))
+    let metrics = Arc::new(Metrics::new());
+    telemetry::install_sink(Arc::clone(&metrics), contact_hash_key.clone());
+    let store = SqliteStore::new(relay_sqlite::open(data_dir.path(), clock.now())?, Arc::clone(&clock))
         .with_contact_hash_key(contact_hash_key);
     let client = http_client::build()?;
-    let listener = bind(settings.listen).await?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|detail| StartError::Listen { address: settings.listen, detail })?;
     let address = listener.local_addr()?;
     data_dir.write_address(address)?;
-    let simulators = start_simulators(&settings, address).await?;
+    let simulators = Simulators::start(&settings, address).await?;
     let mut shared = settings.shared.clone();
     if let Some(loops) = &simulators.loops {
         shared.loops_api_url = loops.api_url();
     }
-    warn_unknown_events(&shared);
-    let simulated_destinations = simulators.destinations();
-    let initial_secrets = Secrets::from_settings(&settings, &data_dir, &simulated_destinations)?;
-    let mut watcher =
-        SecretsFileWatcher::new(data_dir.clone(), environment, simulated_destinations, settings.stored_names.clone());
-    // It may have changed since the settings were read.
-    let current_secrets = watcher.reload_if_changed().unwrap_or(initial_secrets);
-    let secrets = ReloadingSecrets::new(current_secrets, Some(watcher));
-    let relay = Arc::new(Relay::new(&shared, secrets.clone(), &store, &client, &clock));
-    let schema_refresher = relay.schema_refresher();
-    drop(tokio::time::timeout(SCHEMA_TIMEOUT, prefetch_schema(&schema_refresher, &shared)).await);
+    for pattern in shared.relayed_events.unrecognized_patterns() {
+        warn!(%pattern, "RELAYED_EVENTS: none of the events that Loops documents has this name");
+    }
+    let simulated = SimulatedDestinations {
+        clay: simulators.clay.as_ref().map(|clay| clay.webhook_url("contacts")),
+        loops: simulators.loops.is_some(),
+    };
+    let secrets = ReloadingSecrets::load(&settings, environment, data_dir.clone(), simulated)?;
+    let loops = HttpLoopsClient::new(client.clone(), &shared.loops_api_url);
+    let clay = client;
+    let relay = Arc::new(Relay::with_destinations(loops, clay, &shared, secrets.clone(), &store, &clock));
+    let schema_refresher = relay.row_handler.schema_refresher();
+    let prefetch_schema = async {
+        if schema_refresher.refresh_if_due().await {
+            // The first rows find the full quota of Loops again.
+            tokio::time::sleep(Duration::from_secs(1) / shared.loops_rate.get()).await;
+        }
+    };
+    drop(tokio::time::timeout(SCHEMA_TIMEOUT, prefetch_schema).await);
     print_banner(&settings, &data_dir, &simulators, address)?;
 
-    let (stop, stopping) = watch::channel(false);
-    let workers = start_workers(&relay, &store, &stopping);
-    // They end with the process.
+    let (stop, mut stopping) = watch::channel(false);
+    let (clay, loops) = (Arc::clone(&relay.clay_deliverer), Arc::clone(&relay.loops_deliverer));
+    let workers = [
+        tokio::spawn(worker::run(store.clone(), Direction::LoopsToClay, clay, stopping.clone())),
+        tokio::spawn(worker::run(store.clone(), Direction::ClayToLoops, loops, stopping.clone())),
+        tokio::spawn(purge_loop(store.clone(), stopping.clone())),
+    ];
+    // These two end with the process.
     tokio::spawn(schema_refresher.run());
     tokio::spawn(secrets.run(store.clone()));
-    let app = routes::app(relay).merge(health::routes(HealthRoutes { metrics, store: store.clone() }));
-    let requests = tokio::spawn(accept::serve(listener, app, wait_for_stop(stopping)));
+    let app = routes::app(relay).merge(health::routes(metrics, store));
+    let requests = tokio::spawn(accept::serve(listener, app, async move {
+        // A sender that is gone would be a stop as well.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    }));
 
     shutdown_signal().await?;
     info!("stopping: what is under way is brought to its end");
     stop.send_replace(true);
     let drained = async {
         for worker in workers {
-            // A worker that panicked has nothing left to end.
+            // A worker that panicked has nothing left to finish.
             let _ = worker.await;
         }
         let _ = requests.await;
@@ -146,42 +130,33 @@ pub async fn serve(settings: LocalSettings, environment: BTreeMap<String, String
     Ok(())
 }
 
-/// Reads the list of contact properties, and lets the room that it took at Loops come back: the first rows find all of it.
-async fn prefetch_schema(refresher: &LocalSchemaRefresher, shared: &SharedSettings) {
-    if refresher.refresh_if_due().await {
-        tokio::time::sleep(Duration::from_secs(1) / shared.loops_rate.get()).await;
-    }
+struct Simulators {
+    clay: Option<Clay>,
+    loops: Option<Loops>,
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| StartError::Listen { address, detail: error.to_string() })
-}
-
-/// Starts the simulated ends, on the ports after the relay's where these are free.
-async fn start_simulators(settings: &LocalSettings, relay_address: SocketAddr) -> io::Result<Simulators> {
-    let mut simulators = Simulators { clay: None, loops: None };
-    if matches!(settings.clay_webhooks, Setting::Unset) {
-        let options = ClayOptions { auth_token: settings.simulated_clay_token.clone(), ..ClayOptions::default() };
-        simulators.clay = Some(Clay::start(bind_loopback_after(relay_address, 1).await?, options).await?);
+impl Simulators {
+    /// Starts a simulator for each destination that is not configured, on the ports after the relay's if they are free.
+    async fn start(settings: &LocalSettings, relay_address: SocketAddr) -> io::Result<Self> {
+        let mut simulators = Self { clay: None, loops: None };
+        if matches!(settings.clay_webhooks, Setting::Unset) {
+            let auth_token = settings.simulated_clay_token.clone().map(Into::into);
+            let options = ClayOptions { auth_token, ..ClayOptions::default() };
+            simulators.clay = Some(Clay::start(bind_loopback_after(relay_address, 1).await?, options).await?);
+        }
+        if matches!(settings.loops_api_key, Setting::Unset) && !settings.loops_api_url_is_set {
+            let options = LoopsOptions { api_key: SIMULATED_API_KEY.into(), ..LoopsOptions::default() };
+            simulators.loops = Some(Loops::start(bind_loopback_after(relay_address, 2).await?, options).await?);
+        }
+        Ok(simulators)
     }
-    if matches!(settings.loops_api_key, Setting::Unset) && !settings.loops_api_url_is_set {
-        let options = LoopsOptions { api_key: SIMULATED_API_KEY.to_owned(), ..LoopsOptions::default() };
-        simulators.loops = Some(Loops::start(bind_loopback_after(relay_address, 2).await?, options).await?);
-    }
-    Ok(simulators)
 }
 
 async fn bind_loopback_after(relay_address: SocketAddr, offset: u16) -> io::Result<TcpListener> {
     let port = relay_address.port().checked_add(offset).unwrap_or(0);
-    match TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
         Ok(listener) => Ok(listener),
-        Err(_) => TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await,
-    }
-}
-
-fn warn_unknown_events(shared: &SharedSettings) {
-    for pattern in shared.relayed_events.unrecognized_patterns() {
-        warn!(%pattern, "RELAYED_EVENTS: none of the events that Loops documents has this name");
+        Err(_) => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await,
     }
 }
 
@@ -191,65 +166,37 @@ fn print_banner(
     simulators: &Simulators,
     address: SocketAddr,
 ) -> Result<(), StartError> {
-    let generated_secret = match settings.signing_secrets {
-        Setting::Unset => data_dir.signing_secret()?,
-        Setting::Set(_) => String::new(),
-    };
+    let mut out = io::stdout().lock();
+    let is_terminal = out.is_terminal();
+    let from_setting = |name, is_empty| KeySource::from_setting(is_empty, settings.stored_names.contains(&name));
     let signing_secret = match &settings.signing_secrets {
-        Setting::Unset => KeySource::Generated(&generated_secret),
-        Setting::Set(secrets) => {
-            KeySource::from_setting(!secrets.is_empty(), settings.stored_names.contains(&LOOPS_SIGNING_SECRET))
-        }
-    };
-    let generated_token = match settings.relay_tokens {
-        Setting::Unset => data_dir.relay_token()?,
-        Setting::Set(_) => String::new(),
+        Setting::Unset => KeySource::generated(data_dir.signing_secret()?, is_terminal),
+        Setting::Set(secrets) => from_setting(LOOPS_SIGNING_SECRET, secrets.is_empty()),
     };
     let relay_token = match &settings.relay_tokens {
-        Setting::Unset => KeySource::Generated(&generated_token),
-        Setting::Set(tokens) => {
-            KeySource::from_setting(!RelayTokens::new(tokens).is_empty(), settings.stored_names.contains(&RELAY_TOKEN))
-        }
+        Setting::Unset => KeySource::generated(data_dir.relay_token()?, is_terminal),
+        Setting::Set(tokens) => from_setting(RELAY_TOKEN, RelayTokens::new(tokens).is_empty()),
     };
-    let clay = match (&simulators.clay, &settings.clay_webhooks) {
-        (Some(clay), _) => DestinationSource::Simulated(clay.address()),
-        (None, Setting::Set(webhooks)) if webhooks.is_empty() => DestinationSource::Empty,
-        (None, _) => DestinationSource::Set,
+    let no_clay = matches!(&settings.clay_webhooks, Setting::Set(webhooks) if webhooks.is_empty());
+    let no_loops = matches!(settings.loops_api_key, Setting::Set(None));
+    let banner = Banner {
+        address,
+        data_dir: data_dir.path(),
+        signing_secret,
+        relay_token,
+        clay: DestinationSource::new(simulators.clay.as_ref().map(Clay::address), no_clay),
+        loops: DestinationSource::new(simulators.loops.as_ref().map(Loops::address), no_loops),
+        program: &program_path(),
     };
-    let loops = match (&simulators.loops, &settings.loops_api_key) {
-        (Some(loops), _) => DestinationSource::Simulated(loops.address()),
-        (None, Setting::Set(None)) => DestinationSource::Empty,
-        (None, _) => DestinationSource::Set,
-    };
-    let program = program_path();
-    let is_terminal = io::stdout().is_terminal();
-    let (signing_secret, relay_token) = (signing_secret.hide_unless(is_terminal), relay_token.hide_unless(is_terminal));
-    let banner =
-        Banner { address, data_dir: data_dir.path(), signing_secret, relay_token, clay, loops, program: &program };
-    let mut out = io::stdout().lock();
     out.write_all(banner.render().as_bytes())?;
-    out.flush()?;
-    Ok(())
+    Ok(out.flush()?)
 }
 
-/// How this program is called from the folder that it was called from.
+/// Returns the path of this program, relative to the current folder if it is in it.
 fn program_path() -> String {
     let executable = std::env::current_exe().unwrap_or_else(|_| "relay-local".into());
     let current_dir = std::env::current_dir().unwrap_or_default();
     executable.strip_prefix(current_dir).unwrap_or(&executable).display().to_string()
-}
-
-fn start_workers(
-    relay: &Relay,
-    store: &SqliteStore,
-    stopping: &watch::Receiver<bool>,
-) -> Vec<tokio::task::JoinHandle<()>> {
-    let clay_worker =
-        worker::run(store.clone(), Direction::LoopsToClay, Arc::clone(&relay.clay_deliverer), stopping.clone());
-    let loops_worker =
-        worker::run(store.clone(), Direction::ClayToLoops, Arc::clone(&relay.loops_deliverer), stopping.clone());
-    let purge = purge_loop(store.clone(), stopping.clone());
-    vec![tokio::spawn(clay_worker), tokio::spawn(loops_worker), tokio::spawn(purge)]
 }
 
 async fn purge_loop(store: SqliteStore, mut stop: watch::Receiver<bool>) {
@@ -264,15 +211,9 @@ async fn purge_loop(store: SqliteStore, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn wait_for_stop(mut stop: watch::Receiver<bool>) {
-    // The sender lives until the end; were it gone, that would be a stop as well.
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
 async fn shutdown_signal() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

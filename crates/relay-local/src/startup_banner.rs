@@ -1,49 +1,38 @@
-//! What a person sees when the relay starts: where it is, what is simulated, and what to try.
+//! The text that the program prints when the relay starts: its addresses and keys, what is simulated, and commands to try.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use relay::config::names::{RELAY_DATA, RELAY_LISTEN};
 use relay::routes::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
-use relay_sqlite::data_dir::config::{DEFAULT_DATA, DEFAULT_LISTEN};
+use relay_sqlite::data_dir::config::{DEFAULT_DATA, DEFAULT_LISTEN, loopback_address};
 
-/// Where a key comes from.
-#[derive(Debug, Clone, Copy)]
-pub enum KeySource<'a> {
-    /// It was generated, because none was set.
-    Generated(&'a str),
-    /// It was generated, and is not shown, because this is no terminal: it stays out of a log.
+pub(crate) enum KeySource {
+    Generated(String),
+    /// Generated, and not shown because standard output is no terminal: the key stays out of logs.
     Hidden,
-    /// It was set.
+    /// Set in the environment.
     Set,
-    /// It is kept in the data folder.
+    /// Set in the data folder.
     Stored,
-    /// What was set is empty: nobody gets in.
+    /// Set to nothing: no caller is let in.
     Empty,
 }
 
-impl KeySource<'_> {
-    /// A key that was set, to something or to nothing, in the environment or in the data folder.
-    #[must_use]
-    pub const fn from_setting(is_nonempty: bool, is_stored: bool) -> Self {
-        match (is_nonempty, is_stored) {
-            (true, false) => Self::Set,
-            (true, true) => Self::Stored,
-            (false, _) => Self::Empty,
+impl KeySource {
+    pub(crate) fn generated(key: String, is_terminal: bool) -> Self {
+        if is_terminal { Self::Generated(key) } else { Self::Hidden }
+    }
+
+    pub(crate) const fn from_setting(is_empty: bool, is_stored: bool) -> Self {
+        match (is_empty, is_stored) {
+            (false, false) => Self::Set,
+            (false, true) => Self::Stored,
+            (true, _) => Self::Empty,
         }
     }
 
-    /// The same, shown only on a terminal.
-    #[must_use]
-    pub const fn hide_unless(self, is_terminal: bool) -> Self {
-        match self {
-            Self::Generated(_) if !is_terminal => Self::Hidden,
-            key => key,
-        }
-    }
-
-    fn describe(self, setting: &str) -> String {
+    fn describe(&self, setting: &str) -> String {
         match self {
             Self::Generated(key) => format!("{key}  (generated; {setting} sets another)"),
             Self::Hidden => format!("generated, and kept in the data folder  ({setting} sets another)"),
@@ -54,18 +43,24 @@ impl KeySource<'_> {
     }
 }
 
-/// Which far end the relay talks to.
-#[derive(Debug, Clone, Copy)]
-pub enum DestinationSource {
-    /// A simulated one, at this address.
+/// The Loops or the Clay that the relay calls.
+#[derive(Clone, Copy)]
+pub(crate) enum DestinationSource {
     Simulated(SocketAddr),
-    /// The one that was set.
     Set,
-    /// What was set is empty: nothing is sent.
+    /// Set to nothing: nothing is sent.
     Empty,
 }
 
 impl DestinationSource {
+    pub(crate) fn new(simulated: Option<SocketAddr>, is_empty: bool) -> Self {
+        match simulated {
+            Some(address) => Self::Simulated(address),
+            None if is_empty => Self::Empty,
+            None => Self::Set,
+        }
+    }
+
     fn describe(self, setting: &str) -> String {
         match self {
             Self::Simulated(address) => format!("simulated at http://{address}  ({setting} takes you to the real one)"),
@@ -74,7 +69,7 @@ impl DestinationSource {
         }
     }
 
-    /// A command that shows what is there, as far as it can be shown.
+    /// A command that shows what a simulated destination has received.
     fn inspect_command(self, path: &str) -> String {
         match self {
             Self::Simulated(address) => format!(" &&\n  curl -sS 'http://{address}{path}'"),
@@ -83,113 +78,104 @@ impl DestinationSource {
     }
 }
 
-/// What the start found out.
-#[derive(Debug)]
-pub struct Banner<'a> {
-    /// Where the relay listens.
-    pub address: SocketAddr,
-    /// The data folder.
-    pub data_dir: &'a Path,
-    /// What Loops signs with.
-    pub signing_secret: KeySource<'a>,
-    /// What Clay sends.
-    pub relay_token: KeySource<'a>,
-    /// Where events go.
-    pub clay: DestinationSource,
-    /// Where rows go.
-    pub loops: DestinationSource,
-    /// The program, to be called again.
-    pub program: &'a str,
+pub(crate) struct Banner<'a> {
+    pub(crate) address: SocketAddr,
+    pub(crate) data_dir: &'a Path,
+    pub(crate) signing_secret: KeySource,
+    pub(crate) relay_token: KeySource,
+    pub(crate) clay: DestinationSource,
+    pub(crate) loops: DestinationSource,
+    /// Path of this program, as a user of the current folder would type it.
+    pub(crate) program: &'a str,
 }
 
 impl Banner<'_> {
-    /// The text.
-    #[must_use]
-    pub fn render(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = self.write(&mut text);
-        text
-    }
-
-    fn write(&self, out: &mut String) -> std::fmt::Result {
+    pub(crate) fn render(&self) -> String {
+        let (clay, loops) = (self.clay, self.loops);
         let base = format!("http://{}", loopback_address(self.address));
-        writeln!(out, "\nThe relay is running; its data is in {}.\n", self.data_dir.display())?;
-        writeln!(out, "  Loops webhook     POST {base}{WEBHOOK_PATH}")?;
-        writeln!(out, "  Clay, contacts    PUT  {base}{CONTACT_PATH}")?;
-        writeln!(out, "  Clay, events      POST {base}{EVENT_PATH}\n")?;
-        writeln!(out, "  Relay token       {}", self.relay_token.describe("RELAY_TOKEN"))?;
-        writeln!(out, "  Signing secret    {}\n", self.signing_secret.describe("LOOPS_SIGNING_SECRET"))?;
-        writeln!(out, "  Loops             {}", self.loops.describe("LOOPS_API_KEY"))?;
-        writeln!(out, "  Clay              {}\n", self.clay.describe("CLAY_WEBHOOK_URL"))?;
-        self.write_commands(out, &base)
-    }
-
-    fn write_commands(&self, out: &mut String, base: &str) -> std::fmt::Result {
-        let token = match self.relay_token {
+        let program = format!("{}{}", self.env_prefix(), self.program);
+        let token = match &self.relay_token {
             KeySource::Generated(token) => token,
             KeySource::Set | KeySource::Stored | KeySource::Hidden | KeySource::Empty => "${RELAY_TOKEN%%,*}",
         };
-        let curl_command = |method: &str, path: &str, file: &str| {
-            format!(
-                "curl -sS -w ' %{{http_code}}\\n' -X {method} {base}{path} \\\n    -H \"Authorization: Bearer {token}\" -H 'Content-Type: application/json' -d @{file}"
-            )
-        };
-        writeln!(out, "Try it: paste these into another terminal in the same folder.\n")?;
-        let unshared_settings: Vec<&str> =
-            [("RELAY_TOKEN", self.relay_token), ("LOOPS_SIGNING_SECRET", self.signing_secret)]
-                .into_iter()
-                .filter_map(|(setting, key)| matches!(key, KeySource::Set | KeySource::Empty).then_some(setting))
-                .collect();
-        if !unshared_settings.is_empty() {
-            writeln!(
-                out,
-                "That terminal needs what this one has in {}: export it there first.\n",
-                unshared_settings.join(" and ")
-            )?;
-        }
-        if matches!(self.relay_token, KeySource::Stored | KeySource::Hidden) {
-            writeln!(
-                out,
-                "`relayctl setup --local --list --show-token` shows the relay token: export it there as RELAY_TOKEN.\n"
-            )?;
-        }
-        writeln!(out, "1. A signed Loops webhook becomes a row in Clay:\n")?;
-        let webhook_command =
-            format!("{}{} send-webhook events/loops/contact.created.json", self.env_prefix(), self.program);
-        writeln!(out, "  {webhook_command}{}\n", self.clay.inspect_command("/rows?wait=1"))?;
-        writeln!(out, "2. A row in Clay becomes a contact in Loops:\n")?;
-        let contact_command = curl_command("PUT", CONTACT_PATH, "events/clay/contact.json");
-        writeln!(out, "  {contact_command}{}\n", self.loops.inspect_command("/contacts"))?;
-        writeln!(out, "3. A row in Clay becomes an event in Loops, once, however often it is sent:\n")?;
-        let event_command = curl_command("POST", EVENT_PATH, "events/clay/event.json");
-        writeln!(out, "  {event_command}{}\n", self.loops.inspect_command("/events"))?;
-        writeln!(out, "What is waiting, delivered or dead:  {}{} deliveries", self.env_prefix(), self.program)?;
-        writeln!(out, "Stop with Ctrl-C.\n")
+        let curl = "curl -sS -w ' %{http_code}\\n'";
+        let headers = format!("-H \"Authorization: Bearer {token}\" -H 'Content-Type: application/json'");
+        format!(
+            "
+The relay is running; its data is in {data_dir}.
+
+  Loops webhook     POST {base}{WEBHOOK_PATH}
+  Clay, contacts    PUT  {base}{CONTACT_PATH}
+  Clay, events      POST {base}{EVENT_PATH}
+
+  Relay token       {relay_token}
+  Signing secret    {signing_secret}
+
+  Loops             {loops_source}
+  Clay              {clay_source}
+
+Try it: paste these into another terminal in the same folder.
+
+{exports}1. A signed Loops webhook becomes a row in Clay:
+
+  {program} send-webhook events/loops/contact.created.json{inspect_rows}
+
+2. A row in Clay becomes a contact in Loops:
+
+  {curl} -X PUT {base}{CONTACT_PATH} \\
+    {headers} -d @events/clay/contact.json{inspect_contacts}
+
+3. A row in Clay becomes an event in Loops, once, however often it is sent:
+
+  {curl} -X POST {base}{EVENT_PATH} \\
+    {headers} -d @events/clay/event.json{inspect_events}
+
+What is waiting, delivered or dead:  {program} deliveries
+Stop with Ctrl-C.
+
+",
+            data_dir = self.data_dir.display(),
+            relay_token = self.relay_token.describe("RELAY_TOKEN"),
+            signing_secret = self.signing_secret.describe("LOOPS_SIGNING_SECRET"),
+            loops_source = loops.describe("LOOPS_API_KEY"),
+            clay_source = clay.describe("CLAY_WEBHOOK_URL"),
+            exports = self.exports(),
+            inspect_rows = clay.inspect_command("/rows?wait=1"),
+            inspect_contacts = loops.inspect_command("/contacts"),
+            inspect_events = loops.inspect_command("/events"),
+        )
     }
 
-    /// The settings that another terminal must have too.
+    /// Settings that another terminal lacks, and how to export them there.
+    fn exports(&self) -> String {
+        let keys = [("RELAY_TOKEN", &self.relay_token), ("LOOPS_SIGNING_SECRET", &self.signing_secret)];
+        let unshared: Vec<&str> = keys
+            .into_iter()
+            .filter_map(|(setting, key)| matches!(key, KeySource::Set | KeySource::Empty).then_some(setting))
+            .collect();
+        let mut exports = String::new();
+        if !unshared.is_empty() {
+            let unshared = unshared.join(" and ");
+            exports += &format!("That terminal needs what this one has in {unshared}: export it there first.\n\n");
+        }
+        if matches!(self.relay_token, KeySource::Stored | KeySource::Hidden) {
+            exports += "`relayctl setup --local --list --show-token` shows the relay token: export it there as RELAY_TOKEN.\n\n";
+        }
+        exports
+    }
+
+    /// Settings that another terminal must have too, before a command.
     fn env_prefix(&self) -> String {
         let mut prefix = String::new();
         let listen = loopback_address(self.address).to_string();
         if self.data_dir != Path::new(DEFAULT_DATA) {
-            let _ = write!(prefix, "{RELAY_DATA}='{}' ", self.data_dir.display());
+            prefix += &format!("{RELAY_DATA}='{}' ", self.data_dir.display());
         }
         if listen != DEFAULT_LISTEN {
-            let _ = write!(prefix, "{RELAY_LISTEN}={listen} ");
+            prefix += &format!("{RELAY_LISTEN}={listen} ");
         }
         prefix
     }
-}
-
-/// The address under which this machine reaches a listener.
-#[must_use]
-pub fn loopback_address(address: SocketAddr) -> SocketAddr {
-    let mut address = address;
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
-    }
-    address
 }
 
 #[cfg(test)]
@@ -207,8 +193,8 @@ mod tests {
         Banner {
             address: SocketAddr::from(([0, 0, 0, 0], 8787)),
             data_dir: Path::new(DEFAULT_DATA),
-            signing_secret: if simulated { KeySource::Generated("whsec_x") } else { KeySource::Set },
-            relay_token: if simulated { KeySource::Generated("relay_x") } else { KeySource::Empty },
+            signing_secret: if simulated { KeySource::Generated("whsec_x".to_owned()) } else { KeySource::Set },
+            relay_token: if simulated { KeySource::Generated("relay_x".to_owned()) } else { KeySource::Empty },
             clay: destination(8788),
             loops: destination(8789),
             program: "relay-local",
@@ -236,21 +222,16 @@ mod tests {
 
     #[test]
     fn stored_keys_need_no_export_in_the_other_terminal() {
-        let mut text = String::new();
-        let address = SocketAddr::from(([127, 0, 0, 1], 8787));
-        let (key, destination, data_dir) =
-            (KeySource::from_setting(true, true), DestinationSource::Set, Path::new(DEFAULT_DATA));
-        let program = "relay-local";
-        let banner = Banner {
-            address,
-            data_dir,
-            signing_secret: key,
-            relay_token: key,
-            clay: destination,
-            loops: destination,
-            program,
-        };
-        banner.write(&mut text).unwrap();
+        let text = Banner {
+            address: SocketAddr::from(([127, 0, 0, 1], 8787)),
+            data_dir: Path::new(DEFAULT_DATA),
+            signing_secret: KeySource::from_setting(false, true),
+            relay_token: KeySource::from_setting(false, true),
+            clay: DestinationSource::Set,
+            loops: DestinationSource::Set,
+            program: "relay-local",
+        }
+        .render();
         assert!(
             text.contains("as kept in the data folder") && text.contains("export it there as RELAY_TOKEN"),
             "{text}"
@@ -261,11 +242,11 @@ mod tests {
     #[test]
     fn generated_keys_are_shown_only_on_a_terminal() {
         let banner = |is_terminal| {
-            let address = SocketAddr::from(([127, 0, 0, 1], 8787));
             let [signing_secret, relay_token] =
-                ["whsec_x", "relay_x"].map(|key| KeySource::Generated(key).hide_unless(is_terminal));
-            let (clay, loops, data_dir, program) =
-                (DestinationSource::Set, DestinationSource::Set, Path::new(DEFAULT_DATA), "relay-local");
+                ["whsec_x", "relay_x"].map(|key| KeySource::generated(key.to_owned(), is_terminal));
+            let address = SocketAddr::from(([127, 0, 0, 1], 8787));
+            let (clay, loops) = (DestinationSource::Set, DestinationSource::Set);
+            let (data_dir, program) = (Path::new(DEFAULT_DATA), "relay-local");
             Banner { address, data_dir, signing_secret, relay_token, clay, loops, program }.render()
         };
         assert!(banner(true).contains("Bearer relay_x") && banner(true).contains("whsec_x"));

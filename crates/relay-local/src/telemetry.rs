@@ -1,10 +1,11 @@
-//! The log: one line per event on standard error. On a terminal a person reads it; anywhere else a program will, and gets the
-//! functions' JSON, without what only CloudWatch reads.
+//! The log on standard error, one line per event: text on a terminal, else the JSON of the Lambda functions, without the
+//! fields that only CloudWatch reads.
 //!
-//! `RUST_LOG` sets how much the relay itself says. Libraries are heard from warnings up only: at their most talkative
-//! they print requests, and with them addresses and keys.
+//! `RUST_LOG` sets the level of the relay's own lines. Libraries log warnings and errors only: at lower levels they log
+//! requests, and with them addresses and keys.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 
 use relay::telemetry::event::{self, DeliveryEvent, milliseconds};
 use relay::telemetry::log::{self, INVALID_LEVEL, RUST_LOG};
@@ -17,14 +18,13 @@ use tracing_subscriber::{Layer as _, Registry, fmt};
 
 use crate::metrics::Metrics;
 
-/// Starts the log.
-pub fn start() {
+pub(crate) fn start() {
     let (level, is_valid) = log::parse_level(std::env::var(RUST_LOG).ok().as_deref());
-    let format_layer: Box<dyn tracing_subscriber::Layer<Registry> + Send + Sync> = if std::io::stderr().is_terminal() {
-        fmt::layer().with_writer(std::io::stderr).with_ansi(true).with_target(false).boxed()
+    let text = fmt::layer::<Registry>().with_writer(std::io::stderr).with_target(false);
+    let format_layer = if std::io::stderr().is_terminal() {
+        text.with_ansi(true).boxed()
     } else {
-        let json = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
-        json.with_writer(std::io::stderr).with_target(false).boxed()
+        text.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     };
     let lines = format_layer.with_filter(FilterFn::new(log::is_enabled)).with_filter(level);
     // A second start, as in tests, changes nothing.
@@ -35,63 +35,34 @@ pub fn start() {
     }
 }
 
-/// Has every signal counted and written from now on, contacts as their hash under this key.
-pub fn install_sink(metrics: Metrics, contact_hash_key: Option<ContactHashKey>) {
-    event::set_sink(move |signal| {
-        metrics.record(signal);
-        let contact = signal.contact.zip(contact_hash_key.as_ref()).map(|(contact, key)| contact.log_hash(key));
-        log_event(signal, contact.as_deref());
+/// Has every event counted and logged from now on, its contact as a hash with this key.
+pub(crate) fn install_sink(metrics: Arc<Metrics>, contact_hash_key: Option<ContactHashKey>) {
+    event::set_sink(move |event| {
+        metrics.record(event);
+        let contact = event.contact.zip(contact_hash_key.as_ref()).map(|(contact, key)| contact.log_hash(key));
+        log_event(event, contact.as_deref());
     });
 }
 
-/// Logs an event with the fields of [`DeliveryEvent::fields`], and the measurements.
-fn log_event(delivery_event: &DeliveryEvent<'_>, contact: Option<&str>) {
-    let DeliveryEvent { delivery_id: delivery, webhook_id, loops_event: event, kind, field, error, stats, .. } =
-        delivery_event;
-    let (direction, outcome, message) =
-        (delivery_event.direction.as_str(), delivery_event.outcome.as_str(), delivery_event.message());
-    let (code, reason) = (
-        delivery_event.code.map(relay_core::error::ErrorCode::as_str),
-        delivery_event.reason.map(|reason| reason.code.as_str()),
-    );
-    let status = delivery_event.reason.and_then(|reason| reason.status);
-    let attempts = (delivery_event.attempts > 0).then_some(delivery_event.attempts);
-    let ms = milliseconds(delivery_event.duration);
-    let age_ms = delivery_event.age.map(milliseconds);
-    let destination_ms = stats.last_call_duration.map(milliseconds);
-    let pool = stats.pool.as_ref();
-    let (webhook, submissions) = (pool.map(|pool| pool.webhook.as_str()), pool.map(|pool| pool.submissions));
-    let pool_used = pool.map(|pool| pool.used_percent);
+fn log_event(event: &DeliveryEvent<'_>, contact: Option<&str>) {
+    let (message, pool) = (event.message(), event.stats.pool.as_ref());
     macro_rules! line {
-        ($level:ident) => {
+        ($level:ident, $($fields:tt)*) => {
             tracing::event!(
                 Level::$level,
-                direction,
-                outcome,
-                delivery.id = delivery,
-                webhook.id = webhook_id,
-                loops.event = event,
-                row = kind,
-                contact,
-                code,
-                field,
-                reason,
-                error,
-                status,
-                attempts,
-                ms,
-                age_ms,
-                destination_ms,
-                webhook,
-                submissions,
-                pool_used,
+                $($fields)*
+                age_ms = event.age.map(milliseconds),
+                destination_ms = event.stats.last_call_duration.map(milliseconds),
+                webhook = pool.map(|pool| pool.webhook.as_str()),
+                submissions = pool.map(|pool| pool.submissions),
+                pool_used = pool.map(|pool| pool.used_percent),
                 "{message}"
             )
         };
     }
-    match delivery_event.level() {
-        Level::ERROR => line!(ERROR),
-        Level::WARN => line!(WARN),
-        _ => line!(INFO),
+    match event.level() {
+        Level::ERROR => relay::log_fields!(event, contact, line!(ERROR,)),
+        Level::WARN => relay::log_fields!(event, contact, line!(WARN,)),
+        _ => relay::log_fields!(event, contact, line!(INFO,)),
     }
 }

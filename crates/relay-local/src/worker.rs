@@ -1,4 +1,4 @@
-//! The loop that drains one direction of the store.
+//! The worker of one direction's queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,24 +8,22 @@ use relay::ports::rate_limiter::{Readiness, Unavailable};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::delivery::{AttemptResult, Direction, Reason, ReasonCode};
 use relay_core::policy::retry;
+use relay_sqlite::{ClaimOrder, ClaimedDelivery, SqliteStore};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::error;
 
-use relay_sqlite::store::{ClaimOrder, ClaimedDelivery, SqliteStore};
-
-/// How many deliveries are under way at once: enough to keep the pace with a far end that takes a second to answer.
+/// Maximum number of deliveries in progress: enough for the full rate at a destination that takes a second to respond.
 const MAX_CONCURRENCY: usize = 8;
-/// How often the store is asked for what has become due.
+/// Maximum time between two polls for due deliveries.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// How long the loop waits for a store that fails.
+/// Pause after an error of the store.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Drains the queue of a direction until `stop` says so; then it ends what is under way.
+/// Sends the deliveries of a direction until `stop` is true, then finishes those in progress.
 ///
-/// What has never failed goes first: what fails whenever it comes must not keep it from an end that is well, least of all as
-/// the one that is to show whether the end is back. Every eighth is what has been due longest, so that what has failed has
-/// its turn as well.
+/// Deliveries that have never failed go first: one that fails every time must not keep them from a healthy destination, least
+/// of all as the probe of an open circuit. Every eighth claim takes the oldest due delivery, so that failed ones are retried.
 pub async fn run<D>(store: SqliteStore, direction: Direction, deliverer: Arc<D>, mut stop: watch::Receiver<bool>)
 where
     D: Deliver + 'static,
@@ -79,27 +77,23 @@ async fn deliver<D: Deliver + 'static>(store: SqliteStore, deliverer: Arc<D>, cl
     let ClaimedDelivery { delivery, history } = claimed;
     let release_epoch = store.release_epoch();
     let (id, attempts, panicked_delivery) = (delivery.id.clone(), history.attempts.saturating_add(1), delivery.clone());
-    // In a task of its own: a panic is a failed attempt, not a delivery that nobody has any more.
+    // In a task of its own: a panic is a failed attempt and does not lose the delivery.
     let attempt_result = tokio::spawn(async move { deliverer.deliver(&delivery, history).await }).await;
     let result = attempt_result.unwrap_or_else(|_| {
         let reason = Reason::without_status(ReasonCode::Internal);
-        DeliveryEvent {
-            reason: Some(reason),
-            attempts,
-            ..DeliveryEvent::for_delivery(&panicked_delivery, EventOutcome::Retried)
-        }
-        .emit();
-        retry::retry_or_dead_letter(history, reason, None, store.now(), store.random())
+        let event = DeliveryEvent::for_delivery(&panicked_delivery, EventOutcome::Retried);
+        DeliveryEvent { reason: Some(reason), attempts, ..event }.emit();
+        retry::retry_or_dead_letter(history, reason, None, store.clock().now(), store.clock().random())
     });
-    // What the far end did must be known before anything else is sent, however long the store takes.
+    // The result must be recorded before the contact's next delivery is sent, however long the store takes.
     while let Err(error) = store.finish_attempt(&id, result).await {
         error!(delivery.id = %id, error = %error, "the end of an attempt cannot be recorded");
         tokio::time::sleep(STORE_RETRY_DELAY).await;
     }
-    // Its attempt may have begun before what it is held for was mended.
+    // The cause may have been fixed while the attempt was in progress.
     if matches!(result, AttemptResult::HoldUntil { .. })
         && store.release_epoch() != release_epoch
-        && let Err(error) = store.release_held(&id).await
+        && let Err(error) = store.release_held(Some(&id)).await
     {
         error!(delivery.id = %id, error = %error, "what is held could not be freed: it is tried within 15 minutes");
     }
@@ -115,11 +109,11 @@ mod tests {
     use relay::ports::queue::Queue as _;
     use relay_core::contact::ContactKey;
     use relay_core::delivery::{AttemptHistory, Delivery, DeliveryId, DeliveryKind};
+    use relay_sqlite::open;
 
     use super::*;
-    use relay_sqlite::store::open;
 
-    /// Held the first time; and while it is under way, what it is held for is mended, or not.
+    /// Holds the first attempt, and may release all held deliveries while it is in progress.
     struct HeldOnFirstAttempt {
         store: SqliteStore,
         release_meanwhile: bool,
@@ -143,7 +137,7 @@ mod tests {
         }
     }
 
-    /// How often a delivery was tried that was held, once nothing more happens to it by itself.
+    /// Returns the number of attempts at a held delivery until it is not claimable.
     async fn attempts_of_held(release_meanwhile: bool) -> u32 {
         let folder = tempfile::tempdir().unwrap();
         let opened = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();

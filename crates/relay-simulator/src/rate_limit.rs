@@ -1,39 +1,26 @@
-//! The two shapes of "ten a second".
-//!
-//! Clay fills a bucket: twenty at once, then ten a second. Loops counts calls within a second. The difference shows
-//! in how a burst ends, so each end gets its own.
+//! The two kinds of a limit of ten a second: a token bucket (Clay) and a fixed window (Loops). They differ in how a burst
+//! ends.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-/// Above this a limit cannot be told from none, and the bucket's clock counts whole nanoseconds.
+/// As good as no limit. The bucket's clock counts whole nanoseconds, so it takes no much higher one.
 const UNLIMITED_PER_SECOND: u32 = 1_000_000;
 
-/// Clay's limit: a sustained rate with room for a burst (Clay, webhook guide: limits).
-#[derive(Debug)]
-pub(crate) struct TokenBucket(DefaultDirectRateLimiter);
-
-impl TokenBucket {
-    /// Zero counts as one: a limit that lets nothing through is no limit of anybody's.
-    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
-        let quota = Quota::per_second(at_least_one(per_second)).allow_burst(at_least_one(burst));
-        Self(RateLimiter::direct(quota))
-    }
-
-    /// Whether there was room for one more.
-    pub(crate) fn try_acquire(&self) -> bool {
-        self.0.check().is_ok()
-    }
+/// Clay's limit: a sustained rate with a burst (Clay, webhook guide: limits). Zero counts as one.
+pub(crate) fn token_bucket(per_second: u32, burst: u32) -> DefaultDirectRateLimiter {
+    let [per_second, burst] =
+        [per_second, burst].map(|value| NonZeroU32::new(value.min(UNLIMITED_PER_SECOND)).unwrap_or(NonZeroU32::MIN));
+    RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst))
 }
 
-/// Loops' limit: so many calls in each second (Loops, API introduction: rate limiting).
-///
-/// Where a second begins is not stated; here it is the first call after the last one ended.
+/// Loops' limit: a number of calls in each second (Loops, API introduction: rate limiting). When a second begins is not
+/// stated; here it begins with the first call after the previous one.
 #[derive(Debug)]
 pub(crate) struct FixedWindow {
-    limit: u32,
+    pub(crate) limit: u32,
     window_start: Option<Instant>,
     used: u32,
 }
@@ -45,11 +32,7 @@ impl FixedWindow {
         Self { limit: per_second.max(1), window_start: None, used: 0 }
     }
 
-    pub(crate) fn limit(&self) -> u32 {
-        self.limit
-    }
-
-    /// Takes one call and says how many are left, or nothing if there was no room.
+    /// Counts one call and returns how many remain, or `None` above the limit.
     pub(crate) fn try_acquire(&mut self, now: Instant) -> Option<u32> {
         let has_expired =
             self.window_start.is_none_or(|started| now.saturating_duration_since(started) >= Self::WINDOW);
@@ -61,10 +44,6 @@ impl FixedWindow {
         self.used = self.used.saturating_add(1);
         Some(remaining)
     }
-}
-
-fn at_least_one(value: u32) -> NonZeroU32 {
-    NonZeroU32::new(value.min(UNLIMITED_PER_SECOND)).unwrap_or(NonZeroU32::MIN)
 }
 
 #[cfg(test)]
@@ -95,14 +74,14 @@ mod tests {
     #[test]
     fn zero_limit_allows_one_call() {
         assert_eq!(FixedWindow::new(0).try_acquire(Instant::now()), Some(0));
-        let bucket = TokenBucket::new(0, 0);
-        assert!(bucket.try_acquire());
-        assert!(!bucket.try_acquire());
+        let bucket = token_bucket(0, 0);
+        assert!(bucket.check().is_ok());
+        assert!(bucket.check().is_err());
     }
 
     #[test]
     fn max_limit_is_unlimited() {
-        let bucket = TokenBucket::new(u32::MAX, u32::MAX);
-        assert!((0..1_000).all(|_| bucket.try_acquire()));
+        let bucket = token_bucket(u32::MAX, u32::MAX);
+        assert!((0..1_000).all(|_| bucket.check().is_ok()));
     }
 }

@@ -1,6 +1,8 @@
-//! What a worker does with the queue: it takes the next delivery that is due, and tells how it ended.
+//! The worker's side of the queue: it claims the next delivery that is due, records the result of the attempt, and makes
+//! deliveries due whose cause of failure is gone.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::queue::StoreError;
@@ -10,43 +12,40 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use crate::store::SqliteStore;
 use crate::{delivery_row, failure_counts};
 
-/// How long what is delivered is remembered.
+/// How long a delivered delivery stays in the ledger: longer than any duplicate can take.
 const RETENTION: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// A delivery that a worker has taken.
+/// A delivery that a worker has claimed.
 #[derive(Debug, Clone)]
 pub struct ClaimedDelivery {
-    /// What is to be delivered.
+    /// The delivery.
     pub delivery: Delivery,
-    /// What was tried before.
+    /// Its earlier attempts.
     pub history: AttemptHistory,
 }
 
-/// What goes first of all that is due.
+/// Order in which due deliveries are claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimOrder {
-    /// What has been due longest.
+    /// The one that has been due longest.
     Oldest,
-    /// What has never failed, if there is something of that; else what has been due longest.
+    /// One that has never failed, if there is one; else the oldest.
     NeverFailed,
-    /// The same, but of that the latest: whatever came first may be what always fails.
+    /// The latest that has never failed, because the first ones may be those that always fail; else the oldest.
     NewestNeverFailed,
 }
 
 impl SqliteStore {
-    /// Takes a delivery of that direction that is due, if there is one before which none of the same contact waits or is
-    /// being sent, also past the queue.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
+    /// Claims a due delivery of a direction. Its contact has no earlier delivery that waits or is being sent, and no caller
+    /// on the fast path.
     pub async fn claim(
         &self,
         direction: Direction,
         claim_order: ClaimOrder,
     ) -> Result<Option<ClaimedDelivery>, StoreError> {
-        let (now, locks) = (self.now().as_millisecond(), Arc::clone(&self.locks));
+        let (now, locks) = (self.clock.now().as_millisecond(), Arc::clone(&self.locks));
         self.write(move |transaction| {
-            // Who takes a lane from here on sees what is taken here.
+            // A caller that takes a contact lock from here on sees the claim.
             let locked = match direction {
                 Direction::ClayToLoops => locks.locked_contacts(),
                 Direction::LoopsToClay => "[]".to_owned(),
@@ -66,7 +65,7 @@ impl SqliteStore {
                          (SELECT 1 FROM deliveries AS earlier
                           WHERE earlier.settled_at IS NULL AND earlier.direction = ?1
                             AND earlier.contact = due.contact AND earlier.seq < due.seq
-                            -- Whose lane nobody has is left of a caller who is gone.
+                            -- A direct row without a lock is left of a caller that is gone.
                             AND earlier.state <> 'direct')
                        AND due.contact NOT IN (SELECT value FROM json_each(?4))
                      ORDER BY {order} LIMIT 1",
@@ -74,31 +73,23 @@ impl SqliteStore {
                     .query_row(params![direction.as_str(), now, never_failed, locked], |row| row.get::<_, i64>(0))
                     .optional()
             };
-            let mut seq = find_due(claim_order != ClaimOrder::Oldest)?;
-            if seq.is_none() && claim_order != ClaimOrder::Oldest {
-                seq = find_due(false)?;
-            }
+            let first = find_due(claim_order != ClaimOrder::Oldest)?;
+            let seq = if claim_order == ClaimOrder::Oldest || first.is_some() { first } else { find_due(false)? };
             let Some(seq) = seq else { return Ok(None) };
             transaction
-                .prepare_cached(
+                .prepare_cached(&format!(
                     "UPDATE deliveries
                      SET state = 'sending', attempts = attempts + 1, last_attempt_at = ?2,
                          first_attempt_at = coalesce(first_attempt_at, ?2)
-                     WHERE seq = ?1",
-                )?
-                .execute([seq, now])?;
-            transaction
-                .prepare_cached(&format!(
-                    "SELECT {}, attempts, failing_since, held_since FROM deliveries WHERE seq = ?1",
+                     WHERE seq = ?1
+                     RETURNING {}, attempts, failing_since, held_since",
                     delivery_row::COLUMNS
                 ))?
-                .query_row([seq], |row| {
-                    let timestamp =
-                        |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(delivery_row::timestamp));
+                .query_row([seq, now], |row| {
                     let history = AttemptHistory {
                         attempts: row.get::<_, u32>("attempts")?.saturating_sub(1),
-                        failing_since: timestamp("failing_since")?,
-                        held_since: timestamp("held_since")?,
+                        failing_since: delivery_row::timestamp(row, "failing_since")?,
+                        held_since: delivery_row::timestamp(row, "held_since")?,
                     };
                     Ok(Some(ClaimedDelivery { delivery: delivery_row::from_row(row)?, history }))
                 })
@@ -106,72 +97,18 @@ impl SqliteStore {
         .await
     }
 
-    /// Records how an attempt ended.
-    ///
-    /// # Errors
-    /// When the store is unavailable: it must be told again before anything else is sent.
+    /// Records the result of an attempt. If that fails, the worker must record it before it sends anything else.
     pub async fn finish_attempt(&self, id: &DeliveryId, result: AttemptResult) -> Result<(), StoreError> {
-        let (id, now) = (id.as_str().to_owned(), self.now().as_millisecond());
-        self.write(move |transaction| {
-            match result {
-                AttemptResult::Delivered => 0,
-                AttemptResult::DeadLetter(reason)
-                | AttemptResult::RetryAt { reason, .. }
-                | AttemptResult::HoldUntil { reason, .. } => failure_counts::increment(transaction, &id, reason, now)?,
-            };
-            match result {
-                AttemptResult::Delivered => {
-                    release_others(transaction, &id, now)?;
-                    transaction
-                        .prepare_cached(
-                            "UPDATE deliveries
-                             SET state = 'delivered', body = NULL, reason = NULL, status = NULL, settled_at = ?2
-                             WHERE id = ?1",
-                        )?
-                        .execute(params![id, now])?
-                }
-                AttemptResult::DeadLetter(Reason { code, status }) => transaction
-                    .prepare_cached(
-                        "UPDATE deliveries SET state = 'dead', reason = ?3, status = ?4, settled_at = ?2 WHERE id = ?1",
-                    )?
-                    .execute(params![id, now, code.as_str(), status])?,
-                AttemptResult::RetryAt { at, reason, no_early_retry } => transaction
-                    .prepare_cached(
-                        "UPDATE deliveries
-                         SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5, not_before = iif(?6, ?3, NULL),
-                             failing_since = coalesce(failing_since, ?2), held_since = NULL
-                         WHERE id = ?1",
-                    )?
-                    .execute(params![
-                        id,
-                        now,
-                        at.as_millisecond(),
-                        reason.code.as_str(),
-                        reason.status,
-                        no_early_retry
-                    ])?,
-                AttemptResult::HoldUntil { at, reason } => transaction
-                    .prepare_cached(
-                        "UPDATE deliveries
-                         SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5,
-                             held_since = coalesce(held_since, ?2), failing_since = NULL
-                         WHERE id = ?1",
-                    )?
-                    .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status])?,
-            };
-            Ok(())
-        })
-        .await?;
+        let (id, now) = (id.as_str().to_owned(), self.clock.now().as_millisecond());
+        self.write(move |transaction| finish_attempt(transaction, &id, result, now)).await?;
         self.work_available.notify_waiters();
         Ok(())
     }
 
-    /// Makes everything due that has failed in that direction, now that its far end is back: but for what has a firm time.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
+    /// Makes all deliveries of a direction due that have failed, now that the destination is back. Those that must not be
+    /// retried early stay.
     pub async fn release_on_recovery(&self, direction: Direction) -> Result<(), StoreError> {
-        let now = self.now().as_millisecond();
+        let now = self.clock.now().as_millisecond();
         self.write(move |transaction| {
             transaction
                 .prepare_cached(
@@ -186,26 +123,82 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Forgets what was delivered longer ago than anything can be repeated.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
-    pub async fn purge_delivered(&self) -> Result<usize, StoreError> {
-        let cutoff = self.now().checked_sub(RETENTION).unwrap_or(Timestamp::UNIX_EPOCH).as_millisecond();
+    /// Returns how often all held deliveries were released.
+    pub fn release_epoch(&self) -> u64 {
+        self.release_epoch.load(Ordering::SeqCst)
+    }
+
+    /// Makes all held deliveries due, now that an operator has fixed their cause.
+    pub async fn release_all_held(&self) -> Result<(), StoreError> {
+        self.release_epoch.fetch_add(1, Ordering::SeqCst);
+        self.release_held(None).await
+    }
+
+    /// Makes held deliveries due: all, or only the one that was being sent during
+    /// [`release_all_held`](Self::release_all_held).
+    pub async fn release_held(&self, id: Option<&DeliveryId>) -> Result<(), StoreError> {
+        let (now, id) = (self.clock.now().as_millisecond(), id.map(|id| id.as_str().to_owned()));
         self.write(move |transaction| {
-            let deleted = transaction.execute(
+            transaction.execute(
+                "UPDATE deliveries SET next_at = ?1
+                 WHERE settled_at IS NULL AND state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1
+                   AND (?2 IS NULL OR id = ?2)",
+                params![now, id],
+            )
+        })
+        .await?;
+        self.work_available.notify_waiters();
+        Ok(())
+    }
+
+    /// Deletes deliveries that were delivered longer ago than any duplicate can come.
+    pub async fn purge_delivered(&self) -> Result<(), StoreError> {
+        let cutoff = self.clock.now().checked_sub(RETENTION).unwrap_or(Timestamp::UNIX_EPOCH).as_millisecond();
+        self.write(move |transaction| {
+            transaction.execute(
                 "DELETE FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered' AND settled_at < ?1",
                 [cutoff],
             )?;
-            failure_counts::delete_orphans(transaction)?;
-            Ok(deleted)
+            let orphans = "DELETE FROM failures WHERE delivery_id NOT IN (SELECT id FROM deliveries)";
+            transaction.execute(orphans, []).map(drop)
         })
         .await
     }
 }
 
-/// What has failed, or waited for a person, and gets through shows that others may: those that waited for the same are due,
-/// but for those whose time is firm.
+fn finish_attempt(transaction: &Transaction<'_>, id: &str, result: AttemptResult, now: i64) -> rusqlite::Result<()> {
+    let (at, reason, no_early_retry, is_held) = match result {
+        AttemptResult::Delivered => {
+            release_others(transaction, id, now)?;
+            let sql = "UPDATE deliveries
+                       SET state = 'delivered', body = NULL, reason = NULL, status = NULL, settled_at = ?2
+                       WHERE id = ?1";
+            return transaction.prepare_cached(sql)?.execute(params![id, now]).map(drop);
+        }
+        AttemptResult::DeadLetter(reason) => {
+            failure_counts::increment(transaction, id, reason, now)?;
+            let sql = "UPDATE deliveries SET state = 'dead', reason = ?3, status = ?4, settled_at = ?2 WHERE id = ?1";
+            let Reason { code, status } = reason;
+            return transaction.prepare_cached(sql)?.execute(params![id, now, code.as_str(), status]).map(drop);
+        }
+        AttemptResult::RetryAt { at, reason, no_early_retry } => (at, reason, no_early_retry, false),
+        AttemptResult::HoldUntil { at, reason } => (at, reason, false, true),
+    };
+    failure_counts::increment(transaction, id, reason, now)?;
+    transaction
+        .prepare_cached(
+            "UPDATE deliveries
+             SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5, not_before = iif(?6, ?3, NULL),
+                 failing_since = iif(?7, NULL, coalesce(failing_since, ?2)),
+                 held_since = iif(?7, coalesce(held_since, ?2), NULL)
+             WHERE id = ?1",
+        )?
+        .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status, no_early_retry, is_held])
+        .map(drop)
+}
+
+/// Makes the other deliveries of the direction due, except those that must not be retried early, if this one has failed or
+/// was held before: that it was delivered shows that others may be.
 fn release_others(transaction: &Transaction<'_>, id: &str, now: i64) -> rusqlite::Result<usize> {
     transaction
         .prepare_cached(

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{BodyHash, Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
+use relay_core::delivery::{BodyHash, Delivery, DeliveryId, DeliveryKind, Direction, Reason};
 use relay_core::idempotency::IdempotencyKey;
-use rusqlite::{Row, Transaction, named_params, params};
+use rusqlite::{Connection, Row, Transaction, named_params, params};
 
 /// The columns that [`from_row`] reads.
 pub(crate) const COLUMNS: &str = "id, contact, kind, route, webhook_id, idempotency_key, body, received_at";
 
-/// Inserts a delivery in a state, due at a time; false where its id is taken. `contact_hash` is by what a person finds it.
+/// Inserts a delivery in a state, due at `next_at`. Returns false if its id is taken.
 pub(crate) fn insert(
     transaction: &Transaction<'_>,
     delivery: &Delivery,
@@ -52,7 +52,7 @@ pub(crate) fn insert(
     Ok(inserted == 1)
 }
 
-/// Inserts a delivery that is dead already; false where its id is taken.
+/// Inserts a delivery as a dead letter. Returns false if its id is taken.
 pub(crate) fn insert_dead(
     transaction: &Transaction<'_>,
     delivery: &Delivery,
@@ -71,33 +71,48 @@ pub(crate) fn insert_dead(
 
 /// Reads a delivery from a row of [`COLUMNS`].
 pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Delivery> {
-    let kind_name: String = row.get("kind")?;
-    let kind = match kind_name.as_str() {
-        "row" => DeliveryKind::ClayRow {
-            route: row.get::<_, Option<String>>("route")?.unwrap_or_default(),
-            webhook_id: row.get::<_, Option<String>>("webhook_id")?.unwrap_or_default(),
-        },
-        "event" => {
-            let key: Option<String> = row.get("idempotency_key")?;
-            DeliveryKind::LoopsEvent { key: IdempotencyKey::from_stored(key.unwrap_or_default()) }
-        }
-        _ => DeliveryKind::LoopsContact,
-    };
     Ok(Delivery {
         id: DeliveryId::from_stored(row.get("id")?),
         contact: ContactKey::from_stored(row.get("contact")?),
-        received_at: timestamp(row.get("received_at")?),
-        kind,
+        received_at: timestamp(row, "received_at")?.unwrap_or_default(),
+        kind: kind(row)?,
         body: Bytes::from(row.get::<_, Option<Vec<u8>>>("body")?.unwrap_or_default()),
     })
 }
 
-/// A stored time.
-pub(crate) fn timestamp(milliseconds: i64) -> Timestamp {
-    Timestamp::from_millisecond(milliseconds).unwrap_or_default()
+pub(crate) fn kind(row: &Row<'_>) -> rusqlite::Result<DeliveryKind> {
+    let text = |column: &str| row.get::<_, Option<String>>(column).map(Option::unwrap_or_default);
+    Ok(match text("kind")?.as_str() {
+        "row" => DeliveryKind::ClayRow { route: text("route")?, webhook_id: text("webhook_id")? },
+        "event" => DeliveryKind::LoopsEvent { key: IdempotencyKey::from_stored(text("idempotency_key")?) },
+        _ => DeliveryKind::LoopsContact,
+    })
 }
 
-/// A stored reason.
-pub(crate) fn parse_reason(code: Option<&str>, status: Option<u16>) -> Option<Reason> {
-    Some(Reason { code: ReasonCode::parse(code?)?, status })
+/// Reads a time, which is stored in Unix milliseconds.
+pub(crate) fn timestamp(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+    let milliseconds: Option<i64> = row.get(column)?;
+    Ok(milliseconds.map(|milliseconds| Timestamp::from_millisecond(milliseconds).unwrap_or_default()))
+}
+
+/// Deletes the `direct` rows that were never acknowledged: one by its id, or all but those with the ids in `locked`, a JSON
+/// array. A row that was a dead letter before is one again. Returns the number of rows.
+pub(crate) fn remove_direct(
+    connection: &Connection,
+    id: Option<&DeliveryId>,
+    locked: &str,
+    now: Timestamp,
+) -> rusqlite::Result<usize> {
+    let condition = "settled_at IS NULL AND direction = ?1 AND state = 'direct' AND (?2 IS NULL OR id = ?2)
+                     AND id NOT IN (SELECT value FROM json_each(?3))";
+    let (direction, id) = (Direction::ClayToLoops.as_str(), id.map(DeliveryId::as_str));
+    let restored = connection
+        .prepare_cached(&format!(
+            "UPDATE deliveries SET state = 'dead', settled_at = ?4 WHERE reason IS NOT NULL AND {condition}"
+        ))?
+        .execute(params![direction, id, locked, now.as_millisecond()])?;
+    let deleted = connection
+        .prepare_cached(&format!("DELETE FROM deliveries WHERE {condition}"))?
+        .execute(params![direction, id, locked])?;
+    Ok(restored + deleted)
 }

@@ -1,15 +1,18 @@
 #![doc = include_str!("../README.md")]
 
 pub mod admin;
-pub mod claim;
+mod claim;
 mod contact_locks;
 pub mod data_dir;
 mod delivery_row;
 mod failure_counts;
-pub mod fast_path;
 mod migrations;
-pub mod queue;
-mod release_held;
-pub mod schema;
-pub mod store;
+mod queue;
+mod row_intake;
+mod schema;
+mod store;
 mod webhook_usage;
+
+pub use claim::{ClaimOrder, ClaimedDelivery};
+pub use schema::{Connections, OpenError, STORE_FILE, open, open_existing};
+pub use store::SqliteStore;

@@ -4,12 +4,14 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-/// The version of the tables (`PRAGMA user_version`).
+/// Version of the tables (`PRAGMA user_version`).
 pub(crate) const VERSION: i64 = 2;
 
-/// How often each reason occurred at a delivery. `status` is 0 where no answer came, `last_at` in Unix milliseconds. The
-/// counts stay where a row that died is run again.
-const CREATE_FAILURES: &str = "
+/// What was added over time: an index by which an operator finds the deliveries of a contact; failures by reason (`status`
+/// is 0 without a response, and the counts stay if a row that was dead-lettered is run again); the paused directions. Times
+/// are Unix milliseconds.
+const CREATE_ADDED: &str = "
+CREATE INDEX IF NOT EXISTS deliveries_of_contact ON deliveries (contact_hash);
 CREATE TABLE IF NOT EXISTS failures (
     delivery_id TEXT    NOT NULL,
     reason      TEXT    NOT NULL,
@@ -18,18 +20,11 @@ CREATE TABLE IF NOT EXISTS failures (
     last_at     INTEGER NOT NULL,
     PRIMARY KEY (delivery_id, reason, status)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS paused (direction TEXT PRIMARY KEY, since INTEGER NOT NULL) STRICT;
 ";
 
-/// The directions that a person has paused, and since when, in Unix milliseconds.
-const CREATE_PAUSED: &str =
-    "CREATE TABLE IF NOT EXISTS paused (direction TEXT PRIMARY KEY, since INTEGER NOT NULL) STRICT;";
-
-/// By what a person finds the deliveries of a contact.
-const CREATE_CONTACT_INDEX: &str = "CREATE INDEX IF NOT EXISTS deliveries_of_contact ON deliveries (contact_hash)";
-
-/// The columns of `deliveries` that were added over time: the hash of its contact; when the first and the last attempt were
-/// begun; the content key of an event under a caller's own key; before when it is not attempted. Such a time in the past means
-/// nothing.
+/// The columns of `deliveries` that were added over time: the hash of its contact; when the first and the last attempt began;
+/// the content key of an event under a caller's own key; before when it is not attempted (a time in the past means nothing).
 const ADDED_COLUMNS: [(&str, &str); 5] = [
     ("contact_hash", "TEXT"),
     ("first_attempt_at", "INTEGER"),
@@ -45,18 +40,18 @@ DROP INDEX deliveries_lane;
 CREATE INDEX deliveries_of_contact_due ON deliveries (direction, contact, seq) WHERE settled_at IS NULL;
 ";
 
-/// Returns whether the tables are of an older version.
 pub(crate) fn is_outdated(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).map(|version| version < VERSION)
+    connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).map(|version| version < VERSION)
 }
 
-/// Upgrades the tables to this version, wholly or not at all.
+/// Upgrades the tables to this version in one transaction.
 pub(crate) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
-    if !is_outdated(connection)? && missing_columns(connection)?.is_empty() && has_tables(connection)? {
+    // The columns were added in the transaction that created the tables.
+    if !is_outdated(connection)? && missing_columns(connection)?.is_empty() {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been faster.
+    // Another process may have done it meanwhile.
     if is_outdated(&transaction)? {
         transaction.execute_batch(RENAMES)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
@@ -64,35 +59,24 @@ pub(crate) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
     for (column, sql_type) in missing_columns(&transaction)? {
         transaction.execute_batch(&format!("ALTER TABLE deliveries ADD COLUMN {column} {sql_type}"))?;
     }
-    transaction.execute_batch(CREATE_CONTACT_INDEX)?;
-    transaction.execute_batch(CREATE_FAILURES)?;
-    transaction.execute_batch(CREATE_PAUSED)?;
+    transaction.execute_batch(CREATE_ADDED)?;
     transaction.commit()
 }
 
 fn missing_columns(connection: &Connection) -> rusqlite::Result<Vec<(&'static str, &'static str)>> {
-    let mut statement = connection.prepare("SELECT count(*) FROM pragma_table_info('deliveries') WHERE name = ?1")?;
-    let mut missing = Vec::new();
-    for (column, sql_type) in ADDED_COLUMNS {
-        if statement.query_row([column], |row| row.get::<_, i64>(0))? == 0 {
-            missing.push((column, sql_type));
-        }
-    }
-    Ok(missing)
-}
-
-fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
-    let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('failures', 'paused')";
-    connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|tables| tables == 2)
+    let mut statement = connection.prepare("SELECT name FROM pragma_table_info('deliveries')")?;
+    let names: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let is_missing = |(column, _): &(&str, &str)| !names.iter().any(|name| name == column);
+    Ok(ADDED_COLUMNS.into_iter().filter(is_missing).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
 
+    use crate::admin::queries::{Filter, deliveries};
     use crate::data_dir::DataDir;
-    use crate::schema::OpenError;
-    use crate::store::{ListFilter, list, open, open_existing};
+    use crate::schema::{OpenError, open, open_existing};
 
     /// A store as it was before anything was added, with a delivery.
     fn old_store() -> tempfile::TempDir {
@@ -121,7 +105,7 @@ mod tests {
     fn old_store_is_migrated_with_its_deliveries() {
         let dir = old_store();
         let opened = open(dir.path(), Timestamp::UNIX_EPOCH).unwrap();
-        let all = list(&opened.reader, &ListFilter { state: None, limit: 9 }).unwrap();
+        let all = deliveries(&opened.reader, &Filter::default()).unwrap();
         let listed: Vec<_> = all.iter().map(|one| (one.id.as_str(), one.attempts, one.first_attempt_at)).collect();
         assert_eq!(listed, [("old", 3, None)]);
     }
@@ -130,7 +114,7 @@ mod tests {
     fn old_store_can_be_listed_before_serving() {
         let dir = old_store();
         let connection = open_existing(dir.path()).unwrap().unwrap();
-        let all = list(&connection, &ListFilter { state: None, limit: 9 }).unwrap();
+        let all = deliveries(&connection, &Filter::default()).unwrap();
         assert_eq!((all.len(), all[0].failures.len()), (1, 0));
     }
 

@@ -1,4 +1,4 @@
-//! Storing what comes from Loops.
+//! Enqueuing and dead-lettering a delivery.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use relay_core::delivery::{BodyHash, Delivery, Reason};
 use crate::delivery_row;
 use crate::store::SqliteStore;
 
-/// How long Loops is let wait: it gives up after fifteen seconds, and then sends again.
+/// Maximum wait for other writes. Loops gives up after fifteen seconds, and sends the webhook again.
 const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Queue for SqliteStore {
@@ -16,13 +16,8 @@ impl Queue for SqliteStore {
         let (delivery, contact_hash) = (delivery.clone(), self.contact_hash(delivery));
         let enqueued = self
             .write_within(ENQUEUE_TIMEOUT, move |transaction| {
-                if delivery_row::insert(
-                    transaction,
-                    &delivery,
-                    contact_hash.as_deref(),
-                    "waiting",
-                    delivery.received_at,
-                )? {
+                let (contact_hash, due) = (contact_hash.as_deref(), delivery.received_at);
+                if delivery_row::insert(transaction, &delivery, contact_hash, "waiting", due)? {
                     return Ok(Enqueued::New);
                 }
                 let stored_hash: String = transaction
@@ -37,7 +32,7 @@ impl Queue for SqliteStore {
     }
 
     async fn dead_letter(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreError> {
-        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.now());
+        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.clock.now());
         self.write_within(ENQUEUE_TIMEOUT, move |transaction| {
             delivery_row::insert_dead(transaction, &delivery, contact_hash.as_deref(), reason, now).map(drop)
         })

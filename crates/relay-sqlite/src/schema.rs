@@ -1,24 +1,25 @@
-//! Opening the file: made where there is none, refused where it is not ours, damaged, or of a newer relay.
+//! Opening the store: it is created if there is none, and not touched if it is damaged, of a newer relay, or of another
+//! program.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::data_dir::DataDir;
-use crate::fast_path::remove_abandoned;
-use crate::migrations::{self, VERSION, upgrade};
+use crate::delivery_row::remove_direct;
+use crate::migrations::{VERSION, is_outdated, upgrade};
 
-/// The name of the file in the data folder.
+/// Name of the store in the data folder.
 pub const STORE_FILE: &str = "relay.db";
 
 /// Marks the file as a relay's (`PRAGMA application_id`): "LCRs".
 const APPLICATION_ID: i64 = 0x4c43_5273;
-/// The size of a page, and so of the smallest file with anything in it.
+/// Size of a page, and so of the smallest database.
 const MIN_FILE_BYTES: u64 = 4096;
-/// How long a statement waits for another process to finish writing.
+/// Maximum wait of a statement for another process to finish writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 const TABLES: &str = "
@@ -58,71 +59,72 @@ CREATE TABLE clay_webhooks (
 ) STRICT;
 ";
 
-/// Why the file is not opened. It is left as it is.
+/// Why the store is not opened. Each variant has the path of the file, which is left as it is.
 #[derive(Debug, thiserror::Error)]
+#[error("{}: {}", self.parts().0, self.parts().1)]
 pub enum OpenError {
-    /// It cannot be opened or written.
-    #[error(
-        "{path} cannot be opened for writing ({detail}): check the folder's permissions and the free space, or set RELAY_DATA to another folder"
-    )]
-    Unwritable {
-        /// The file.
-        path: String,
-        /// What the system says.
-        detail: String,
-    },
-    /// It is not a database, or a broken one.
-    #[error(
-        "{path} is damaged ({detail}): put back a copy of it, or set RELAY_DATA to another folder; nothing was changed"
-    )]
-    Damaged {
-        /// The file.
-        path: String,
-        /// What SQLite says.
-        detail: String,
-    },
-    /// It is some other program's database.
-    #[error("{path} is the database of another program: set RELAY_DATA to another folder; nothing was changed")]
-    NotOurs {
-        /// The file.
-        path: String,
-    },
-    /// An older relay is using it, which would not know it any more after an upgrade.
-    #[error("{path} is in use by an older relay: stop that relay and start this version")]
-    Older {
-        /// The file.
-        path: String,
-    },
-    /// A newer relay has written it.
-    #[error(
-        "{path} was written by a newer relay (store version {found}, this one knows {VERSION}): update the relay, or set RELAY_DATA to another folder; nothing was changed"
-    )]
-    Newer {
-        /// The file.
-        path: String,
-        /// Its version.
-        found: i64,
-    },
+    /// The file cannot be opened or written, for this reason.
+    Unwritable(PathBuf, String),
+    /// The file is not a database, or a broken one, for this reason.
+    Damaged(PathBuf, String),
+    /// The file is the database of another program.
+    NotOurs(PathBuf),
+    /// An older relay is using the file, and could not read it after an upgrade.
+    Older(PathBuf),
+    /// A newer relay has written the file, with tables of this version.
+    Newer(PathBuf, i64),
 }
 
-/// An open file: one connection that writes, one that reads beside it.
+impl OpenError {
+    /// Returns what happened, and what to do about it.
+    pub fn parts(&self) -> (String, String) {
+        let (problem, remedy) = match self {
+            Self::Unwritable(path, detail) => (
+                format!("{} cannot be opened for writing ({detail})", path.display()),
+                "check the folder's permissions and the free space, or set RELAY_DATA to another folder",
+            ),
+            Self::Damaged(path, detail) => (
+                format!("{} is damaged ({detail})", path.display()),
+                "put back a copy of it, or set RELAY_DATA to another folder; nothing was changed",
+            ),
+            Self::NotOurs(path) => (
+                format!("{} is the database of another program", path.display()),
+                "set RELAY_DATA to another folder; nothing was changed",
+            ),
+            Self::Older(path) => {
+                (format!("{} is in use by an older relay", path.display()), "stop that relay and start this version")
+            }
+            Self::Newer(path, found) => (
+                format!(
+                    "{} was written by a newer relay (store version {found}, this one knows {VERSION})",
+                    path.display()
+                ),
+                "update the relay, or set RELAY_DATA to another folder; nothing was changed",
+            ),
+        };
+        (problem, remedy.to_owned())
+    }
+}
+
+/// Two connections to an open store: one that writes, and one that reads beside it.
 #[derive(Debug)]
 pub struct Connections {
     pub(crate) writer: Connection,
     pub(crate) reader: Connection,
 }
 
-/// Opens the store of a folder for serving, and makes it where there is none.
+/// Opens the store of a data folder for serving, and creates it if there is none.
 ///
-/// What was under way when the last process ended is put back: what a worker had waits again, what a caller waited for
-/// was never acknowledged and is forgotten, what was held is tried at once.
+/// What was under way when the last process ended is put back: a delivery that a worker was sending waits again, a row whose
+/// caller waited was never acknowledged and is deleted, a held delivery is tried at once.
 ///
 /// # Errors
 /// [`OpenError`]; nothing is changed then.
 pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> {
     let path = dir.join(STORE_FILE);
     create_private_file(&path)?;
-    let mut connection = Connection::open(&path).map_err(|error| to_open_error(&path, &error))?;
+    let to_error = |error| to_open_error(&path, &error);
+    let mut connection = Connection::open(&path).map_err(to_error)?;
     let has_schema = check_schema(&path, &connection)?;
     let mut initialize = || -> rusqlite::Result<()> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -134,8 +136,8 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
             ))?;
         }
         upgrade(&mut connection)?;
-        // Nobody has a lane yet.
-        remove_abandoned(&connection, "[]", now)?;
+        // No contact is locked yet.
+        remove_direct(&connection, None, "[]", now)?;
         connection
             .execute("UPDATE deliveries SET state = 'waiting' WHERE settled_at IS NULL AND state = 'sending'", [])?;
         connection.execute(
@@ -144,87 +146,70 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
         )?;
         Ok(())
     };
-    initialize().map_err(|error| to_open_error(&path, &error))?;
+    initialize().map_err(to_error)?;
     let reader = Connection::open(&path).and_then(|reader| reader.busy_timeout(BUSY_TIMEOUT).map(|()| reader));
-    Ok(Connections { writer: connection, reader: reader.map_err(|error| to_open_error(&path, &error))? })
+    Ok(Connections { writer: connection, reader: reader.map_err(to_error)? })
 }
 
-/// Opens the store of a folder beside a running relay, to look at it; nothing where there is none yet.
-///
-/// # Errors
-/// [`OpenError`].
+/// Opens the store of a data folder beside a running relay, or returns None if there is none.
 pub fn open_existing(dir: &Path) -> Result<Option<Connection>, OpenError> {
     let path = dir.join(STORE_FILE);
     if !path.exists() {
         return Ok(None);
     }
+    let to_error = |error| to_open_error(&path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(&path, flags).map_err(|error| to_open_error(&path, &error))?;
+    let mut connection = Connection::open_with_flags(&path, flags).map_err(to_error)?;
     if !check_schema(&path, &connection)? {
         return Ok(None);
     }
-    if migrations::is_outdated(&connection).map_err(|error| to_open_error(&path, &error))?
-        && DataDir::new(dir.to_owned()).is_in_use()
-    {
-        return Err(OpenError::Older { path: path.display().to_string() });
+    if is_outdated(&connection).map_err(to_error)? && DataDir::new(dir.to_owned()).is_in_use() {
+        return Err(OpenError::Older(path));
     }
-    upgrade(&mut connection).map_err(|error| to_open_error(&path, &error))?;
+    upgrade(&mut connection).map_err(to_error)?;
     Ok(Some(connection))
 }
 
-/// Makes the file for its owner alone, whatever folder it is in; SQLite gives the files beside it the same rights. A file
-/// that is shorter than a page is what is left of one, and SQLite would take it for an empty one.
+/// Creates the file for its owner alone, whatever folder it is in; SQLite gives the files beside it the same mode. A file
+/// that is shorter than a page is a fragment, which SQLite would take for an empty database.
 fn create_private_file(path: &Path) -> Result<(), OpenError> {
-    let unwritable =
-        |error: std::io::Error| OpenError::Unwritable { path: path.display().to_string(), detail: error.to_string() };
+    let unwritable = |error: std::io::Error| OpenError::Unwritable(path.to_owned(), error.to_string());
+    let damaged = |detail: &str| Err(OpenError::Damaged(path.to_owned(), detail.to_owned()));
     let mut options = OpenOptions::new();
     let file = options.create(true).truncate(false).write(true).mode(0o600).open(path).map_err(unwritable)?;
     let wal_bytes = std::fs::metadata(path.with_extension("db-wal")).map_or(0, |log| log.len());
     match file.metadata().map_err(unwritable)?.len() {
-        // SQLite would drop a log without its file, and with it what was acknowledged.
-        0 if wal_bytes > 0 => {
-            Err(OpenError::Damaged { path: path.display().to_string(), detail: "only its log is left".to_owned() })
-        }
-        1..MIN_FILE_BYTES => {
-            Err(OpenError::Damaged { path: path.display().to_string(), detail: "it is cut off".to_owned() })
-        }
+        // SQLite would drop a log without its file, and acknowledged deliveries with it.
+        0 if wal_bytes > 0 => damaged("only its log is left"),
+        1..MIN_FILE_BYTES => damaged("it is cut off"),
         _ => Ok(()),
     }
 }
 
-/// Whether the tables are there; a file without anything in it is one to make them in.
+/// Returns whether the tables are there: a file without any is to get them.
 fn check_schema(path: &Path, connection: &Connection) -> Result<bool, OpenError> {
-    let display_path = || path.display().to_string();
-    let pragma_value = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
-    let inspect = || -> rusqlite::Result<(i64, i64, i64)> {
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        Ok((pragma_value("application_id")?, pragma_value("user_version")?, tables))
-    };
-    let (application_id, version, tables) = inspect().map_err(|error| to_open_error(path, &error))?;
-    if tables == 0 {
+    let to_error = |error| to_open_error(path, &error);
+    let pragma_value = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(to_error)?;
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)";
+    if connection.query_row(sql, [], |row| row.get(0)).map_err(to_error)? {
         return Ok(false);
     }
-    if application_id != APPLICATION_ID {
-        return Err(OpenError::NotOurs { path: display_path() });
+    if pragma_value("application_id").map_err(to_error)? != APPLICATION_ID {
+        return Err(OpenError::NotOurs(path.to_owned()));
     }
+    let version = pragma_value("user_version").map_err(to_error)?;
     if version > VERSION {
-        return Err(OpenError::Newer { path: display_path(), found: version });
+        return Err(OpenError::Newer(path.to_owned(), version));
     }
-    let integrity: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|error| to_open_error(path, &error))?;
-    if integrity == "ok" {
-        Ok(true)
-    } else {
-        Err(OpenError::Damaged { path: display_path(), detail: integrity.replace('\n', " ") })
-    }
+    let integrity: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(to_error)?;
+    if integrity == "ok" { Ok(true) } else { Err(OpenError::Damaged(path.to_owned(), integrity.replace('\n', " "))) }
 }
 
 fn to_open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
-    let (path, detail) = (path.display().to_string(), error.to_string());
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => OpenError::Damaged { path, detail },
-        _ => OpenError::Unwritable { path, detail },
-    }
+    let to_error = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => OpenError::Damaged,
+        _ => OpenError::Unwritable,
+    };
+    to_error(path.to_owned(), error.to_string())
 }

@@ -1,60 +1,45 @@
-//! The embedded store: queues and ledger in one SQLite file.
+//! The store of a running relay: queues and ledger in one SQLite file.
 //!
-//! One table holds every delivery from its arrival to its end, and after that stays, without its body, as the ledger of
-//! what is done. Every change is one transaction that is on the disk before anybody is told (`synchronous = FULL`), so
-//! the process may be killed at any moment: what was acknowledged is there, and what was recorded as delivered is never
-//! sent again.
+//! One table holds every delivery from its arrival on. A delivered one stays, without its body, as the ledger. Every change
+//! is one transaction that is on the disk before it is acknowledged (`synchronous = FULL`), so the process may be killed at
+//! any moment: an acknowledged delivery is not lost, and one that is recorded as delivered is never sent again.
+//!
+//! See docs/adr/0007-one-sqlite-table.md.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use relay::ports::clock::Clock;
 use relay::ports::queue::StoreError;
 use relay_core::contact::ContactHashKey;
-use relay_core::delivery::Delivery;
+use relay_core::delivery::{Delivery, Direction};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
+use crate::admin::queries::{self, Backlog};
 use crate::contact_locks::ContactLocks;
+use crate::schema::{Connections, STORE_FILE};
 
-pub use crate::admin::counts::{DeliveryCount, delivery_counts, last_delivered_at};
-pub use crate::admin::dead_letters::{RedriveOutcome, delete, plan_redrive, redrive};
-pub use crate::admin::pause::{pause, paused_since, resume};
-pub use crate::admin::queue_state::QueueStatus;
-pub use crate::admin::report::{DeliveryListItem, ListFilter, list, webhook_state};
-pub use crate::admin::search::{StoreQuery, StoredDelivery, query, queue_status};
-pub use crate::claim::{ClaimOrder, ClaimedDelivery};
-pub use crate::contact_locks::ContactLockGuard;
-pub use crate::failure_counts::{FailureCount, load_failure_counts};
-pub use crate::schema::{Connections, OpenError, STORE_FILE, open, open_existing};
-pub use crate::webhook_usage::webhook_usage;
-pub use relay_core::delivery_state::DeliveryState;
+/// How long the health check may wait for other writes and take.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The store of a running relay.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SqliteStore {
     pub(crate) writer: Arc<Mutex<Connection>>,
-    /// Reads go past whoever writes.
+    /// A second connection, so that reads do not wait for writes.
     pub(crate) reader: Arc<Mutex<Connection>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) work_available: Arc<Notify>,
     pub(crate) locks: Arc<ContactLocks>,
-    /// How often a person has mended what deliveries were held for.
     pub(crate) release_epoch: Arc<AtomicU64>,
     pub(crate) contact_hash_key: Option<ContactHashKey>,
 }
 
-impl std::fmt::Debug for SqliteStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SqliteStore")
-    }
-}
-
 impl SqliteStore {
-    /// A store on an [open](open()) file.
-    #[must_use]
+    /// Returns a store on an [open](crate::open) file.
     pub fn new(connections: Connections, clock: Arc<dyn Clock>) -> Self {
         Self {
             writer: Arc::new(Mutex::new(connections.writer)),
@@ -67,8 +52,7 @@ impl SqliteStore {
         }
     }
 
-    /// The same, and whom a delivery is about is in it as a hash under this key, by which a person can look for it.
-    #[must_use]
+    /// Sets the key to hash contacts with, by which an operator finds their deliveries.
     pub fn with_contact_hash_key(self, contact_hash_key: Option<ContactHashKey>) -> Self {
         Self { contact_hash_key, ..self }
     }
@@ -77,59 +61,68 @@ impl SqliteStore {
         self.contact_hash_key.as_ref().map(|key| delivery.contact.log_hash(key))
     }
 
-    /// Resolves when something may have become deliverable since the last call.
+    /// Waits until a delivery may have become due.
     pub async fn wait_for_work(&self) {
         self.work_available.notified().await;
     }
 
-    /// The time now.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
+    /// Returns the clock of the store.
+    pub fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
     }
 
-    /// A random number from 0 to 1.
-    #[must_use]
-    pub fn random(&self) -> f64 {
-        self.clock.random()
+    /// Returns the deliveries of a direction that wait.
+    pub async fn backlog(&self, direction: Direction) -> Result<Backlog, StoreError> {
+        self.read(move |connection| queries::backlog(connection, direction)).await
     }
 
-    /// Runs one transaction, off the threads that serve requests, in the order of the calls; however long it takes to
-    /// have the turn.
-    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-    {
+    /// Checks that a delivery could be stored now: the file is where it was, and can be written.
+    pub async fn check_health(&self) -> Result<(), StoreError> {
+        self.write_within(HEALTH_TIMEOUT, |transaction| {
+            // Writes to a file that was deleted are lost when the process ends.
+            if !transaction.path().is_some_and(|path| Path::new(path).exists()) {
+                let missing = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+                return Err(rusqlite::Error::SqliteFailure(missing, Some(format!("{STORE_FILE} is gone"))));
+            }
+            // Writes the value that is there already.
+            let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            transaction.pragma_update(None, "user_version", version)
+        })
+        .await
+    }
+
+    /// Runs one transaction, off the threads that serve requests. Transactions run in the order of the calls.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         run_transaction(Arc::clone(&self.writer).lock_owned().await, work).await
     }
 
-    /// The same for a caller who waits: who does not have the turn in time has a fault, and nothing was done.
-    pub(crate) async fn write_within<T, F>(&self, timeout: Duration, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-    {
+    /// Runs one transaction like [`write`](Self::write), or fails and does nothing if other writes take too long.
+    pub(crate) async fn write_within<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let writer = tokio::time::timeout(timeout, Arc::clone(&self.writer).lock_owned()).await;
-        run_transaction(writer.map_err(|_| StoreError("too many writes are waiting".to_owned()))?, work).await
+        run_transaction(writer.map_err(|_| StoreError::new("too many writes are waiting"))?, work).await
     }
 
-    /// Runs queries that write nothing.
-    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    {
+    /// Runs queries that do not write.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let connection = Arc::clone(&self.reader).lock_owned().await;
         join(tokio::task::spawn_blocking(move || work(&connection)).await)
     }
 }
 
-async fn run_transaction<T, F>(mut connection: OwnedMutexGuard<Connection>, work: F) -> Result<T, StoreError>
-where
-    T: Send + 'static,
-    F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-{
+async fn run_transaction<T: Send + 'static>(
+    mut connection: OwnedMutexGuard<Connection>,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
     let task = tokio::task::spawn_blocking(move || {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = work(&transaction)?;
@@ -140,9 +133,5 @@ where
 }
 
 fn join<T>(joined: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, StoreError> {
-    match joined {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(StoreError(error.to_string())),
-        Err(error) => Err(StoreError(error.to_string())),
-    }
+    joined.map_err(StoreError::new)?.map_err(StoreError::new)
 }

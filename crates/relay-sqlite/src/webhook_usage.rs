@@ -1,4 +1,4 @@
-//! What each Clay webhook has taken.
+//! Number of rows that each Clay webhook has accepted, and its last rejection.
 
 use jiff::Timestamp;
 use relay::ports::queue::StoreError;
@@ -17,37 +17,37 @@ impl WebhookLedger for SqliteStore {
     async fn record(&self, webhook: &str, submission: Submission, now: Timestamp) -> Result<(), StoreError> {
         let (webhook, now) = (webhook.to_owned(), now.as_millisecond());
         self.write(move |transaction| {
-            transaction.prepare_cached("INSERT OR IGNORE INTO clay_webhooks (key) VALUES (?1)")?.execute([&webhook])?;
             match submission {
-                // A webhook that takes a row takes rows: what it answered before no longer holds.
+                // An accepted row shows that an earlier rejection no longer holds.
                 Submission::Accepted => transaction
                     .prepare_cached(
-                        "UPDATE clay_webhooks SET taken = taken + 1, refused_at = NULL, refused_status = NULL WHERE key = ?1",
+                        "INSERT INTO clay_webhooks (key, taken) VALUES (?1, 1)
+                         ON CONFLICT DO UPDATE SET taken = taken + 1, refused_at = NULL, refused_status = NULL",
                     )?
-                    .execute([&webhook])?,
+                    .execute([webhook]),
                 Submission::Rejected(status) => transaction
-                    .prepare_cached("UPDATE clay_webhooks SET refused_at = ?2, refused_status = ?3 WHERE key = ?1")?
-                    .execute(params![webhook, now, status])?,
-            };
-            Ok(())
+                    .prepare_cached(
+                        "INSERT INTO clay_webhooks (key, refused_at, refused_status) VALUES (?1, ?2, ?3)
+                         ON CONFLICT DO UPDATE SET refused_at = ?2, refused_status = ?3",
+                    )?
+                    .execute(params![webhook, now, status]),
+            }
+            .map(drop)
         })
         .await
     }
 }
 
-/// How a Clay webhook has been used, by its key.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn webhook_usage(connection: &Connection, key: &str) -> rusqlite::Result<WebhookUsage> {
-    connection
-        .prepare_cached("SELECT taken, refused_at, refused_status FROM clay_webhooks WHERE key = ?1")?
-        .query_row([key], |row| {
-            let rejected_at: Option<i64> = row.get(1)?;
-            let rejected_status: Option<u16> = row.get(2)?;
-            let accepted = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
-            Ok(WebhookUsage { accepted, rejected: rejected_at.map(delivery_row::timestamp).zip(rejected_status) })
+/// Returns how a Clay webhook has been used, by its key.
+pub(crate) fn webhook_usage(connection: &Connection, key: &str) -> rusqlite::Result<WebhookUsage> {
+    let sql = "SELECT taken, refused_at, refused_status FROM clay_webhooks WHERE key = ?1";
+    let usage = connection.prepare_cached(sql)?.query_row([key], |row| {
+        let rejected_at = delivery_row::timestamp(row, "refused_at")?;
+        let rejected_status: Option<u16> = row.get("refused_status")?;
+        Ok(WebhookUsage {
+            accepted: u64::try_from(row.get::<_, i64>("taken")?).unwrap_or_default(),
+            rejected: rejected_at.zip(rejected_status),
         })
-        .optional()
-        .map(Option::unwrap_or_default)
+    });
+    usage.optional().map(Option::unwrap_or_default)
 }

@@ -10,7 +10,7 @@ use crate::eventually;
 pub struct Cost {
     /// Processor time of all its threads, in the program and in the kernel.
     pub cpu: Duration,
-    /// The most memory that it had at once (`VmHWM`), in bytes.
+    /// Peak memory (`VmHWM`), in bytes.
     pub peak_memory: u64,
 }
 
@@ -48,7 +48,7 @@ fn peak_memory_bytes(pid: u32) -> u64 {
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let kilobytes =
         text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-    let kilobytes: u64 = kilobytes.unwrap_or_else(|| panic!("{path} tells no peak"));
+    let kilobytes: u64 = kilobytes.unwrap_or_else(|| panic!("{path} has no peak"));
     kilobytes * 1024
 }
 

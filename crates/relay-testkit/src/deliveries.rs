@@ -1,4 +1,4 @@
-//! What a relay tells of its deliveries.
+//! A relay's listing of its deliveries.
 
 use std::future::Future;
 
@@ -8,7 +8,8 @@ use crate::eventually;
 
 /// A relay that lists its deliveries.
 pub trait ListDeliveries {
-    /// Its deliveries in the order of their arrival, each with at least `id`, `direction`, `state`, `attempts`, `reason`.
+    /// Its deliveries in the order of their arrival, each with at least `id`, `direction`, `state`, `attempts`,
+    /// `reason`.
     fn deliveries(&self) -> impl Future<Output = Vec<Value>>;
 
     /// Waits until the only delivery is in a state, and gives it.

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 const LIBFAKETIME_PATHS: [&str; 2] =
     ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"];
 
-/// Whether timers move with the time of day. On Linux they stand still while a machine sleeps, and go on while a process is
-/// stopped.
+/// Whether timers move with the time of day. On Linux they stand still while a machine sleeps, and go on while a
+/// process is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimerBehavior {
     /// They know nothing of a move.
@@ -26,10 +26,10 @@ pub struct FakeClock {
 }
 
 impl FakeClock {
-    /// One that says the time.
+    /// Creates a clock that shows the real time.
     ///
     /// # Panics
-    /// When there is no folder for it.
+    /// When its folder cannot be created.
     #[must_use]
     pub fn new(timers: TimerBehavior) -> Self {
         let clock = Self { folder: TempDir::new().unwrap_or_else(|error| panic!("{error}")), timers };
@@ -42,7 +42,7 @@ impl FakeClock {
     /// # Panics
     /// When it cannot be moved.
     pub fn set_offset(&self, offset_secs: i64) {
-        // In one step: it is read at every look at the clock.
+        // Atomic, because libfaketime reads the file at every call.
         let new = self.folder.path().join("new");
         std::fs::write(&new, format!("{offset_secs:+}\n")).unwrap_or_else(|error| panic!("{error}"));
         std::fs::rename(new, self.file()).unwrap_or_else(|error| panic!("{error}"));

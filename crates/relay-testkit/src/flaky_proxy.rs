@@ -1,5 +1,4 @@
-//! What is between the relay and somebody whom it calls: connections go through it, and die as told while the relay does not
-//! look.
+//! A proxy between the relay and a server it calls, whose connections can be made to fail while the relay is frozen.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,16 +9,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How a connection dies.
+/// How a connection fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disconnect {
     /// It is closed in good order.
     Closed,
     /// It is reset.
     Reset,
-    /// It stays open, takes what is sent to it, and answers nothing any more.
+    /// It stays open and accepts bytes, but no response comes any more.
     Blackholed,
-    /// It is forgotten: what is sent to it gets lost on its way, and nobody says so.
+    /// Its packets are dropped, without a reset.
     PacketsDropped,
 }
 
@@ -28,10 +27,10 @@ impl Disconnect {
     pub const ALL: [Self; 4] = [Self::Closed, Self::Reset, Self::Blackholed, Self::PacketsDropped];
 }
 
-/// After what time an answer has been read by whoever waited for it.
+/// Time after which a response counts as read by its client.
 const READ_GRACE: Duration = Duration::from_millis(300);
 
-/// The wire to one place.
+/// The proxy of one server.
 #[derive(Debug)]
 pub struct FlakyProxy {
     address: SocketAddr,
@@ -42,7 +41,7 @@ pub struct FlakyProxy {
 #[derive(Debug, Default)]
 struct Shared {
     connections: Mutex<Vec<Connection>>,
-    /// How many bytes were answered.
+    /// Bytes of responses.
     response_bytes: AtomicUsize,
     /// How many bytes went into connections that were dead.
     blackholed_bytes: AtomicUsize,
@@ -54,7 +53,7 @@ struct Connection {
     last_activity: Arc<Mutex<Activity>>,
 }
 
-/// What was last to be seen on a connection.
+/// The last direction of traffic on a connection.
 #[derive(Debug, Clone, Copy)]
 struct Activity {
     at: Instant,
@@ -68,10 +67,10 @@ impl Drop for FlakyProxy {
 }
 
 impl FlakyProxy {
-    /// A wire to a place, `http://…`.
+    /// Starts a proxy of a URL, `http://…`.
     ///
     /// # Panics
-    /// When there is no port, or the place is none.
+    /// When no port is free, or the URL is invalid.
     pub async fn start(url: &str) -> Self {
         let authority = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
         let target: SocketAddr = authority.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
@@ -97,12 +96,12 @@ impl FlakyProxy {
         format!("http://{}{path}", self.address)
     }
 
-    /// Lets every connection that is there die; how many there were. Those to come are well.
+    /// Makes every open connection fail, and returns their number. New connections work.
     pub fn disconnect(&self, kind: Disconnect) -> usize {
         self.disconnect_where(kind, |_| true)
     }
 
-    /// The same for those on which nothing is under way: everything was answered, and long enough ago to have been read.
+    /// Makes every idle connection fail: those whose responses have all been read.
     pub fn disconnect_idle(&self, kind: Disconnect) -> usize {
         self.disconnect_where(kind, |last| last.is_response && last.at.elapsed() > READ_GRACE)
     }
@@ -121,13 +120,13 @@ impl FlakyProxy {
         selected.len()
     }
 
-    /// How many bytes were answered so far.
+    /// Returns the bytes of responses so far.
     #[must_use]
     pub fn response_bytes(&self) -> usize {
         self.shared.response_bytes.load(Ordering::Relaxed)
     }
 
-    /// How many bytes were sent into connections that answer nothing any more.
+    /// Returns the bytes that were sent into blackholed connections.
     #[must_use]
     pub fn blackholed_bytes(&self) -> usize {
         self.shared.blackholed_bytes.load(Ordering::Relaxed)
@@ -200,7 +199,7 @@ async fn forward(
     }
 }
 
-/// A program of the kernel's packet filter keeps nothing of a packet ("return 0"), also not to confirm it.
+/// Attaches a packet filter that drops every packet ("return 0"), so that none is acknowledged.
 #[cfg(target_os = "linux")]
 fn drop_packets(stream: &TcpStream) {
     let drop_all_filter = [socket2::SockFilter::new(0x06, 0, 0, 0)];
@@ -208,6 +207,6 @@ fn drop_packets(stream: &TcpStream) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn lose_what_comes(_: &TcpStream) {
+fn drop_packets(_: &TcpStream) {
     panic!("packets are lost on Linux only: run this test there");
 }

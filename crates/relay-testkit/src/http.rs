@@ -1,10 +1,10 @@
-//! A client for the tests: one request, one answer, nothing hidden.
+//! A plain HTTP client for tests.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status.
@@ -31,8 +31,8 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Checks that it is a refusal: JSON with exactly the fields that every refusal has, and a sentence that a Clay cell
-    /// can show.
+    /// Checks that it is an error response: JSON with exactly the fields of one, and a message that a Clay cell can
+    /// show.
     ///
     /// # Panics
     /// When it is not.
@@ -57,21 +57,21 @@ impl Response {
     }
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection.
 ///
 /// # Panics
-/// When there is no answer.
+/// When there is no response.
 pub async fn send(method: &str, url: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Response {
     try_send(method, url, headers, body.into()).await.unwrap_or_else(|| panic!("{method} {url} was not answered"))
 }
 
-/// Sends one request; nothing where there is no answer.
+/// Sends one request on a new connection; `None` without a response.
 pub async fn try_send(method: &str, url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Option<Response> {
     let client = relay::destination::http_client::build().ok()?;
     try_send_with(&client, method, url, headers, body).await
 }
 
-/// Sends one request by a client whose connections are kept.
+/// Sends one request with a client that pools connections.
 pub async fn try_send_with(
     client: &relay::destination::http_client::HttpClient,
     method: &str,

@@ -1,4 +1,5 @@
-//! What the end-to-end tests share: a relay as a process, far ends that misbehave on purpose, and a plain HTTP client.
+//! Shared harness of the end-to-end tests: relays as processes and in process, faulty destinations and services, an
+//! HTTP client.
 
 pub mod aws_fake;
 pub mod chaos;
@@ -12,6 +13,7 @@ pub mod http_server;
 pub mod lambda_fake;
 pub mod mock_destination;
 pub mod relay_process;
+pub mod relayctl;
 pub mod row;
 pub mod row_cases;
 pub mod row_table;
@@ -22,16 +24,16 @@ pub mod webhook;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// How long anything that must come is waited for.
+/// Maximum wait for an expected event.
 pub const EVENTUALLY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The most characters of a message that a Clay cell shows.
+/// Maximum length of a message that a Clay cell shows.
 pub const MAX_MESSAGE_CHARS: usize = 300;
 
-/// Waits until `look` finds something.
+/// Polls until there is a result.
 ///
 /// # Panics
-/// When it does not come within [`EVENTUALLY_TIMEOUT`].
+/// When there is none within [`EVENTUALLY_TIMEOUT`].
 pub async fn eventually<T, F>(description: &str, poll: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
@@ -39,10 +41,10 @@ where
     eventually_within(EVENTUALLY_TIMEOUT, description, poll).await
 }
 
-/// Waits until `look` finds something, for a time that the test chooses.
+/// Polls until there is a result, for a time that the test chooses.
 ///
 /// # Panics
-/// When it does not come in time.
+/// When there is none in time.
 pub async fn eventually_within<T, F>(timeout: Duration, description: &str, mut poll: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,

@@ -1,4 +1,4 @@
-//! A far end that does as it is told: it answers anything, or nothing, and remembers what it got.
+//! A destination with scripted replies, which records its requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -13,16 +13,16 @@ use tokio::task::JoinHandle;
 /// Where Loops lists the properties of contacts. A relay asks for them in its own time.
 const PROPERTIES_PATH: &str = "/v1/contacts/properties";
 
-/// What is done with one request.
+/// Reply to one request.
 #[derive(Debug, Clone)]
 pub enum Reply {
-    /// An answer with status, headers and body.
+    /// A response with status, headers and body.
     Respond(u16, Vec<(&'static str, String)>, String),
-    /// No answer, ever.
+    /// No response.
     Hang,
-    /// The connection is reset before any answer.
+    /// A reset of the connection before any response.
     Reset,
-    /// An answer whose body breaks off in the middle, with this status.
+    /// A response with this status, whose body ends in the middle.
     TruncatedBody(u16),
     /// A 200, as soon as it is let through.
     Gated(Arc<Semaphore>),
@@ -31,13 +31,13 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// A JSON answer.
+    /// Returns a JSON response.
     #[must_use]
     pub fn json(status: u16, body: &str) -> Self {
         Self::Respond(status, vec![("Content-Type", "application/json".to_owned())], body.to_owned())
     }
 
-    /// An answer without a body.
+    /// Returns a response without a body.
     #[must_use]
     pub fn status(status: u16) -> Self {
         Self::Respond(status, Vec::new(), String::new())
@@ -50,7 +50,7 @@ impl Reply {
         Self::Respond(status, vec![("Content-Type", "text/html".to_owned())], page.to_owned())
     }
 
-    /// The same answer with a header more.
+    /// Returns the reply with one more header.
     #[must_use]
     pub fn with_header(self, name: &'static str, value: &str) -> Self {
         match self {
@@ -97,12 +97,12 @@ struct Script {
     replies: VecDeque<Reply>,
     default_reply: Reply,
     received: Vec<ReceivedRequest>,
-    /// What is answered to who asks for Loops' contact properties, and who did.
+    /// Reply to requests for Loops' contact properties, and those requests.
     properties_reply: Reply,
     property_requests: Vec<ReceivedRequest>,
 }
 
-/// The far end.
+/// The destination.
 #[derive(Debug)]
 pub struct MockDestination {
     address: SocketAddr,
@@ -110,7 +110,7 @@ pub struct MockDestination {
     server: JoinHandle<()>,
 }
 
-/// The address of a far end that is down: connections to it are refused.
+/// The address of a destination that is down: connections to it are refused.
 #[derive(Debug)]
 pub struct UnusedPort {
     address: SocketAddr,
@@ -118,10 +118,10 @@ pub struct UnusedPort {
 }
 
 impl UnusedPort {
-    /// A new address. Nobody else gets it meanwhile: it is taken, and not listened on.
+    /// Reserves an address: the port is bound, and not listened on.
     ///
     /// # Panics
-    /// When there is no port.
+    /// When no port is free.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "taking a port is not a default")]
     pub fn new() -> Self {
@@ -137,10 +137,10 @@ impl UnusedPort {
         format!("http://{}{path}", self.address)
     }
 
-    /// Brings it up: it answers everything with `otherwise`.
+    /// Starts listening: every request gets `default_reply`.
     ///
     /// # Panics
-    /// When it cannot be listened on.
+    /// When it cannot listen.
     #[must_use]
     pub fn listen(self, default_reply: Reply) -> MockDestination {
         MockDestination::from_listener(self.socket.listen(64).unwrap_or_else(|error| panic!("{error}")), default_reply)
@@ -154,10 +154,10 @@ impl Drop for MockDestination {
 }
 
 impl MockDestination {
-    /// Starts one that answers everything with `otherwise`.
+    /// Starts a destination that replies to everything with `default_reply`.
     ///
     /// # Panics
-    /// When there is no port.
+    /// When no port is free.
     pub async fn start(default_reply: Reply) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("{error}"));
         Self::from_listener(listener, default_reply)
@@ -187,28 +187,29 @@ impl MockDestination {
         format!("http://{}{path}", self.address)
     }
 
-    /// What it does with the next requests, one after another.
+    /// Enqueues the replies to the next requests.
     pub fn enqueue_replies(&self, replies: impl IntoIterator<Item = Reply>) {
         self.lock().replies.extend(replies);
     }
 
-    /// What it does with all other requests from now on.
+    /// Sets the reply to all other requests.
     pub fn set_default_reply(&self, reply: Reply) {
         self.lock().default_reply = reply;
     }
 
-    /// What it got so far.
+    /// Returns the requests so far.
     #[must_use]
     pub fn received(&self) -> Vec<ReceivedRequest> {
         self.lock().received.clone()
     }
 
-    /// What it answers from now on to who asks for Loops' contact properties. That is no part of the script.
+    /// Sets the reply to requests for Loops' contact properties, which is not part of the script.
     pub fn set_properties_reply(&self, reply: Reply) {
         self.lock().properties_reply = reply;
     }
 
-    /// Returns the calls for Loops' contact properties so far. They are not among the [received](Self::received) requests.
+    /// Returns the calls for Loops' contact properties so far. They are not among the [received](Self::received)
+    /// requests.
     #[must_use]
     pub fn property_requests(&self) -> Vec<ReceivedRequest> {
         self.lock().property_requests.clone()
@@ -223,7 +224,7 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
     let mut stream = BufReader::new(stream);
     while let Some(received) = read_request(&mut stream).await {
         if received.method == "HEAD" {
-            // Who only opens a connection is answered, and has done nothing.
+            // A client that only opens a connection.
             if write_response(&mut stream, 200, &[], "", 0).await.is_none() {
                 return;
             }
@@ -235,7 +236,7 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
                 script.property_requests.push(received);
                 script.properties_reply.clone()
             };
-            // The connection ends with it, so that the first call of the script comes on a new one, as if nobody had asked.
+            // The connection ends with it, so that the first scripted call uses a new one, as without this request.
             match reply.with_header("Connection", "close") {
                 Reply::Respond(status, headers, body) => {
                     let _ = write_response(&mut stream, status, &headers, &body, body.len()).await;
@@ -266,7 +267,7 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
             }
             Reply::RespondThenReset => {
                 let _ = write_response(&mut stream, 200, &[], "{}", 2).await;
-                // The next request on this connection is read by nobody: it is reset.
+                // The next request on this connection stays unread: it is reset.
                 let _ = stream.fill_buf().await;
                 return reset_on_close(&stream);
             }
@@ -283,7 +284,7 @@ pub(crate) fn reset_on_close(stream: &BufReader<TcpStream>) {
     let _ = stream.get_ref().set_zero_linger();
 }
 
-/// Writes an answer that says it is so long; nothing where the connection is gone.
+/// Writes a response with this `Content-Length`; `None` if the connection is gone.
 pub(crate) async fn write_response(
     stream: &mut BufReader<TcpStream>,
     status: u16,
@@ -301,8 +302,8 @@ pub(crate) async fn write_response(
 pub(crate) async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<ReceivedRequest> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
-    let mut words = line.split_whitespace();
-    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut parts = line.split_whitespace();
+    let (method, path) = (parts.next()?.to_owned(), parts.next()?.to_owned());
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();

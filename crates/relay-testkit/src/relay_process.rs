@@ -20,13 +20,13 @@ pub const RELAY_TOKEN: &str = "relay-token-for-tests";
 #[derive(Debug)]
 pub struct Relay {
     child: Child,
-    folder: DataFolder,
+    folder: TempDataDir,
     settings: BTreeMap<String, String>,
     base: String,
     banner: String,
 }
 
-/// Sends a signal to a process. It may have ended by itself; whoever needs it finds out.
+/// Sends a signal to a process, which may have exited already.
 pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
@@ -35,13 +35,13 @@ pub fn signal(pid: u32, signal: Signal) {
 
 /// A data folder that is gone after the test.
 #[derive(Debug)]
-pub struct DataFolder(TempDir);
+pub struct TempDataDir(TempDir);
 
-impl DataFolder {
-    /// A new one.
+impl TempDataDir {
+    /// Creates a new folder.
     ///
     /// # Panics
-    /// When there is no room for it.
+    /// When it cannot be created.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "making a folder is not a default")]
     pub fn new() -> Self {
@@ -77,7 +77,7 @@ pub fn command(settings: &BTreeMap<String, String>) -> Command {
     command
 }
 
-/// A far end's settings, and the keys of the tests.
+/// Returns the settings of a relay with this destination, and the keys of the tests.
 #[must_use]
 pub fn settings(overrides: &[(&str, &str)]) -> BTreeMap<String, String> {
     let mut settings: BTreeMap<String, String> = [
@@ -94,21 +94,21 @@ pub fn settings(overrides: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 impl Relay {
-    /// What an answer calls the Loops key.
+    /// Name of the Loops key in error messages.
     pub const LOOPS_API_KEY: &str = "LOOPS_API_KEY";
-    /// What an answer calls the signing secrets.
+    /// Name of the signing secrets in error messages.
     pub const LOOPS_SIGNING_SECRET: &str = "LOOPS_SIGNING_SECRET";
 
     /// Starts a relay in a new folder.
     pub async fn start(overrides: &[(&str, &str)]) -> Self {
-        Self::start_in(DataFolder::new(), overrides).await
+        Self::start_in(TempDataDir::new(), overrides).await
     }
 
     /// Starts a relay in a folder. Its log is in the file `log` there.
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn start_in(folder: DataFolder, overrides: &[(&str, &str)]) -> Self {
+    pub async fn start_in(folder: TempDataDir, overrides: &[(&str, &str)]) -> Self {
         Self::start_without(folder, overrides, &[]).await
     }
 
@@ -116,7 +116,7 @@ impl Relay {
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn start_without(folder: DataFolder, overrides: &[(&str, &str)], unset: &[&str]) -> Self {
+    pub async fn start_without(folder: TempDataDir, overrides: &[(&str, &str)], unset: &[&str]) -> Self {
         let mut settings = settings(overrides);
         settings.retain(|name, _| !unset.contains(&name.as_str()));
         settings.insert("RELAY_DATA".to_owned(), folder.path().display().to_string());
@@ -147,7 +147,7 @@ impl Relay {
         &self.base
     }
 
-    /// What it said at its start.
+    /// Returns its startup banner.
     #[must_use]
     pub fn banner(&self) -> &str {
         &self.banner
@@ -186,7 +186,7 @@ impl Relay {
     }
 
     /// Kills it, as a power cut does.
-    pub async fn kill(mut self) -> DataFolder {
+    pub async fn kill(mut self) -> TempDataDir {
         let _ = self.child.kill().await;
         self.folder
     }
@@ -195,7 +195,7 @@ impl Relay {
     ///
     /// # Panics
     /// When it does not stop.
-    pub async fn stop(mut self) -> (DataFolder, ExitStatus) {
+    pub async fn stop(mut self) -> (TempDataDir, ExitStatus) {
         let id = self.child.id().unwrap_or_else(|| panic!("it is not running"));
         let stopped = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
         assert!(stopped.is_ok_and(|status| status.success()), "it cannot be stopped");
@@ -220,5 +220,5 @@ impl ListDeliveries for Relay {
 
 fn url_in(banner: &str, line: &str) -> Option<String> {
     let line = banner.lines().find(|text| text.contains(line))?;
-    line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned)
+    line.split_whitespace().find(|part| part.starts_with("http://")).map(str::to_owned)
 }

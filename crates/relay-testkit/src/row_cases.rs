@@ -1,14 +1,14 @@
-//! The table of rows under `tests/fixtures/rows`: what arrives, and what is sent to Loops or said to the caller.
+//! The table of rows under `tests/fixtures/rows`: a row, and the request to Loops or the error response for it.
 //!
-//! A file is a group: `about`, maybe the `properties` of the Loops account, and `cases`. A case has a `name`, the route
-//! (`to`: `contact` or `event`), maybe a `query` and `headers`, the `row` as it arrives, and either the exact body that
-//! is `sent` or what it is `refused` with: `status`, `code`, maybe `field`, and what the message `says` among other
-//! words. `adjusted` names the fields that were left out or cut.
+//! A file is a group: `about`, optionally the `properties` of the Loops account, and `cases`. A case has a `name`, the
+//! route (`to`: `contact` or `event`), optionally a `query` and `headers`, the `row` as it arrives, and either the
+//! exact body that is `sent` or the response it is `refused` with: `status`, `code`, optionally `field`, and
+//! `message_parts` that the message contains. `adjusted` lists the fields that were omitted or truncated.
 //!
-//! In all texts `<id>` stands for digits of the case's own, by which its call is found at Loops, `<x*499>` for `x` 499
-//! times, `<fields*3>` for three more fields, and `<lists*3>` for three more fields with a list in each.
+//! In all texts, `<id>` stands for digits unique to the case, by which its call is found at Loops, `<x*499>` for `x`
+//! 499 times, `<fields*3>` for three more fields, and `<lists*3>` for three more fields with a list in each.
 //!
-//! This file is compiled into the tests of two packages, so it uses nothing but serde_json.
+//! This file is compiled into the tests of two packages, so it depends only on serde_json.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 pub struct Case {
     /// The file it stands in, and its name.
     pub name: String,
-    /// Whether it goes to the route for events.
+    /// Whether it is sent to the route for events.
     pub event: bool,
     /// The query of the URL, without its `?`.
     pub query: String,
@@ -30,7 +30,7 @@ pub struct Case {
     pub row: String,
     /// What becomes of it.
     pub expected: Expected,
-    /// The fields that were left out or cut, where the case says.
+    /// The fields that were omitted or truncated, if the case lists them.
     pub adjusted: Option<Vec<String>>,
 }
 
@@ -39,15 +39,15 @@ pub struct Case {
 pub enum Expected {
     /// Loops gets this.
     Sent(String),
-    /// The caller is told this.
+    /// The caller gets this error response.
     Rejected {
-        /// The status of the answer.
+        /// Its status.
         status: u16,
         /// The code.
         code: String,
-        /// The field at fault, if one is.
+        /// The field in error, if there is one.
         field: Option<String>,
-        /// What the message says, among other words.
+        /// Parts of the message.
         message_parts: Vec<String>,
     },
 }
@@ -55,7 +55,7 @@ pub enum Expected {
 /// Cases that share what Loops knows of its properties.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// The answer of `GET /v1/contacts/properties`, where the account has properties.
+    /// The response to `GET /v1/contacts/properties`, for an account that has properties.
     pub properties: Option<Value>,
     /// The cases.
     pub cases: Vec<Case>,
@@ -68,11 +68,11 @@ impl Case {
         let expand = |text: &String| expand_repetitions(&text.replace("<id>", id));
         let expected = match &self.expected {
             Expected::Sent(body) => Expected::Sent(expand(body)),
-            Expected::Rejected { status, code, field, message_parts: says } => Expected::Rejected {
+            Expected::Rejected { status, code, field, message_parts } => Expected::Rejected {
                 status: *status,
                 code: code.clone(),
                 field: field.as_ref().map(expand),
-                message_parts: says.clone(),
+                message_parts: message_parts.clone(),
             },
         };
         let headers = self.headers.iter().map(|(name, value)| (name.clone(), expand(value))).collect();
@@ -145,13 +145,13 @@ fn parse_rejection(name: &str, value: Value) -> Expected {
         status: status.and_then(|status| status.try_into().ok()).unwrap_or_else(|| panic!("{name}: status")),
         code: fields.take_string("code").unwrap_or_else(|| panic!("{name}: code")),
         field: fields.take_string("field"),
-        message_parts: fields.take_string_list("says").unwrap_or_default(),
+        message_parts: fields.take_string_list("message_parts").unwrap_or_default(),
     };
     fields.assert_empty(name);
     rejected
 }
 
-/// The fields of an object, taken out one by one, so that a misspelt one does not go unnoticed.
+/// The fields of an object, removed one by one, so that an unknown one is noticed.
 struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -184,7 +184,7 @@ impl Fields {
     }
 }
 
-/// The text with everything between angle brackets that says how often, that often.
+/// Expands `<text*count>` to that many repetitions.
 fn expand_repetitions(text: &str) -> String {
     let Some((before, (what, times), after)) = next_repetition(text) else {
         return text.to_owned();

@@ -8,20 +8,20 @@ use crate::row::Route;
 use crate::row_cases::{Case, Expected, Group, groups};
 use crate::{MAX_MESSAGE_CHARS, eventually};
 
-/// The groups of the table: those for an account of whose properties nothing is known, or those for one with properties.
+/// Loads the groups of the table, either those without or those with properties of the account.
 #[must_use]
 pub fn load_groups(with_properties: bool) -> Vec<Group> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/rows");
     groups(&folder).into_iter().filter(|group| group.properties.is_some() == with_properties).collect()
 }
 
-/// Sends every case of a group to the relay at `base`, one after another, and compares what the caller is told and what
-/// Loops gets. A row may be answered at once or stored first, as the relay finds room.
+/// Sends every case of a group to the relay at `base`, one after another, and compares the caller's response and the
+/// request at Loops with the table. A row may be sent at once or queued first, as the rate limit permits.
 ///
-/// Where the group has properties, `loops` must answer them before the relay starts, as [`Group::properties`] says.
+/// If the group has properties, `loops` must reply with [`Group::properties`] before the relay starts.
 ///
 /// # Panics
-/// When a case is not as the table says.
+/// When a case differs from the table.
 pub async fn run_group(base: &str, token: &str, loops: &MockDestination, group: &Group) {
     if group.properties.is_some() {
         wait_for_properties(base, token, loops).await;
@@ -43,11 +43,11 @@ pub async fn run_group(base: &str, token: &str, loops: &MockDestination, group: 
     }
     assert!(mismatches.is_empty(), "{} of {}:\n{}", mismatches.len(), group.cases.len(), mismatches.join("\n"));
     let run_id = run_id.to_string();
-    let received = loops.received().iter().filter(|got| got.text().contains(&run_id)).count();
+    let received = loops.received().iter().filter(|request| request.text().contains(&run_id)).count();
     assert_eq!(received, sent, "what was refused was sent, or something was sent twice");
 }
 
-/// The reply with which a far end plays a Loops that has the group's properties.
+/// Returns the reply of a Loops that has the group's properties.
 ///
 /// # Panics
 /// When the group has none.
@@ -81,19 +81,19 @@ async fn difference_of_sent(
         return Some(format!("was answered {} {}", response.status, response.text()));
     }
     let received = eventually(&format!("{} at Loops", case.name), async || {
-        loops.received().into_iter().map(|got| got.text()).find(|body| body.contains(id))
+        loops.received().into_iter().map(|request| request.text()).find(|body| body.contains(id))
     })
     .await;
     let reported = adjusted_fields(response);
     let adjusted_wrongly = case.adjusted.as_ref().is_some_and(|adjusted| *adjusted != reported);
     if received != body || adjusted_wrongly {
-        return Some(format!("Loops got {received}, and the caller was told {reported:?}"));
+        return Some(format!("Loops got {received}, and the response reports {reported:?}"));
     }
     delivery_id(response).is_empty().then(|| "no delivery id".to_owned())
 }
 
 fn difference_of_rejected(response: &Response, case: &Case) -> Option<String> {
-    let Expected::Rejected { status, code, field, message_parts: says } = &case.expected else { return None };
+    let Expected::Rejected { status, code, field, message_parts } = &case.expected else { return None };
     let body = response.json();
     let message = body["message"].as_str().unwrap_or_default();
     let is_expected = response.status == *status
@@ -103,12 +103,12 @@ fn difference_of_rejected(response: &Response, case: &Case) -> Option<String> {
         && response.headers.get("content-type").is_some_and(|kind| kind == "application/json")
         && !delivery_id(response).is_empty()
         && (1..=MAX_MESSAGE_CHARS).contains(&message.chars().count())
-        && says.iter().all(|words| message.contains(words));
+        && message_parts.iter().all(|part| message.contains(part));
     (!is_expected).then(|| format!("was answered {} {}", response.status, response.text()))
 }
 
-/// The fields that the caller is told were left out or cut, in the body of a 202 and in a header otherwise. The names in
-/// the table need no percent-decoding.
+/// Returns the adjusted fields in a response: in the body of a 202, otherwise in a header. The names in the table need
+/// no percent-decoding.
 fn adjusted_fields(response: &Response) -> Vec<String> {
     if response.status == 202 {
         let body = response.json();
@@ -131,7 +131,7 @@ async fn wait_for_properties(base: &str, token: &str, loops: &MockDestination) {
     eventually("the list of properties in use", async || {
         let row = r#"{"email":"probe@x.co","seats":"7"}"#;
         http::send(route.method(), &format!("{base}{}", route.path()), &headers, row).await;
-        loops.received().iter().any(|got| got.text() == r#"{"email":"probe@x.co","seats":7}"#).then_some(())
+        loops.received().iter().any(|request| request.text() == r#"{"email":"probe@x.co","seats":7}"#).then_some(())
     })
     .await;
 }

@@ -1,4 +1,6 @@
 //! The command line.
+//!
+//! See docs/adr/0012-relayctl.md.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -8,15 +10,17 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
 
 use crate::commands::{dead_letters, deliveries, doctor, pause, setup, shell, show, tail};
-use crate::error::Error;
+use crate::error::{Error, UsageError};
 use crate::exit::ExitStatus;
+use crate::explain::Explain as _;
+use crate::invocation;
 use crate::output::Output;
 use crate::target::Options;
 
 /// Sets up, examines and operates a Loops–Clay relay: a stack in an AWS account, or a relay-local
 #[derive(Debug, Parser)]
 #[command(name = "relayctl", version, max_term_width = 100, after_help = EXIT_CODES, subcommand_required = true)]
-pub struct Cli {
+struct Cli {
     #[command(flatten)]
     options: Options,
     #[command(subcommand)]
@@ -56,24 +60,17 @@ Exit codes:
   3  something is not there: the stack, the folder, a permission, credentials, a service
   4  doctor has warnings, and nothing worse";
 
-/// Reads the command line and does what it says.
-#[must_use]
+/// Runs the command of the command line.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) if error.kind() == ErrorKind::DisplayVersion && asks_for_json() => return print_version_json(),
-        Err(error) if error.use_stderr() && asks_for_json() => {
-            return print_usage_error_json(&add_local_hint(error, &raw_args()));
-        }
-        Err(error) => add_local_hint(error, &raw_args()).exit(),
-    };
+    let cli = Cli::try_parse().unwrap_or_else(|error| add_local_hint(error, &raw_args()).exit());
+    invocation::set_command_line(cli.options.command_line());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return print_error(&cli.options, &Error::Print(error)),
     };
     match runtime.block_on(execute(&cli)) {
         Ok(exit_status) => exit_status.into(),
-        // Who reads has gone: there is nobody to tell.
+        // The reader of the pipe has closed it, for example `head`.
         Err(Error::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitStatus::Ok.into(),
         Err(error) => print_error(&cli.options, &error),
     }
@@ -92,53 +89,40 @@ async fn execute(cli: &Cli) -> Result<ExitStatus, Error> {
         Command::Pause(arguments) => pause::run(options, arguments, true, output).await,
         Command::Resume(arguments) => pause::run(options, arguments, false, output).await,
         Command::Tail(arguments) => tail::run(options, arguments, output).await,
-        Command::Completions(_) if options.json => Err(Error::JsonUnsupported { command: "completions" }),
-        Command::Man(_) if options.json => Err(Error::JsonUnsupported { command: "man" }),
+        Command::Completions(_) if options.json => Err(UsageError::JsonUnsupported { command: "completions" }.into()),
+        Command::Man(_) if options.json => Err(UsageError::JsonUnsupported { command: "man" }.into()),
         Command::Completions(arguments) => shell::completions(arguments, Cli::command()),
         Command::Man(arguments) => shell::man(arguments, Cli::command()),
     }
 }
 
-/// Tells a fault: a sentence on standard error, or a document `{"error": …}` on standard output.
+/// Prints an error: a sentence on standard error, or with `--json` a document `{"error": …}` on standard output.
 fn print_error(options: &Options, error: &Error) -> ExitCode {
-    let message = options.with_command_line(&error.to_string());
-    // Where even that is gone, the exit code is all that is left to tell.
+    // If even that cannot be written, the exit code still says so.
     let _ = if options.json {
-        writeln!(io::stdout(), "{}", json!({"error": message}))
+        writeln!(io::stdout(), "{}", json!({"error": error.to_string()}))
     } else {
-        writeln!(io::stderr(), "relayctl: {message}")
+        writeln!(io::stderr(), "relayctl: {error}")
     };
-    error.exit_status().into()
+    error.explain().exit_status.into()
 }
 
-/// The options and other words of the command line.
 fn raw_args() -> Vec<String> {
     let args = std::env::args_os().skip(1).take_while(|arg| arg != "--");
     args.map(|arg| arg.to_string_lossy().into_owned()).collect()
 }
 
-/// Checks that one folder is named. clap takes the last one where another stands before the command.
-fn check_single_data_dir(args: &[String]) -> Result<(), Error> {
+/// Rejects two different data folders. clap takes the last one if another stands before the command.
+fn check_single_data_dir(args: &[String]) -> Result<(), UsageError> {
     let mut local_options = args.iter().filter(|arg| *arg == "--local" || arg.starts_with("--local="));
     let Some(first) = local_options.next() else { return Ok(()) };
     match local_options.find(|other| *other != first) {
-        Some(_) => Err(Error::ConflictingTargets { option: "another --local" }),
+        Some(_) => Err(UsageError::ConflictingTargets { option: "another --local" }),
         None => Ok(()),
     }
 }
 
-/// Whether JSON is wanted, on a command line that cannot be read otherwise.
-fn asks_for_json() -> bool {
-    raw_args().iter().any(|arg| arg == "--json")
-}
-
-/// Tells the version in JSON.
-fn print_version_json() -> ExitCode {
-    let result = writeln!(io::stdout(), "{}", json!({"version": env!("CARGO_PKG_VERSION")}));
-    result.map_or_else(|error| Error::Print(error).exit_status(), |()| ExitStatus::Ok).into()
-}
-
-/// A folder behind `--local` and a space is taken for a word of its own; whoever wrote it so is told.
+/// Adds a hint for `--local FOLDER`, which clap reads as `--local` and another word.
 fn add_local_hint(mut error: clap::Error, args: &[String]) -> clap::Error {
     let following_arg =
         args.iter().zip(args.iter().skip(1)).find(|(option, _)| *option == "--local").map(|(_, arg)| arg);
@@ -150,29 +134,11 @@ fn add_local_hint(mut error: clap::Error, args: &[String]) -> clap::Error {
     error
 }
 
-/// Whether a word is the name of a command, or of a command's own.
 fn is_command(name: &str) -> bool {
     fn has_subcommand(command: &clap::Command, name: &str) -> bool {
         command.get_subcommands().any(|command| command.get_name() == name || has_subcommand(command, name))
     }
     has_subcommand(&Cli::command(), name)
-}
-
-/// Tells in JSON that the command line cannot be read.
-fn print_usage_error_json(error: &clap::Error) -> ExitCode {
-    let message = match error.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing: --help lists them".to_owned(),
-        _ => clap_message(&error.to_string()),
-    };
-    let _ = writeln!(io::stdout(), "{}", json!({"error": message}));
-    ExitStatus::Usage.into()
-}
-
-/// What clap says, without the usage and in one line.
-fn clap_message(text: &str) -> String {
-    let lines = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
-    words.join(" ").trim_start_matches("error: ").replace(" tip: ", "; ")
 }
 
 #[cfg(test)]
@@ -197,7 +163,7 @@ mod tests {
         let message = |line: &str| {
             let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
             let error = Cli::try_parse_from([&["relayctl".to_owned()], &args[..]].concat()).unwrap_err();
-            clap_message(&add_local_hint(error, &args).to_string())
+            add_local_hint(error, &args).to_string()
         };
         for line in [
             "--local there doctor",
@@ -206,7 +172,7 @@ mod tests {
             "dead-letters --local there list",
         ] {
             let message = message(line);
-            assert!(message.ends_with("; a folder stands behind an equals sign: --local=there"), "{line}: {message}");
+            assert!(message.contains("a folder stands behind an equals sign: --local=there"), "{line}: {message}");
         }
         for line in ["--local doctor there", "doctor --local --lcoal", "--local dead-letters lost"] {
             assert!(!message(line).contains("equals sign"), "{line}");
@@ -218,7 +184,7 @@ mod tests {
         let check = |line: &str| check_single_data_dir(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
         for line in ["--local=a setup --local", "--local doctor --local=a", "--local=a doctor --local=b"] {
             let error = check(line).unwrap_err();
-            assert_eq!(error.exit_status().code(), 2, "{line}: {error}");
+            assert_eq!(error.explain().exit_status as u8, 2, "{line}: {error}");
         }
         for line in ["setup", "--local=a doctor --local=a", "--local doctor", "doctor --local"] {
             check(line).unwrap();
@@ -229,7 +195,7 @@ mod tests {
     fn stack_and_data_dir_together_are_rejected() {
         for args in [["--local", "doctor", "--stack=relay"], ["--stack=relay", "doctor", "--local"]] {
             let cli = Cli::try_parse_from([&["relayctl"], &args[..]].concat()).unwrap();
-            assert!(matches!(cli.options.check_conflicts(), Err(Error::ConflictingTargets { option: "--stack" })));
+            assert!(matches!(cli.options.check_conflicts(), Err(UsageError::ConflictingTargets { option: "--stack" })));
         }
     }
 }

@@ -1,362 +1,153 @@
-//! Everything that keeps a command from doing its work, by its remedy: one sentence with what to do. The exit code
-//! of each is in [`crate::exit`].
+//! Why a command could not do its work: errors by layer, each with its remedy and exit code.
 
 use std::io;
 
+use relay::destination::http_client::BuildError;
+use relay_aws::sdk::error::AwsError;
+use relay_sqlite::admin;
+use relay_sqlite::data_dir::DataDirError;
+use relay_sqlite::data_dir::secrets_file::SecretsFileError;
+
+use crate::explain::{Explain, Explanation, explain};
+use crate::invocation::suggest;
+use crate::setup::error::SetupError;
+use crate::{aws, local};
+
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    // ---- Wrong use ----
-    /// A file that was named cannot be read.
-    #[error("{path} cannot be read ({detail}): give the path of a file, or - for standard input")]
-    UnreadableInput {
-        /// The file.
-        path: String,
-        /// What the system says.
-        detail: io::ErrorKind,
-    },
-    /// A configuration file of SAM is not one.
-    #[error("{path} is not a configuration of SAM (line {line}): correct it, or name the stack with --stack")]
-    InvalidSamConfig {
-        /// The file.
-        path: String,
-        /// Where it breaks.
-        line: usize,
-    },
-    /// A configuration file of SAM has no such environment.
-    #[error("{path} has no environment {environment}: give one of {names} with --config-env")]
-    NoSuchEnvironment {
-        /// The file.
-        path: String,
-        /// What was asked for.
-        environment: String,
-        /// Those that there are.
-        names: String,
-    },
-    /// A command has no JSON to print.
-    #[error("{command} prints no JSON: leave --json out")]
-    JsonUnsupported {
-        /// The command.
-        command: &'static str,
-    },
-    /// Nothing says which stack.
-    #[error(
-        "no stack is named: give --stack NAME, go to the folder of samconfig.toml, or give --local for a relay-local"
-    )]
-    NoStackNamed,
-    /// There is no such delivery.
-    #[error("there is no delivery {id} on record: look at the id, with `relayctl deliveries` or in the log")]
-    NoSuchDelivery {
-        /// What was looked for.
-        id: String,
-    },
-    /// There is no record of a contact, and need not be one.
-    #[error("{id} is on no record. {hint}")]
-    NotRecorded {
-        /// What was looked for.
-        id: String,
-        /// Where else it is found.
-        hint: String,
-    },
-    /// There is no such dead letter.
-    #[error(
-        "there is no dead letter {id}: `relayctl dead-letters list` tells those that there are; nothing was changed"
-    )]
-    NoSuchDeadLetter {
-        /// What was looked for.
-        id: String,
-    },
-    /// A dead letter may be among those that cannot be read.
-    #[error(
-        "no dead letter {id} can be read now, but it may stand behind others of its contact: retry or drop those first; nothing was changed"
-    )]
-    DeadLetterBlocked {
-        /// What was looked for.
-        id: String,
-    },
-    /// A delivery's body is not kept.
-    #[error("no body of {id} can be shown: it is kept of dead letters only, until they are sent again or dropped")]
-    BodyNotStored {
-        /// The delivery.
-        id: String,
-    },
-    /// A body cannot be written.
-    #[error("the body cannot be written to {path} ({detail}): name a file that is not there yet, in a folder that is")]
-    BodyFileNotWritable {
-        /// The file.
-        path: String,
-        /// What the system says.
-        detail: io::ErrorKind,
-    },
-    /// Manual pages cannot be written.
-    #[error("the manual pages cannot be written into {path} ({detail}): name a folder that is there")]
-    ManPagesNotWritable {
-        /// The folder.
-        path: String,
-        /// What the system says.
-        detail: io::ErrorKind,
-    },
-    /// Two relays are named.
-    #[error("--local and {option} name two relays: give one of them")]
-    ConflictingTargets {
-        /// The other one.
-        option: &'static str,
-    },
-    /// Nobody can be asked.
-    #[error(
-        "there is no terminal to ask on: give the values in a file with --from FILE, or on standard input with --from -"
-    )]
-    NoTerminal,
-    /// What was given is not a document of values.
-    #[error(
-        "what was given breaks at line {line}: give a JSON object of texts, or lines NAME=VALUE, named {}",
-        crate::setup::input::INPUT_NAMES.join(", ")
-    )]
-    InvalidInputDocument {
-        /// Where it breaks.
-        line: usize,
-    },
-    /// A name is not known.
-    #[error("{name} is no value that setup takes: it takes {}", crate::setup::input::INPUT_NAMES.join(", "))]
-    UnknownValue {
-        /// The name.
-        name: String,
-    },
-    /// A signing secret is not one.
-    #[error("LOOPS_SIGNING_SECRET must be what Loops shows under Settings, Webhooks: base64, with or without whsec_")]
-    InvalidSigningSecret,
-    /// A URL is not one.
-    #[error("CLAY_WEBHOOK_URL must be https URLs of Clay webhooks, comma-separated (http only for this machine)")]
-    InvalidClayUrl,
-    /// A value cannot be sent in a header.
-    #[error("{name} must have visible ASCII characters only: copy it again, without spaces or line breaks")]
-    NotHeaderSafe {
-        /// The value's name.
-        name: &'static str,
-    },
-    /// Tokens and URLs do not match.
-    #[error("{tokens} Clay tokens are given for {urls} URLs: give one for all, or one for each, comma-separated")]
-    TokenCountMismatch {
-        /// How many tokens.
-        tokens: usize,
-        /// How many URLs.
-        urls: usize,
-    },
-    /// It is not clear which route is meant.
-    #[error("name the route that the Clay webhooks belong to with --route: there are {routes}")]
-    AmbiguousRoute {
-        /// Those that there are.
-        routes: String,
-    },
-    /// There is no such secret.
-    #[error("there is no {what} {which}: `relayctl setup --list` shows those that there are")]
-    NoSuchSecret {
-        /// What kind.
-        what: &'static str,
-        /// Which.
-        which: String,
-    },
-    /// Loops does not take the key.
-    #[error(
-        "Loops refuses this API key, so nothing was written: make a key in Loops under Settings, API, and give that"
-    )]
-    LoopsKeyRejected,
-    /// What setup does not take.
-    #[error(transparent)]
-    Setup(#[from] crate::setup::error::SetupError),
-
-    // ---- Refused ----
-    /// The last of its kind would go.
-    #[error(
-        "this is the last {what}, and without one its route is closed: add another first, or close it with --force"
-    )]
-    LastSecret {
-        /// What kind.
-        what: &'static str,
-    },
-    /// One secret is written and the other is not.
-    #[error("{written} is written, {missing} is not, and running setup again completes it: {why}")]
-    PartialWrite {
-        /// What is written.
-        written: String,
-        /// What is not.
-        missing: String,
-        /// Why.
-        why: Box<Error>,
-    },
-
-    // ---- Surroundings ----
-    /// A secret is not a document.
-    #[error("the secret {name} is not a JSON object (line {line}): mend it where it is kept, as the README shows it")]
-    InvalidSecretDocument {
-        /// The secret.
-        name: String,
-        /// Where it breaks.
-        line: usize,
-    },
-    /// A secret is one that the relay could not use.
-    #[error("the secret {name} would be of no use to the relay, so nothing was written: {error}")]
-    UnusableSecret {
-        /// The secret.
-        name: String,
-        /// Why.
-        error: relay::config::secret_document::DocumentError,
-    },
-    /// Loops cannot be asked.
-    #[error("Loops could not check the API key ({what}), so nothing was written: try again, or look at the network")]
-    LoopsUnreachable {
-        /// What it answered.
-        what: String,
-    },
-    /// Nothing says which region.
-    #[error(
-        "no AWS region is set: give --region, or set AWS_REGION, or write it into samconfig.toml or your AWS profile"
-    )]
-    NoRegion,
-    /// There are no credentials.
-    #[error(
-        "no AWS credentials are found: sign in with `aws sso login` or `aws configure`, or give --profile, or set AWS_ACCESS_KEY_ID"
-    )]
-    NoCredentials,
-    /// The profile is not usable.
-    #[error(
-        "the AWS profile gives no credentials: sign in with `aws sso login`, look into ~/.aws/config, or name another one with --profile"
-    )]
-    UnusableProfile,
-    /// There is no such profile.
-    #[error(
-        "there is no AWS profile {profile}: `aws configure list-profiles` lists those there are; give one with --profile, or correct samconfig.toml"
-    )]
-    NoProfile {
-        /// The profile.
-        profile: String,
-    },
-    /// The credentials have run out.
-    #[error("the AWS credentials have expired: sign in again, for example with `aws sso login`")]
-    ExpiredCredentials,
-    /// AWS does not know the credentials.
-    #[error("AWS does not accept the credentials: check the keys of the profile, and this machine's clock")]
-    InvalidCredentials,
-    /// A permission is missing.
-    #[error(
-        "these AWS credentials may not do {action} on {on}: have that permission added, or use others with --profile"
-    )]
-    AccessDenied {
-        /// The permission.
-        action: &'static str,
-        /// The resource.
-        on: String,
-    },
-    /// There is no such stack.
-    #[error("there is no stack {name} in {region}: check --stack and --region, or deploy it with `make deploy`")]
-    NoStack {
-        /// The stack.
-        name: String,
-        /// Where it was looked for.
-        region: String,
-    },
-    /// The stack is not one of the relay, or of an older one.
-    #[error(
-        "the stack {stack} has no output {output}: check that it is the relay's, and deploy this version with `make deploy`"
-    )]
-    NoOutput {
-        /// The stack.
-        stack: String,
-        /// What is missing.
-        output: &'static str,
-    },
-    /// A part of the stack is gone.
-    #[error(
-        "{what} is not there: the stack has lost it; docs/runbook.md, \"A part of the stack is gone\", says how it comes back"
-    )]
-    ResourceMissing {
-        /// The part.
-        what: String,
-    },
-    /// AWS asks to be called less often.
-    #[error("AWS asks to be called less often ({action}): try again in a minute")]
-    Throttled {
-        /// The call.
-        action: &'static str,
-    },
-    /// AWS cannot be reached.
-    #[error(
-        "AWS cannot be reached for {action} in {region}: check the network, --region and AWS_ENDPOINT_URL, and try again"
-    )]
-    Unreachable {
-        /// The call.
-        action: &'static str,
-        /// Where.
-        region: String,
-    },
-    /// AWS fails.
-    #[error("AWS fails at {action} on {on}: try again, and look at the AWS health page if it stays")]
-    AwsInternal {
-        /// The call.
-        action: &'static str,
-        /// The resource.
-        on: String,
-    },
-    /// A secret is scheduled for deletion.
-    #[error(transparent)]
-    DeletedSecret(#[from] crate::aws::error::DeletedSecret),
-    /// AWS refuses a call for another reason.
-    #[error("AWS refuses {action} on {on} with {code}: look that code up in the reference of the service")]
-    AwsRejected {
-        /// The call.
-        action: &'static str,
-        /// The resource.
-        on: String,
-        /// AWS' code.
-        code: String,
-    },
-    /// There is no data folder.
-    #[error("{folder} is not a data folder of relay-local: start the relay first, or give --local=FOLDER")]
-    NotADataDir {
-        /// Where it was looked for.
-        folder: String,
-    },
-    /// A variable is set to something that relay-local does not take.
-    #[error("{0}; correct it in this terminal, which relay-local reads it from too")]
-    Setting(#[from] relay::config::env::SettingError),
-    /// The data folder is not to be had.
-    #[error(transparent)]
-    DataDir(#[from] relay_sqlite::data_dir::DataDirError),
-    /// What the folder keeps of keys is not to be had.
-    #[error(transparent)]
-    SecretsFile(#[from] relay_sqlite::data_dir::secrets_file::SecretsFileError),
-    /// What is kept is in another's hand, or of no use.
-    #[error(transparent)]
-    SecretStore(#[from] crate::setup::error::SecretStoreError),
-    /// The store is not to be had.
-    #[error(transparent)]
-    Store(#[from] relay_sqlite::store::OpenError),
-    /// The store cannot be read or written.
-    #[error("the store in the data folder cannot be used ({0}): try again")]
-    Database(#[from] rusqlite::Error),
-    /// Nothing can be printed.
-    #[error("nothing can be printed ({0}): look at where the output goes")]
-    Print(#[from] io::Error),
-    /// Nothing to hash contacts with.
-    #[error("this relay has no key to find a contact by its address: give the 16 digits that the log has for it")]
-    NoContactHashKey,
-
-    // ---- What was not brought to its end ----
-    /// Somebody has stopped it.
-    #[error("stopped: what was done is done, and what was read is given back; doing it again goes on with the rest")]
+#[error("{}", self.explain())]
+pub(crate) enum Error {
+    Usage(#[from] UsageError),
+    Setup(#[from] SetupError),
+    Aws(#[from] aws::error::Error),
+    Local(#[from] local::error::Error),
     Interrupted,
-    /// A letter cannot be put into a message again.
-    #[error("the dead letter {key} cannot be sent again, because it is no text: drop it")]
-    UnreadableDeadLetter {
-        /// By what it is known.
-        key: String,
-    },
-
-    // ---- Faults of the program ----
-    /// A document cannot be written as JSON.
-    #[error("the result cannot be written as JSON ({0}): report this")]
+    /// Standard output cannot be written.
+    Print(#[from] io::Error),
     Json(#[from] serde_json::Error),
-    /// The HTTP client cannot be built.
-    #[error(transparent)]
-    HttpClient(#[from] relay::destination::http_client::BuildError),
+    HttpClient(#[from] BuildError),
+}
+
+/// Wrong use of a command: its arguments, or what they name.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.explain())]
+pub(crate) enum UsageError {
+    JsonUnsupported { command: &'static str },
+    NoStackNamed,
+    ConflictingTargets { option: &'static str },
+    NoSuchDelivery { id: String },
+    NotRecorded { id: String, hint: String },
+    NoSuchDeadLetter { id: String },
+    DeadLetterBlocked { id: String },
+    BodyNotStored { id: String },
+    BodyFileNotWritable { path: String, kind: io::ErrorKind },
+    ManPagesNotWritable { path: String, kind: io::ErrorKind },
+    NoContactHashKey,
+}
+
+impl Error {
+    /// Whether AWS denied or throttled a call: a check that meets this is not known to fail.
+    pub(crate) fn is_denied_or_throttled(&self) -> bool {
+        matches!(self, Self::Aws(error) if error.is_denied_or_throttled())
+    }
+}
+
+impl Explain for Error {
+    fn explain(&self) -> Explanation {
+        match self {
+            Self::Usage(error) => error.explain(),
+            Self::Setup(error) => error.explain(),
+            Self::Aws(error) => error.explain(),
+            Self::Local(error) => error.explain(),
+            Self::Interrupted => explain!(
+                Failed,
+                "stopped",
+                "what was done is done, and what was read is given back; doing it again goes on with the rest"
+            ),
+            Self::Print(error) => {
+                explain!(Unavailable, "nothing can be printed ({error})", "look at where the output goes")
+            }
+            Self::Json(error) => {
+                explain!(Failed, "the result cannot be written as JSON ({error})", "report this")
+            }
+            Self::HttpClient(error) => explain!(Failed, "{error}", ""),
+        }
+    }
+}
+
+impl Explain for UsageError {
+    fn explain(&self) -> Explanation {
+        match self {
+            Self::JsonUnsupported { command } => explain!(Usage, "{command} prints no JSON", "leave --json out"),
+            Self::NoStackNamed => explain!(
+                Usage,
+                "no stack is named",
+                "give --stack NAME, go to the folder of samconfig.toml, or give --local for a relay-local"
+            ),
+            Self::ConflictingTargets { option } => {
+                explain!(Usage, "--local and {option} name two relays", "give one of them")
+            }
+            Self::NoSuchDelivery { id } => {
+                let deliveries = suggest("deliveries");
+                explain!(
+                    Usage,
+                    "there is no delivery {id} on record",
+                    "look at the id, with {deliveries} or in the log"
+                )
+            }
+            Self::NotRecorded { id, hint } => explain!(Usage, "{id} is on no record. {hint}", ""),
+            Self::NoSuchDeadLetter { id } => {
+                let list = suggest("dead-letters list");
+                explain!(
+                    Usage,
+                    "there is no dead letter {id}",
+                    "{list} tells those that there are; nothing was changed"
+                )
+            }
+            Self::DeadLetterBlocked { id } => explain!(
+                Usage,
+                "no dead letter {id} can be read now, but it may stand behind others of its contact",
+                "retry or drop those first; nothing was changed"
+            ),
+            Self::BodyNotStored { id } => explain!(
+                Usage,
+                "no body of {id} can be shown",
+                "it is kept of dead letters only, until they are sent again or dropped"
+            ),
+            Self::BodyFileNotWritable { path, kind } => explain!(
+                Usage,
+                "the body cannot be written to {path} ({kind})",
+                "name a file that is not there yet, in a folder that is"
+            ),
+            Self::ManPagesNotWritable { path, kind } => explain!(
+                Usage,
+                "the manual pages cannot be written into {path} ({kind})",
+                "name a folder that is there"
+            ),
+            // The key is missing in the relay, not on the command line.
+            Self::NoContactHashKey => explain!(
+                Unavailable,
+                "this relay has no key to find a contact by its address",
+                "give the 16 digits that the log has for it"
+            ),
+        }
+    }
+}
+
+/// Implements the conversion of the cause of a layer's error.
+macro_rules! from_cause {
+    ($($source:ty => $variant:ident),+ $(,)?) => {
+        $(impl From<$source> for Error {
+            fn from(error: $source) -> Self {
+                Self::$variant(error.into())
+            }
+        })+
+    };
+}
+
+from_cause! {
+    AwsError => Aws,
+    admin::Error => Local,
+    DataDirError => Local,
+    SecretsFileError => Local,
 }

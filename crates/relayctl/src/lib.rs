@@ -1,14 +1,19 @@
 #![doc = include_str!("../README.md")]
 
-pub mod aws;
-pub mod cli;
-pub mod commands;
-pub mod doctor;
-pub mod error;
-pub mod exit;
-pub mod local;
-pub mod operations;
-pub mod output;
-pub mod progress;
-pub mod setup;
-pub mod target;
+mod aws;
+mod cli;
+mod commands;
+mod delivery_change;
+mod doctor;
+mod error;
+mod exit;
+mod explain;
+mod format;
+mod invocation;
+mod local;
+mod output;
+mod progress;
+mod setup;
+mod target;
+
+pub use cli::run;

@@ -1,7 +1,7 @@
-//! The operator's program of the Loops–Clay relay.
+//! The operator's CLI of the Loops–Clay relay.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    relayctl::cli::run()
+    relayctl::run()
 }

@@ -1,35 +1,38 @@
-//! What is operated: a stack in an AWS account, or a data folder.
+//! The relay that a command operates: a stack in an AWS account, or a data folder.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use relay::config::names::RELAY_DATA;
+use relay::config::names::{CONTACT_HASH_KEY, RELAY_DATA};
+use relay::destination::http_client;
+use relay_core::contact::ContactHashKey;
 use relay_sqlite::data_dir::DataDir;
 use relay_sqlite::data_dir::config::DEFAULT_DATA;
 
 use crate::aws::sam_config::{DEFAULT_ENVIRONMENT, SamParameters};
 use crate::aws::session::Session;
 use crate::aws::stack::Stack;
-use crate::error::Error;
+use crate::error::{Error, UsageError};
+use crate::local::error::Error as LocalError;
 
-/// The options that every command takes.
+/// Options of every command.
 #[derive(Debug, Clone, Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// The stack's name [default: the one in samconfig.toml]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Which relay")]
-    pub stack: Option<String>,
+    pub(crate) stack: Option<String>,
     /// SAM's configuration file [default: samconfig.toml of this folder]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Which relay")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Which environment of that file
     #[arg(long, global = true, value_name = "NAME", help_heading = "Which relay", default_value = DEFAULT_ENVIRONMENT)]
-    pub config_env: String,
+    pub(crate) config_env: String,
     /// The AWS region [default: that of samconfig.toml, AWS_REGION or the profile]
     #[arg(long, global = true, help_heading = "Which relay")]
-    pub region: Option<String>,
+    pub(crate) region: Option<String>,
     /// The AWS profile [default: that of samconfig.toml, or AWS_PROFILE]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Which relay")]
-    pub profile: Option<String>,
+    pub(crate) profile: Option<String>,
     /// A relay-local instead of a stack: its data folder [default: RELAY_DATA, or .relay]
     // With an equals sign only: a word behind it would else be taken for the folder, be it the command.
     #[arg(
@@ -40,36 +43,46 @@ pub struct Options {
         num_args = 0..=1,
         require_equals = true
     )]
-    pub local: Option<Option<PathBuf>>,
+    pub(crate) local: Option<Option<PathBuf>>,
     /// Print a JSON document
     #[arg(long, global = true)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
-/// What is operated.
+/// The relay that a command operates.
 #[derive(Debug)]
-pub enum Target {
-    /// A stack.
+pub(crate) enum Target {
     Stack(Box<StackTarget>),
-    /// A data folder.
     Local(DataDir),
 }
 
-/// A stack, and the account that it is in.
+/// A stack and its AWS account.
 #[derive(Debug)]
-pub struct StackTarget {
-    /// The account.
-    pub session: Session,
-    /// The stack.
-    pub stack: Stack,
+pub(crate) struct StackTarget {
+    pub(crate) session: Session,
+    pub(crate) stack: Stack,
+}
+
+impl Target {
+    /// Returns the key of the contacts' hashes, if the relay has one.
+    pub(crate) fn contact_hash_key(&self) -> Result<Option<ContactHashKey>, Error> {
+        match self {
+            // The last part of the stack's id, as in the template.
+            Self::Stack(target) => Ok(target.stack.id.split('/').nth(2).and_then(ContactHashKey::new)),
+            // relay-local reads it from the environment before the folder.
+            Self::Local(data_dir) => {
+                match std::env::var(CONTACT_HASH_KEY).ok().and_then(|key| ContactHashKey::new(&key)) {
+                    Some(key) => Ok(Some(key)),
+                    None => Ok(ContactHashKey::new(&data_dir.contact_hash_key()?)),
+                }
+            }
+        }
+    }
 }
 
 impl Options {
-    /// Checks that one relay is named, wherever on the command line.
-    ///
-    /// # Errors
-    /// When a stack and a folder are.
-    pub fn check_conflicts(&self) -> Result<(), Error> {
+    /// Rejects a stack and a folder together, wherever on the command line.
+    pub(crate) fn check_conflicts(&self) -> Result<(), UsageError> {
         // clap's own conflicts do not reach from before a command to behind it.
         let stack_options = [
             ("--stack", self.stack.is_some()),
@@ -78,19 +91,16 @@ impl Options {
             ("--profile", self.profile.is_some()),
         ];
         match stack_options.into_iter().find(|(_, is_set)| *is_set) {
-            Some((option, _)) if self.local.is_some() => Err(Error::ConflictingTargets { option }),
+            Some((option, _)) if self.local.is_some() => Err(UsageError::ConflictingTargets { option }),
             _ => Ok(()),
         }
     }
 
-    /// Finds what is operated.
-    ///
-    /// # Errors
-    /// When nothing says which, or it is not there.
-    pub async fn target(&self) -> Result<Target, Error> {
+    /// Finds the relay.
+    pub(crate) async fn target(&self) -> Result<Target, Error> {
         if let Some(data_dir) = self.local_data_dir() {
             if !data_dir.is_dir() {
-                return Err(Error::NotADataDir { folder: data_dir.display().to_string() });
+                return Err(LocalError::NotADataDir(data_dir).into());
             }
             return Ok(Target::Local(DataDir::new(data_dir)));
         }
@@ -100,28 +110,22 @@ impl Options {
         Ok(Target::Stack(Box::new(StackTarget { session, stack })))
     }
 
-    /// The data folder, where `--local` is given; it need not exist.
-    #[must_use]
-    pub fn local_data_dir(&self) -> Option<PathBuf> {
+    /// Returns the data folder if `--local` is given. It need not exist.
+    pub(crate) fn local_data_dir(&self) -> Option<PathBuf> {
         let option = self.local.as_ref()?;
         let from_env = || std::env::var_os(RELAY_DATA).filter(|path| !path.is_empty()).map(PathBuf::from);
         Some(option.clone().or_else(from_env).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)))
     }
 
-    /// The name of the stack.
-    ///
-    /// # Errors
-    /// When nothing says it.
-    pub fn stack_name(&self) -> Result<String, Error> {
+    pub(crate) fn stack_name(&self) -> Result<String, Error> {
         match &self.stack {
             Some(name) => Ok(name.clone()),
-            None => self.sam_parameters()?.stack_name.ok_or(Error::NoStackNamed),
+            None => self.sam_parameters()?.stack_name.ok_or_else(|| UsageError::NoStackNamed.into()),
         }
     }
 
-    /// How the program is called for this relay, from here.
-    #[must_use]
-    pub fn command_line(&self) -> String {
+    /// Returns the beginning of a command line for this relay.
+    pub(crate) fn command_line(&self) -> String {
         let mut args = vec!["relayctl".to_owned()];
         if let Some(data_dir) = self.local_data_dir() {
             args.push(format!("--local={}", shell_quote(&data_dir.display().to_string())));
@@ -141,29 +145,19 @@ impl Options {
         args.join(" ")
     }
 
-    /// A text whose commands act on this relay, wherever they are pasted.
-    #[must_use]
-    pub fn with_command_line(&self, text: &str) -> String {
-        text.replace("`relayctl ", &format!("`{} ", self.command_line()))
-    }
-
-    /// The account.
-    ///
-    /// # Errors
-    /// When there is no region, or no credentials.
-    pub async fn session(&self) -> Result<Session, Error> {
+    pub(crate) async fn session(&self) -> Result<Session, Error> {
         let sam_parameters = self.sam_parameters()?;
         let profile = self.profile.clone().or(sam_parameters.profile);
         let region = self.region.clone().or(sam_parameters.region);
-        Session::open(profile.as_deref(), region.as_deref()).await
+        Ok(Session::open(http_client::build()?, profile.as_deref(), region.as_deref()).await?)
     }
 
     fn sam_parameters(&self) -> Result<SamParameters, Error> {
-        SamParameters::load(self.config.as_deref(), &self.config_env)
+        Ok(SamParameters::load(self.config.as_deref(), &self.config_env)?)
     }
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell.
 fn shell_quote(word: &str) -> String {
     let is_plain = |ch: char| ch.is_alphanumeric() || "/._-~+@:".contains(ch);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -185,22 +179,19 @@ mod tests {
         options: Options,
     }
 
-    fn rendered(args: &[&str], text: &str) -> String {
-        TestCli::try_parse_from([&["relayctl"], args].concat()).unwrap().options.with_command_line(text)
-    }
-
     #[test]
-    fn suggested_command_names_the_same_target() {
+    fn command_line_names_the_same_target() {
         for (args, expected) in [
-            (&["--local=run"][..], "`relayctl --local=run resume x`"),
-            (&["--local=my folder"], "`relayctl --local='my folder' resume x`"),
-            (&["--stack", "relay"], "`relayctl --stack relay resume x`"),
+            (&["--local=run"][..], "relayctl --local=run"),
+            (&["--local=my folder"], "relayctl --local='my folder'"),
+            (&["--stack", "relay"], "relayctl --stack relay"),
             (
                 &["--stack", "relay", "--region", "eu-west-1", "--profile", "prod"],
-                "`relayctl --stack relay --region eu-west-1 --profile prod resume x`",
+                "relayctl --stack relay --region eu-west-1 --profile prod",
             ),
         ] {
-            assert_eq!(rendered(args, "`relayctl resume x`"), expected);
+            let cli = TestCli::try_parse_from([&["relayctl"], args].concat()).unwrap();
+            assert_eq!(cli.options.command_line(), expected);
         }
     }
 }

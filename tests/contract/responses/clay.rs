@@ -1,4 +1,4 @@
-//! What is done with Clay's answers to a row; and what the tests of answers share.
+//! Handling of Clay's responses to a row; and helpers that the tests of responses share.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -16,12 +16,12 @@ use tokio::task::JoinSet;
 /// What the store's milliseconds cut off a wait.
 const STORE_ROUNDING: Duration = Duration::from_millis(2);
 
-/// The settings of a relay whose Clay is these webhooks, and that has no Loops.
+/// Settings of a relay with these Clay webhooks, and without Loops.
 pub(crate) fn clay_settings(urls: &str) -> Vec<(&'static str, &str)> {
     vec![("CLAY_WEBHOOK_URL", urls), ("CLAY_RATE_PER_SECOND", "1000"), ("LOOPS_API_KEY", "")]
 }
 
-/// Waits until the delivery that came as number `place` has all of these fields.
+/// Waits until the delivery at this index, in order of arrival, has all of these fields.
 pub(crate) async fn wait_for_delivery(relay: &Relay, index: usize, fields: Value) -> Value {
     eventually(&format!("delivery {index} with {fields}"), async || {
         let delivery = relay.deliveries().await.into_iter().nth(index)?;
@@ -31,15 +31,15 @@ pub(crate) async fn wait_for_delivery(relay: &Relay, index: usize, fields: Value
     .await
 }
 
-/// Waits until the far end got that many requests.
+/// Waits until the destination has received that many requests.
 pub(crate) async fn wait_for_requests(destination: &MockDestination, count: usize) {
     eventually(&format!("{count} requests"), async || (destination.received().len() >= count).then_some(())).await;
 }
 
-/// An answer after which the same is tried again, with the reason and the status that are shown meanwhile.
+/// A response that is retried, with the reason and the status of the waiting delivery.
 pub(crate) type TransientFailure = (Reply, &'static str, Option<u16>);
 
-/// The answers after which the same is tried again.
+/// Returns the responses that are retried.
 pub(crate) fn transient_failures() -> Vec<TransientFailure> {
     let statuses = [301, 302, 303, 307, 308, 408, 425, 429, 500, 501, 503, 504];
     let reason_for = |status| {
@@ -223,7 +223,7 @@ async fn destination_outage_is_probed_rarely_and_then_drained() {
     for number in 0..20 {
         post_contact_created(&relay, &format!("n{number}")).await;
     }
-    // What is under way when it goes down fails; after that, each of at most two workers asks once in ten seconds.
+    // Calls in flight when it goes down fail; after that, each of at most two workers probes once in ten seconds.
     wait_for_requests(&destination, 3).await;
     tokio::time::sleep(Duration::from_secs(14)).await;
     let recent_from = Instant::now() - Duration::from_secs(9);

@@ -1,4 +1,4 @@
-//! What waits for a person: used-up webhooks, refused keys, and what is not set. Nothing of it is lost.
+//! Held deliveries: used-up webhooks, rejected keys and missing settings. None of them is lost.
 
 use crate::Relay;
 use relay_testkit::mock_destination::{MockDestination, Reply};

@@ -1,4 +1,4 @@
-//! What is done with Loops' answers to a row that was stored.
+//! Handling of Loops' responses to a queued row.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub(crate) enum RowKind {
 }
 
 impl RowKind {
-    /// Where Loops takes it.
+    /// Returns the path at Loops.
     pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Contact => "/api/v1/contacts/update",
@@ -54,7 +54,7 @@ pub(crate) fn numbered_row(kind: RowKind, number: usize) -> Value {
     }
 }
 
-/// The keys that a far end got, one of each.
+/// Returns the distinct idempotency keys of requests.
 pub(crate) fn idempotency_keys(requests: &[ReceivedRequest]) -> Vec<Option<&String>> {
     let mut keys: Vec<_> = requests.iter().map(|request| request.headers.get("idempotency-key")).collect();
     keys.dedup();
@@ -200,7 +200,7 @@ async fn rejected_loops_key_holds_rows_until_restart_with_new_one() {
     wait_for_delivery(&relay, 0, held).await;
     // Once, and once more after the secret was read again.
     assert_eq!(destination.received().len(), 2);
-    // What comes later for the same contact waits behind it.
+    // A later row of the same contact waits behind it.
     let later_update = json!({"email": "n0@example.com", "plan": "pro"});
     assert_eq!(send_row(&relay, RowKind::Contact, later_update, &[]).await.status, 202);
 

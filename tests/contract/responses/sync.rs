@@ -1,4 +1,4 @@
-//! What is done with Loops' answers to a row whose caller waits.
+//! Handling of Loops' responses to a row whose caller waits.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Rows for which Loops has no room: stored, answered 202, and delivered in their order.
+//! Rows over the rate limit of Loops: queued, answered with 202, and delivered in order.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::{ROUTES, assert_queued, row_for, start_loops, start_relay, wait_for_bodies};
 
-/// A row that failed four times waits 16 s at the most, and then perhaps for an end that is asked every 10 s whether it is
-/// back; twice that.
+/// A row that failed four times waits 16 s at most, and then perhaps for a destination that is probed every 10 s; twice
+/// that.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Waits until everything that is stored is delivered, and gives the ids.
@@ -123,7 +123,7 @@ async fn rows_with_only_a_user_id_are_ordered_by_it() {
 }
 
 #[tokio::test]
-async fn async_preference_is_answered_202_at_once() {
+async fn async_preference_gets_202_at_once() {
     let loops = MockDestination::start(Reply::Hang).await;
     let relay = start_relay(&loops, &[]).await;
     let started_at = Instant::now();
@@ -137,7 +137,7 @@ async fn async_preference_is_answered_202_at_once() {
 }
 
 #[tokio::test]
-async fn async_row_is_delivered_under_its_answered_id() {
+async fn async_row_is_delivered_under_its_response_id() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
     let row = r#"{"email":"ada@example.com"}"#;

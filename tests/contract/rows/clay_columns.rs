@@ -1,4 +1,4 @@
-//! The bodies of docs/clay-columns.md are pasted as they stand: each of them is a row that Loops takes.
+//! The bodies in docs/clay-columns.md are pasted verbatim: Loops accepts each of them.
 
 use relay_testkit::row::{Route, send};
 use serde_json::Value;

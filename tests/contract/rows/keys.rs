@@ -1,4 +1,4 @@
-//! Events are sent once: the keys that see to it, and what a repeat is answered.
+//! Idempotency keys of events, and the response to a repeated event.
 
 use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::mock_destination::{MockDestination, Reply};

@@ -1,4 +1,4 @@
-//! What Loops refuses, and what is said of it in a Clay cell.
+//! Rejections by Loops, and their message in a Clay cell.
 
 use relay_testkit::MAX_MESSAGE_CHARS;
 use relay_testkit::deliveries::ListDeliveries as _;

@@ -1,4 +1,4 @@
-//! The two routes for rows: who may send one, with which options, and what Loops' room brings back.
+//! The two routes for rows: authorization, options, and the remaining quota of Loops.
 
 mod asynchronous;
 mod clay_columns;
@@ -24,12 +24,12 @@ pub(crate) const ROUTES: [Route; 2] = [Route::Contact, Route::Event];
 /// The largest request that is read.
 const MAX_REQUEST_BYTES: usize = 256 * 1024;
 
-/// A Loops that takes everything.
+/// Starts a Loops that accepts everything.
 pub(crate) async fn start_loops() -> MockDestination {
     MockDestination::start(Reply::json(200, r#"{"success":true}"#)).await
 }
 
-/// A relay to that Loops, with these settings besides, and so much room that rows which come one after another find some.
+/// Starts a relay to that Loops, with these additional settings and a rate limit that sequential rows do not reach.
 pub(crate) async fn start_relay(loops: &MockDestination, overrides: &[(&str, &str)]) -> Relay {
     let url = loops.url("/api");
     let mut settings =
@@ -38,18 +38,18 @@ pub(crate) async fn start_relay(loops: &MockDestination, overrides: &[(&str, &st
     Relay::start(&settings).await
 }
 
-/// A row that both routes take.
+/// Returns a row that both routes accept.
 pub(crate) fn row_for(email: &str) -> String {
     json!({"email": email, "eventName": "enriched"}).to_string()
 }
 
-/// Checks that the answer is this and nothing else.
+/// Checks that the response is exactly this.
 #[track_caller]
 pub(crate) fn assert_response(response: &Response, status: u16, body: &Value) {
     assert_eq!((response.status, &response.json()), (status, body));
 }
 
-/// Checks that an answer says that the row is stored, and gives the delivery's id.
+/// Checks that a response reports a queued row, and returns the delivery id.
 #[track_caller]
 pub(crate) fn assert_queued(response: &Response) -> String {
     let id = response.json()["deliveryId"].as_str().unwrap_or_default().to_owned();
@@ -114,7 +114,7 @@ async fn loops_call_uses_its_own_path_and_api_key() {
 }
 
 #[tokio::test]
-async fn success_without_json_is_answered_with_plain_success() {
+async fn success_without_json_becomes_plain_success() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
     let replies = [

@@ -1,4 +1,4 @@
-//! What an answer to a row says beside its status and its body.
+//! Headers and further fields of the response to a row.
 
 use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::http::Response;

@@ -1,4 +1,4 @@
-//! The list of contact properties: who asks Loops for it, and that no row waits for it.
+//! The list of contact properties: when Loops is asked for it, and that no row waits for it.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What Clay gets of a webhook, and what nobody else gets.
+//! The row that Clay receives for a webhook, and that no other destination receives it.
 
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ async fn every_event_except_the_test_event_arrives_byte_for_byte() {
         }
     }
     wait_for_rows(&clay, sent.len()).await;
-    let mut received: Vec<Vec<u8>> = clay.received().into_iter().map(|got| got.body).collect();
+    let mut received: Vec<Vec<u8>> = clay.received().into_iter().map(|request| request.body).collect();
     sent.sort();
     received.sort();
     assert!(sent == received, "some event did not arrive as it was sent");

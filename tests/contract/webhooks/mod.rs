@@ -1,4 +1,4 @@
-//! `POST /webhooks/loops`: what is answered, and what becomes of the event.
+//! `POST /webhooks/loops`: the responses, and the outcomes of the event.
 
 mod clay;
 mod signed;
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 /// The largest request that is read.
 pub(crate) const MAX_REQUEST_BYTES: usize = 256 * 1024;
-/// The largest row that Clay takes.
+/// Maximum size of a row at Clay.
 const MAX_CLAY_ROW_BYTES: usize = 100_000;
 
-/// A Clay webhook that takes everything.
+/// Starts a Clay webhook that accepts everything.
 pub(crate) async fn start_clay() -> MockDestination {
     MockDestination::start(Reply::json(200, r#"{"status":"ok"}"#)).await
 }
@@ -29,7 +29,7 @@ pub(crate) async fn start_relay(clay: &MockDestination, overrides: &[(&str, &str
     Relay::start(&settings).await
 }
 
-/// Checks that a webhook was taken, with that status and nothing else.
+/// Checks that a webhook was accepted, with exactly this status.
 #[track_caller]
 pub(crate) fn assert_accepted(response: &Response, status: &str) {
     assert_eq!((response.status, response.json()), (200, json!({"success": true, "status": status})));
@@ -45,7 +45,7 @@ pub(crate) async fn wait_for_rows(clay: &MockDestination, count: usize) -> Vec<S
     requests.iter().map(relay_testkit::mock_destination::ReceivedRequest::text).collect()
 }
 
-/// What is stored, as pairs of state and reason, once nothing waits.
+/// Returns the stored deliveries as pairs of state and reason, once none waits.
 async fn wait_until_settled(relay: &Relay) -> Vec<(String, Option<String>)> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     eventually("an empty queue", async || {
@@ -73,7 +73,7 @@ fn event(name: &str) -> Vec<u8> {
 
 /// An event of exactly that many bytes.
 pub(crate) fn event_of_size(name: &str, source: &str, bytes: usize) -> Vec<u8> {
-    let with = |note: &str| json!({"eventName": name, "contact": {"source": source, "note": note}}).to_string();
+    let with = |padding: &str| json!({"eventName": name, "contact": {"source": source, "note": padding}}).to_string();
     let padding_len = bytes - with("").len();
     // A text that repeats is found again wherever a store may have cut it.
     with(&"kept as it came; ".repeat(padding_len / 17 + 1)[..padding_len]).into_bytes()
@@ -126,7 +126,7 @@ async fn events_are_selected_by_name_prefix_or_star() {
 }
 
 #[tokio::test]
-async fn test_event_is_answered_test_and_never_forwarded() {
+async fn test_event_gets_status_test_and_is_not_forwarded() {
     for relayed_events in ["*", "testing.testEvent", "contact.created", ""] {
         let clay = start_clay().await;
         let relay = start_relay(&clay, &[("RELAYED_EVENTS", relayed_events)]).await;

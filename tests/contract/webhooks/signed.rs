@@ -1,4 +1,4 @@
-//! `POST /webhooks/loops`: who is believed, and in which order it is found out.
+//! `POST /webhooks/loops`: signatures, and the order of the checks.
 
 use crate::Relay;
 use relay_core::webhook::signature::SigningSecret;
@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::{MAX_REQUEST_BYTES, assert_accepted, event_of_size, start_clay, start_relay};
 
-/// Another secret, whose base64 has padding.
+/// A second secret, whose base64 has padding.
 const PADDED_SECRET: &str = "whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==";
 
-/// A relay that takes every event.
+/// Starts a relay that forwards every event.
 async fn start_relay_for_all_events(overrides: &[(&str, &str)]) -> Relay {
     let mut settings = vec![("RELAYED_EVENTS", "*")];
     settings.extend(overrides);
@@ -83,7 +83,7 @@ async fn longest_valid_id_and_timestamp_are_accepted() {
     }
     let response = post_at(relay.base(), "msg_1", 999_999_999_999_999, &body).await;
     response.assert_error_response(401, "timestamp_out_of_range", None);
-    // Header strings are signed verbatim: a leading zero is part of what was signed.
+    // Header texts are signed verbatim: a leading zero is part of the signed content.
     let timestamp = format!("0{}", now());
     let signature = sign(SIGNING_SECRET, "msg_2", &timestamp, &body);
     assert_accepted(&post_with_signature(&relay, "msg_2", &timestamp, &signature, &body).await, "queued");

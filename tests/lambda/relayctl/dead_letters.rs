@@ -1,10 +1,11 @@
-//! `relayctl dead-letters` on a stack, with the functions running beside it.
+//! `relayctl dead-letters` on a stack whose functions are running.
 
 use std::process::Stdio;
 
 use relay_testkit::eventually;
-use relay_testkit::lambda_fake::operator::{CliOutput, relayctl_path, sdk_config};
+use relay_testkit::lambda_fake::operator::sdk_config;
 use relay_testkit::mock_destination::{MockDestination, Reply};
+use relay_testkit::relayctl::{CliOutput, relayctl_path};
 use relay_testkit::row::{Route, contact, event, send};
 use relay_testkit::webhook::{contact_created, post};
 use serde_json::json;
@@ -14,7 +15,7 @@ use crate::relayctl::operations::{
     REJECTED_BODY, RESPOND_ASYNC, list_dead_letters, relayctl_json, start_harness, wait_until_drained,
 };
 
-/// How often a far end got what has this in its body.
+/// Counts the requests at a destination whose body contains a text.
 fn count_requests_with(destination: &MockDestination, part: &str) -> usize {
     destination.received().iter().filter(|request| request.text().contains(part)).count()
 }
@@ -65,7 +66,7 @@ async fn dry_run_changes_nothing_and_retry_delivers_once() {
 #[tokio::test]
 async fn retry_killed_before_delete_sends_nothing_twice() {
     let harness = start_harness().await;
-    // An event, a contact and a row: each letter is sent, and not deleted.
+    // An event, a contact and a row: each dead letter is sent, and not deleted.
     harness.loops.enqueue_replies([Reply::json(400, REJECTED_BODY), Reply::json(400, REJECTED_BODY)]);
     let base = harness.fake_stack.base();
     assert_eq!(send(&base, Route::Contact, "", &RESPOND_ASYNC, r#"{"email":"eve@example.com"}"#).await.status, 202);
@@ -75,8 +76,8 @@ async fn retry_killed_before_delete_sends_nothing_twice() {
     assert_eq!(post(&base, "msg_row", &contact_created("ada@example.com")).await.status, 200);
     harness.wait_for_dead_letters(1, 2).await;
     let retry = ["dead-letters", "retry", "--all", "--yes"];
-    // It ends after the letter was sent and noted; and, with another letter, after it was sent only: the one change that is
-    // let through closes the lane of its contact.
+    // The first command ends after the dead letter was sent and recorded; the second after it was sent only: the one
+    // permitted change locks its contact.
     for (denied, allowed_calls) in [("DeleteMessage", 0), ("UpdateItem", 1)] {
         let sent = harness.permission_proxy.calls().iter().filter(|call| *call == "SendMessage").count();
         harness.permission_proxy.deny_after(denied, "AccessDeniedException", allowed_calls);
@@ -90,7 +91,7 @@ async fn retry_killed_before_delete_sends_nothing_twice() {
     harness.wait_for_dead_letters(0, 0).await;
     wait_until_drained(&harness, "ClayQueue").await;
     wait_until_drained(&harness, "LoopsQueue").await;
-    // Once refused, once taken.
+    // One rejection, one acceptance.
     for (destination, part) in [(&harness.loops, "eve@"), (&harness.loops, "joe@"), (&harness.clay, "ada@")] {
         assert_eq!(count_requests_with(destination, part), 2, "{part}");
     }
@@ -104,7 +105,7 @@ async fn dead_letter_delivered_since_is_only_deleted() {
     let signup = r#"{"email":"joe@example.com","eventName":"signup"}"#;
     assert_eq!(send(&base, Route::Event, "", &RESPOND_ASYNC, signup).await.status, 202);
     harness.wait_for_dead_letters(0, 1).await;
-    // Somebody has run the row again, and Loops has taken it.
+    // The row was run again, and Loops has accepted it.
     assert_eq!(event(&base, signup).await.status, 200);
     let output = relayctl_json(&harness, &["dead-letters", "retry", "--all", "--yes"]).await;
     assert_eq!(output["letters"][0]["outcome"], "delivered_before");
@@ -119,7 +120,7 @@ async fn concurrent_retries_send_each_dead_letter_once() {
     let calls = (harness.clay.received().len(), harness.loops.received().len());
     let retry = ["dead-letters", "retry", "--all", "--yes", "--json"];
     let (first, second) = tokio::join!(harness.relayctl(&retry, ""), harness.relayctl(&retry, ""));
-    // Whoever finds nothing, because the other has it, has nothing to do.
+    // A command that finds none, because the other leased it, has nothing to do.
     for output in [&first, &second] {
         assert!([0, 1].contains(&output.code), "{output:?}");
     }
@@ -133,7 +134,7 @@ async fn concurrent_retries_send_each_dead_letter_once() {
             .count()
     };
     assert_eq!(sent(&first) + sent(&second) + sent(&third), 2, "{first:?} {second:?} {third:?}");
-    // The third is larger than Clay takes: it stays.
+    // The third is over Clay's size limit: it stays.
     assert!(third.code == 1 && third.stdout.contains("\"outcome\": \"too_large\""), "{third:?}");
     harness.wait_for_dead_letters(1, 0).await;
     wait_until_drained(&harness, "ClayQueue").await;
@@ -159,7 +160,7 @@ async fn interrupted_retry_releases_the_rest_and_resumes() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    eventually("the first letter", async || {
+    eventually("the first dead letter", async || {
         harness.permission_proxy.calls().iter().any(|call| call == "DeleteMessage").then_some(())
     })
     .await;
@@ -213,7 +214,7 @@ async fn outdated_update_is_retried_only_with_even_if_older() {
     assert_eq!(send(&base, Route::Contact, "", &RESPOND_ASYNC, row(1)).await.status, 202);
     harness.wait_for_dead_letters(0, 1).await;
     wait_until_drained(&harness, "LoopsQueue").await;
-    // One goes directly, one through the queue: either is newer.
+    // One on the fast path, one through the queue: either is newer.
     assert_eq!(contact(&base, row(2)).await.status, 200);
     assert_eq!(send(&base, Route::Contact, "", &RESPOND_ASYNC, row(3)).await.status, 202);
     wait_until_drained(&harness, "LoopsQueue").await;
@@ -242,7 +243,7 @@ async fn dropped_dead_letter_is_removed_and_recorded() {
 }
 
 #[tokio::test]
-async fn malformed_dead_letter_is_shown_and_dropped_by_message_id() {
+async fn malformed_dead_letter_is_listed_and_dropped_by_message_id() {
     let harness = start_harness().await;
     harness.create_three_dead_letters().await;
     let url = harness.stack().description()["outputs"]["ClayDeadLetterUrl"].as_str().unwrap().to_owned();

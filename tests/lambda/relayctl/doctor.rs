@@ -1,4 +1,4 @@
-//! `relayctl doctor`: everything is broken in turn, and it names what is broken, and nothing else.
+//! `relayctl doctor`: each part of the stack is broken in turn, and exactly that part is reported.
 
 use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, MetricDatum, StateValue, Statistic};
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
@@ -7,9 +7,10 @@ use aws_sdk_lambda::types::Environment;
 use relay_core::webhook::route::ClayWebhook;
 use relay_testkit::eventually;
 use relay_testkit::lambda_fake::Setup;
-use relay_testkit::lambda_fake::operator::{CliOutput, OperatorHarness, sdk_config};
+use relay_testkit::lambda_fake::operator::{OperatorHarness, sdk_config};
 use relay_testkit::lambda_fake::stack::{array, expect_str};
 use relay_testkit::mock_destination::{MockDestination, Reply};
+use relay_testkit::relayctl::CliOutput;
 use relay_testkit::webhook::{SIGNING_SECRET, contact_created, now, post};
 use serde_json::json;
 
@@ -24,7 +25,7 @@ pub async fn start_harness() -> OperatorHarness {
     .await
 }
 
-/// The checks that are not well, and how they came out.
+/// Returns the checks that are not ok, with their outcomes.
 pub fn failed_checks(output: &CliOutput) -> Vec<(String, String)> {
     let document = output.json();
     let findings = array(&document["findings"]).filter(|finding| finding["outcome"] != "ok");
@@ -35,7 +36,7 @@ pub fn failed_checks(output: &CliOutput) -> Vec<(String, String)> {
     names
 }
 
-/// Examines, and finds exactly these checks not well; the exit code says the worst, and every sentence can be read.
+/// Runs `doctor` and expects exactly these checks not to be ok, an exit code for the worst, and readable messages.
 pub async fn assert_doctor_finds(harness: &OperatorHarness, expected: &[(&str, &str)]) -> CliOutput {
     let output = harness.doctor().await;
     let expected: Vec<_> =
@@ -84,7 +85,7 @@ async fn doctor_reports_endpoint_unreachable_or_foreign() {
     harness.point_outputs_to("https://no-such-host.invalid").await;
     let output = assert_doctor_finds(&harness, &[("endpoint", "fail")]).await;
     assert!(output.worst_finding("endpoint").observed.contains("does not resolve"), "{output:?}");
-    // Whatever comes is taken: a page in front of the relay, or a relay that does not look.
+    // Every request succeeds: a page in front of the relay, or a relay that checks nothing.
     let time =
         |seconds: i64| jiff::Timestamp::from_second(now() + seconds).unwrap().strftime("%a, %d %b %Y %H:%M:%S GMT");
     let accept_all_body = r#"{"success":true,"status":"test"}"#;
@@ -204,7 +205,7 @@ async fn doctor_reports_logged_errors_and_firing_alarms() {
         cloudwatch.set_alarm_state().alarm_name(&alarm).state_value(state).state_reason("x").send().await.unwrap();
         assert_doctor_finds(&harness, &expected).await;
     }
-    // Another stack's, whose name begins alike.
+    // Another stack's, whose name has the same prefix.
     let other = format!("{}-two-clay-held", harness.name());
     let put = cloudwatch.put_metric_alarm().alarm_name(&other).metric_name("m").namespace("n").period(60);
     let put = put.evaluation_periods(1).threshold(1.0).statistic(Statistic::Sum);

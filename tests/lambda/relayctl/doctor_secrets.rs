@@ -1,4 +1,4 @@
-//! `relayctl doctor` and the secrets: what they lack, what cannot be read, and what does not fit together.
+//! `relayctl doctor` and the secrets: missing values, unreadable documents, and values that do not match.
 
 use relay_aws::secrets::cached_secret::MIN_REFRESH_INTERVAL;
 use relay_testkit::lambda_fake::Setup;
@@ -109,7 +109,7 @@ async fn doctor_reports_rejected_loops_key_and_loops_outage() {
 #[tokio::test]
 async fn doctor_warns_of_secrets_not_yet_read_by_functions() {
     let harness = start_harness().await;
-    // The functions have read their secrets, and once more for what was forged.
+    // The functions have read their secrets, and once more because of the forged request.
     assert_doctor_finds(&harness, &[]).await;
     let mut documents = (loops_to_clay_document(&[&harness.clay]), clay_to_loops_document());
     documents.0["loops_signing_secrets"] = json!(["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="]);
@@ -119,14 +119,14 @@ async fn doctor_warns_of_secrets_not_yet_read_by_functions() {
     let output = assert_doctor_finds(&harness, &[("signed-webhook", "warn"), ("relay-token", "warn")]).await;
     let finding = output.worst_finding("relay-token");
     assert!(finding.observed.contains("have not read the secret yet"), "{finding:?}");
-    let seconds: u64 = finding.remedy.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    let seconds: u64 = finding.remedy.split_whitespace().find_map(|part| part.parse().ok()).unwrap();
     assert!((1..=30).contains(&seconds), "{finding:?}");
 }
 
 #[tokio::test]
 async fn doctor_after_setup_warns_until_functions_reread_secrets() {
     let harness = OperatorHarness::without_setup().await;
-    // What is asked before anything is filled in has the functions read their secrets.
+    // The requests before the setup make the functions read their secrets.
     let output = harness.doctor().await;
     assert_eq!(output.worst_finding("forged-webhook").outcome, "fail", "{output:?}");
     harness.stack().put_secret("LoopsToClaySecret", &loops_to_clay_document(&[&harness.clay])).await;

@@ -3,8 +3,9 @@
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use relay_testkit::eventually;
 use relay_testkit::lambda_fake::Setup;
-use relay_testkit::lambda_fake::operator::{OperatorHarness, relayctl_path, run_relayctl, sdk_config};
+use relay_testkit::lambda_fake::operator::{OperatorHarness, sdk_config};
 use relay_testkit::lambda_fake::stack::array;
+use relay_testkit::relayctl::{relayctl_path, run_relayctl};
 use relay_testkit::row::contact;
 use relay_testkit::webhook::{contact_created, now, post};
 use serde_json::{Value, json};
@@ -93,7 +94,7 @@ async fn deliveries_filter_by_state_direction_contact_and_webhook() {
         let listed = relayctl_json(&harness, &[&["deliveries"], options].concat()).await;
         listed["deliveries"].as_array().unwrap().len()
     };
-    // What was refused at the door is on no record.
+    // A rejected request has no record.
     assert_eq!(count(&[]).await, 3);
     assert_eq!(count(&["--state", "dead"]).await, 2);
     assert_eq!(count(&["--state", "delivered", "--direction", "loops-to-clay"]).await, 1);
@@ -157,7 +158,7 @@ async fn tail_follows_function_logs_and_exits_cleanly_on_interrupt() {
     })
     .await;
     assert_eq!(post(&harness.fake_stack.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
-    // What the function really logs goes where Lambda would put it.
+    // The function's real log line goes to the group where Lambda would write it.
     let line = eventually("its line", async || {
         let log = harness.fake_stack.log();
         let mut lines = log.lines().filter(|line| line.contains("\"outcome\":\"delivered\""));
@@ -214,7 +215,7 @@ async fn invalid_command_fails_without_side_effects() {
     harness.permission_proxy.allow_all();
     let output = run_relayctl(&harness.variables(), &["--stack", "nowhere", "deliveries"], "").await;
     assert!(output.code == 3 && output.stderr.contains("there is no stack nowhere"), "{output:?}");
-    // Nothing was lost, and nothing is hidden.
+    // No message was lost, and none is hidden.
     assert_eq!(list_dead_letters(&harness, &[]).await.len(), 3);
 }
 
@@ -235,7 +236,7 @@ async fn dead_deliveries_count_unrecorded_and_omit_dropped() {
 }
 
 #[tokio::test]
-async fn show_points_to_the_log_for_contact_sent_directly() {
+async fn show_points_to_log_for_contact_on_fast_path() {
     let harness = start_harness().await;
     let response = contact(&harness.fake_stack.base(), r#"{"email":"ada@example.com"}"#).await;
     assert_eq!(response.status, 200);
@@ -247,7 +248,7 @@ async fn show_points_to_the_log_for_contact_sent_directly() {
     let output = harness.relayctl(&["deliveries", "--contact", "ada@example.com"], "").await;
     let hash = output.stdout.split("`contact` = \"").nth(1).and_then(|rest| rest.get(..16)).unwrap_or_default();
     assert!(output.code == 0 && output.stdout.contains(&group), "{output:?}");
-    // It is found there by what was said.
+    // The log group is found by the lines in it.
     let log = harness.fake_stack.log();
     let mut lines = log.lines().filter(|line| line.contains(&id));
     assert!(lines.any(|line| line.contains(&format!("\"contact\":\"{hash}\""))), "{hash}: {log}");

@@ -1,8 +1,9 @@
-//! `relayctl` with AWS profiles: whose credentials it uses.
+//! `relayctl` with AWS profiles: which credentials it uses.
 
 use std::fs;
 
-use relay_testkit::lambda_fake::operator::{OperatorHarness, run_relayctl};
+use relay_testkit::lambda_fake::operator::OperatorHarness;
+use relay_testkit::relayctl::run_relayctl;
 
 /// Two files of profiles, as `aws configure` and `aws configure sso` write them.
 fn profiles(folder: &std::path::Path) -> [(&'static str, String); 2] {

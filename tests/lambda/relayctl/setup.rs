@@ -1,11 +1,13 @@
-//! `relayctl setup` on a stack: filled in, checked first, merged, rotated without a gap, and nothing shown.
+//! `relayctl setup` on a stack: first values, checks before writing, merging, rotation without a gap, and no secret in
+//! the output.
 
-use relay_testkit::lambda_fake::operator::{CliOutput, OperatorHarness, run_relayctl};
+use relay_testkit::lambda_fake::operator::OperatorHarness;
 use relay_testkit::mock_destination::Reply;
+use relay_testkit::relayctl::{CliOutput, run_relayctl};
 use relay_testkit::webhook::SIGNING_SECRET;
 use serde_json::json;
 
-/// What a person gives.
+/// Input of an operator.
 fn setup_input(harness: &OperatorHarness) -> String {
     let url = harness.clay.url("/v3/sources/webhook/hidden");
     format!(
@@ -13,7 +15,7 @@ fn setup_input(harness: &OperatorHarness) -> String {
     )
 }
 
-/// Nothing of what was given, and no token, is in what was said.
+/// Checks that no secret, and no generated token, is in the output.
 fn assert_no_secrets_in(output: &CliOutput, secrets: &[&str]) {
     for secret in secrets.iter().chain(&["hidden", SIGNING_SECRET]) {
         assert!(!output.stdout.contains(secret) && !output.stderr.contains(secret), "{secret} in {output:?}");
@@ -43,7 +45,7 @@ async fn setup_fills_in_both_secrets_and_doctor_passes() {
     assert!(output.stdout.contains(" ok, 0 to look at, 0 broken"), "{}", output.stdout);
     assert_no_secrets_in(&output, &[&token]);
     // It has asked for the key twice, and written nothing: neither there nor at Clay.
-    assert!(harness.loops.received().iter().all(|got| got.method == "GET"), "{:?}", harness.loops.received());
+    assert!(harness.loops.received().iter().all(|request| request.method == "GET"), "{:?}", harness.loops.received());
     assert!(harness.clay.received().is_empty());
 }
 
@@ -107,7 +109,7 @@ async fn failed_second_write_is_reported_and_completed_by_rerun() {
     assert!(output.stderr.contains("may not do secretsmanager:PutSecretValue"), "{output:?}");
     assert_no_secrets_in(&output, &[]);
     harness.permission_proxy.allow_all();
-    // The first write goes through, the second does not.
+    // The first write succeeds, the second is denied.
     harness.permission_proxy.deny_after("PutSecretValue", "AccessDeniedException", 1);
     let output = harness.relayctl(&["setup", "--from", "-"], &setup_input(&harness)).await;
     let name = harness.name();
@@ -130,7 +132,7 @@ async fn tokens_and_secrets_rotate_without_downtime() {
     assert_no_secrets_in(&output, &[&first, tokens[1].as_str().unwrap()]);
     let doctor = harness.doctor().await;
     assert_eq!(doctor.worst_finding("relay-token").observed, "rows get in with each of 2 relay tokens", "{doctor:?}");
-    // Shown where it is asked for.
+    // Printed on request.
     let listed = harness.relayctl(&["setup", "--list", "--show-token", "--json"], "").await.json();
     assert_eq!(listed["relayTokens"][1]["token"], tokens[1]);
     let fingerprint = listed["relayTokens"][0]["fingerprint"].as_str().unwrap().to_owned();

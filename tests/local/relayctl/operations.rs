@@ -4,9 +4,9 @@ use std::process::Stdio;
 
 use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::eventually;
-use relay_testkit::lambda_fake::operator::{CliOutput, relayctl_path, run_relayctl};
 use relay_testkit::mock_destination::{MockDestination, Reply};
-use relay_testkit::relay_process::{DataFolder, Relay};
+use relay_testkit::relay_process::{Relay, TempDataDir};
+use relay_testkit::relayctl::{CliOutput, relayctl_path, run_relayctl};
 use relay_testkit::row::{Route, contact, send};
 use relay_testkit::webhook::{contact_created, post};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use tokio::process::Command;
 const ACCEPTED_BODY: &str = r#"{"success":true,"id":"c1"}"#;
 const RESPOND_ASYNC: [(&str, &str); 1] = [("prefer", "respond-async")];
 
-/// A relay between two far ends, and its operator.
+/// A relay between two destinations, and its operator.
 struct OperatorHarness {
     relay: Relay,
     loops: MockDestination,
@@ -29,11 +29,11 @@ impl OperatorHarness {
             MockDestination::start(Reply::json(200, ACCEPTED_BODY)).await,
             MockDestination::start(Reply::status(200)).await,
         );
-        let relay = Self::start_relay(DataFolder::new(), &loops, &clay).await;
+        let relay = Self::start_relay(TempDataDir::new(), &loops, &clay).await;
         Self { relay, loops, clay }
     }
 
-    async fn start_relay(folder: DataFolder, loops: &MockDestination, clay: &MockDestination) -> Relay {
+    async fn start_relay(folder: TempDataDir, loops: &MockDestination, clay: &MockDestination) -> Relay {
         let (api, webhook) = (loops.url("/api"), clay.url("/v3/sources/webhook/x"));
         let settings = [
             ("LOOPS_API_URL", api.as_str()),
@@ -56,7 +56,7 @@ impl OperatorHarness {
         output.json()
     }
 
-    /// One dead letter of each of three reasons.
+    /// Creates one dead letter for each of three reasons.
     async fn create_three_dead_letters(&self) {
         let oversized = json!({"eventName": "contact.created", "note": "x".repeat(120_000)}).to_string();
         assert_eq!(post(self.relay.base(), "msg_big", oversized.as_bytes()).await.json()["status"], "rejected");
@@ -139,7 +139,7 @@ async fn concurrent_retries_send_each_dead_letter_once() {
             .count()
     };
     assert_eq!((sent(&first) + sent(&second), harness.clay.received().len()), (1, calls + 1), "{first:?} {second:?}");
-    // Who has sent none has done nothing, and says so.
+    // A command that redrove none has done nothing, and reports that.
     let codes =
         [&first, &second].map(|output| (sent(output), output.json()["letters"].as_array().unwrap().len(), output.code));
     for (sent, found_count, code) in codes {
@@ -189,8 +189,8 @@ async fn dropped_dead_letter_is_removed_with_its_body() {
     assert_eq!(harness.dead_letters(&[]).await.len(), 2);
     let OperatorHarness { relay, .. } = harness;
     let (folder, _) = relay.stop().await;
-    let kept = std::fs::read(folder.path().join("relay.db")).unwrap();
-    assert!(!kept.windows(15).any(|part| part == b"eve@example.com"));
+    let stored = std::fs::read(folder.path().join("relay.db")).unwrap();
+    assert!(!stored.windows(15).any(|part| part == b"eve@example.com"));
 }
 
 #[tokio::test]
@@ -212,7 +212,7 @@ async fn paused_direction_stores_deliveries_until_resumed() {
         assert_eq!((&queue["paused"], &queue["waiting"]), (&json!(true), &json!(1)), "{queue}");
     }
     assert!(harness.relayctl(&["deliveries"]).await.stdout.contains("paused since"));
-    // A restart does not end it: whatever the relay would do at its start, it has done when a new row is answered.
+    // A restart does not end the pause: when a new row is answered, the relay has finished its start.
     let OperatorHarness { relay, loops, clay } = harness;
     let (folder, _) = relay.stop().await;
     let harness = OperatorHarness { relay: OperatorHarness::start_relay(folder, &loops, &clay).await, loops, clay };
@@ -285,7 +285,7 @@ async fn tail_follows_deliveries_and_exits_cleanly_on_interrupt() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // Each post is another delivery: one of them comes after the first look.
+    // Each post is another delivery: one of them comes after the first poll.
     let base = harness.relay.base().to_owned();
     let posting = tokio::spawn(async move {
         for number in 0.. {
@@ -340,7 +340,7 @@ async fn invalid_command_fails_without_side_effects() {
 
 #[tokio::test]
 async fn missing_folder_or_newer_store_version_is_reported() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let missing_folder = folder.path().join("nowhere");
     for arguments in [&["deliveries"][..], &["pause", "loops-to-clay"], &["dead-letters", "list"], &["tail"]] {
         for path in [&missing_folder, folder.path()] {

@@ -1,12 +1,12 @@
-//! `relayctl --local setup`: what it refuses, so that nothing that is there is lost and nothing wrong is stored.
+//! `relayctl --local setup`: rejected input, so that no stored value is lost and no wrong one is stored.
 
 use std::path::Path;
 
 use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::eventually;
-use relay_testkit::lambda_fake::operator::{CliOutput, LOOPS_TEAM_BODY, run_relayctl};
 use relay_testkit::mock_destination::{MockDestination, Reply};
-use relay_testkit::relay_process::{DataFolder, Relay};
+use relay_testkit::relay_process::{Relay, TempDataDir};
+use relay_testkit::relayctl::{CliOutput, LOOPS_TEAM_BODY, run_relayctl};
 use relay_testkit::row::{Route, send_without_token};
 use relay_testkit::webhook::{SIGNING_SECRET, contact_created, post};
 use serde_json::Value;
@@ -17,12 +17,12 @@ async fn setup(folder: &Path, arguments: &[&str], input: &str) -> CliOutput {
     run_relayctl(&[], &[&[local.as_str(), "setup"], arguments].concat(), input).await
 }
 
-/// What the folder keeps.
+/// Returns the stored secrets of the folder.
 fn stored_secrets(folder: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(folder.join("secrets.json")).unwrap()).unwrap()
 }
 
-/// Refused as wrong use, in one sentence that tells this and no value; what is stored is as it was.
+/// Expects a usage error in one sentence that contains `part` and no value, and unchanged stored values.
 async fn assert_rejected(folder: &Path, arguments: &[&str], input: &str, part: &str) {
     let before = std::fs::read(folder.join("secrets.json")).ok();
     let output = setup(folder, arguments, input).await;
@@ -40,7 +40,7 @@ const POOL_INPUT: &str = "CLAY_WEBHOOK_URL=https://api.clay.com/hidden-x,https:/
 
 #[tokio::test]
 async fn pool_shrinks_only_with_retire_or_force() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     assert_eq!(setup(folder.path(), &["--from", "-"], POOL_INPUT).await.code, 0);
     let other = "CLAY_WEBHOOK_URL=https://api.clay.com/hidden-z\n";
     assert_rejected(folder.path(), &["--from", "-"], other, "2 of the 2 Clay webhooks").await;
@@ -51,7 +51,7 @@ async fn pool_shrinks_only_with_retire_or_force() {
     let added = format!("{other}CLAY_WEBHOOK_AUTH_TOKEN=three");
     assert_eq!(setup(folder.path(), &["--add-clay-webhook", "--from", "-"], &added).await.code, 0);
     assert_eq!(stored_secrets(folder.path())["CLAY_WEBHOOK_AUTH_TOKEN"], "one,two,three");
-    // The same URLs and one more, without tokens: each keeps its own.
+    // The same URLs and one more, without tokens: each existing one keeps its token.
     let extended = format!(
         "CLAY_WEBHOOK_URL={},https://api.clay.com/hidden-more",
         stored_secrets(folder.path())["CLAY_WEBHOOK_URL"].as_str().unwrap()
@@ -76,7 +76,7 @@ async fn pool_shrinks_only_with_retire_or_force() {
 
 #[tokio::test]
 async fn single_token_replaces_pool_tokens_only_with_force() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     assert_eq!(setup(folder.path(), &["--from", "-"], POOL_INPUT).await.code, 0);
     let single_token = "CLAY_WEBHOOK_AUTH_TOKEN=hidden";
     assert_rejected(folder.path(), &["--from", "-"], single_token, "--retire-clay-webhook and --add-clay-webhook")
@@ -90,7 +90,7 @@ async fn single_token_replaces_pool_tokens_only_with_force() {
 
 #[tokio::test]
 async fn invalid_stored_value_is_reported_with_file_and_replaceable() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let file = folder.path().join("secrets.json");
     let invalid_values = r#"{"CLAY_WEBHOOK_URL": "htps://api.clay.com/hidden", "LOOPS_SIGNING_SECRET": "%hidden%"}"#;
     std::fs::write(&file, invalid_values).unwrap();
@@ -117,7 +117,7 @@ async fn invalid_stored_value_is_reported_with_file_and_replaceable() {
 #[tokio::test]
 async fn invalid_signing_secret_is_rejected() {
     const KEY: &str = "0123456789abcdef0123456789abcdef";
-    let (folder, loops) = (DataFolder::new(), MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await);
+    let (folder, loops) = (TempDataDir::new(), MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await);
     let local = format!("--local={}", folder.path().display());
     let api = [("LOOPS_API_URL", loops.url("/api"))];
     let from = [local.as_str(), "setup", "--from", "-"];
@@ -139,7 +139,7 @@ async fn invalid_signing_secret_is_rejected() {
 
 #[tokio::test]
 async fn value_that_the_command_ignores_is_rejected() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let add = ["--add-signing-secret", "--from", "-"];
     assert_rejected(folder.path(), &add, "LOOPS_API_KEY=hidden-key", "does not take LOOPS_API_KEY").await;
     let both = format!("LOOPS_SIGNING_SECRET={SIGNING_SECRET}\nCLAY_WEBHOOK_URL=https://api.clay.com/hidden");
@@ -154,7 +154,7 @@ async fn value_that_the_command_ignores_is_rejected() {
 
 #[tokio::test]
 async fn list_and_retire_create_no_folder() {
-    let parent = DataFolder::new();
+    let parent = TempDataDir::new();
     let folder = parent.path().join("none");
     for arguments in [&["--list"][..], &["--retire-relay-token", "1"], &["--retire-clay-webhook", "1"]] {
         let output = setup(&folder, arguments, "").await;
@@ -164,7 +164,7 @@ async fn list_and_retire_create_no_folder() {
 }
 
 /// A relay on a folder that holds its webhooks and keys, with nothing of them in its environment.
-async fn start_relay(folder: DataFolder) -> Relay {
+async fn start_relay(folder: TempDataDir) -> Relay {
     let settings = [("CLAY_RATE_PER_SECOND", "1000")];
     Relay::start_without(folder, &settings, &["RELAY_TOKEN", "LOOPS_SIGNING_SECRET"]).await
 }
@@ -174,7 +174,7 @@ async fn post_webhook(relay: &Relay, name: &str) {
     assert_eq!(response.status, 200, "{response:?}");
 }
 
-/// All deliveries of a relay, by state and reason, come to these.
+/// Waits until the deliveries of a relay have exactly these states and reasons.
 async fn wait_for_deliveries(relay: &Relay, expected: &[(&str, &str)]) {
     eventually(&format!("{expected:?}"), async || {
         let all = relay.deliveries().await;
@@ -191,7 +191,7 @@ async fn wait_for_deliveries(relay: &Relay, expected: &[(&str, &str)]) {
 async fn running_relay_delivers_held_after_setup_adds_webhook() {
     let (old, new) =
         (MockDestination::start(Reply::status(403)).await, MockDestination::start(Reply::status(200)).await);
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let first = format!("CLAY_WEBHOOK_URL={}\nLOOPS_SIGNING_SECRET={SIGNING_SECRET}", old.url("/hook"));
     assert_eq!(setup(folder.path(), &["--from", "-"], &first).await.code, 0);
     let relay = start_relay(folder).await;
@@ -213,14 +213,14 @@ async fn running_relay_delivers_held_after_setup_adds_webhook() {
 
 #[tokio::test]
 async fn running_relay_reloads_signing_secret_token_and_webhook() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let relay = start_relay(folder).await;
     let rejected = post(relay.base(), "msg_ada", &contact_created("ada@example.com")).await;
     assert_eq!(rejected.status, 401, "it has a generated secret");
     let clay = MockDestination::start(Reply::status(200)).await;
     let input = format!("CLAY_WEBHOOK_URL={}\nLOOPS_SIGNING_SECRET={SIGNING_SECRET}", clay.url("/hook"));
     assert_eq!(setup(relay.folder(), &["--from", "-"], &input).await.code, 0);
-    // Read on need: at once, however seldom the file is looked at.
+    // Read on demand: at once, however long the polling interval of the file is.
     post_webhook(&relay, "ada").await;
     wait_for_deliveries(&relay, &[("delivered", "")]).await;
     assert_eq!(clay.received().len(), 1, "it is not simulated any more");
@@ -236,7 +236,7 @@ async fn running_relay_reloads_signing_secret_token_and_webhook() {
 #[tokio::test]
 async fn running_relay_ignores_an_unusable_secrets_file() {
     let clay = MockDestination::start(Reply::status(200)).await;
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let input = format!("CLAY_WEBHOOK_URL={}\nLOOPS_SIGNING_SECRET={SIGNING_SECRET}", clay.url("/hook"));
     assert_eq!(setup(folder.path(), &["--from", "-"], &input).await.code, 0);
     let relay = start_relay(folder).await;
@@ -255,7 +255,7 @@ async fn running_relay_ignores_an_unusable_secrets_file() {
 #[tokio::test]
 async fn signing_secrets_are_replaced_only_with_force() {
     const OTHER: &str = "whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==";
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let (first, other) = (format!("LOOPS_SIGNING_SECRET={SIGNING_SECRET}"), format!("LOOPS_SIGNING_SECRET={OTHER}"));
     let output = setup(folder.path(), &["--from", "-"], &first).await;
     assert!(output.code == 0 && !output.stdout.contains("replaced"), "{output:?}");
@@ -269,13 +269,13 @@ async fn signing_secrets_are_replaced_only_with_force() {
     let output = setup(folder.path(), &["--from", "-"], &first).await;
     assert!(
         output.code == 0 && output.stdout.contains("is replaced"),
-        "a single one goes, and that is told: {output:?}"
+        "a single one is removed, and that is reported: {output:?}"
     );
 }
 
 #[tokio::test]
 async fn setup_warns_that_a_private_address_is_unreachable() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let local = format!("--local={}", folder.path().display());
     for (listen, is_warned) in
         [("127.0.0.1:8787", true), ("0.0.0.0:80", true), ("10.0.0.7:80", true), ("203.0.113.7:80", false)]

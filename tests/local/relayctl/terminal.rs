@@ -1,12 +1,12 @@
-//! `relayctl setup` as a person runs it: asked on a terminal, nothing echoed, nothing left in a list of processes or a file.
+//! `relayctl setup` on a terminal: prompts without echo, and no secret in a list of processes or in a file.
 
 use std::path::Path;
 use std::process::Stdio;
 
 use relay_testkit::eventually;
-use relay_testkit::lambda_fake::operator::{LOOPS_TEAM_BODY, relayctl_path};
 use relay_testkit::mock_destination::{MockDestination, Reply};
-use relay_testkit::relay_process::DataFolder;
+use relay_testkit::relay_process::TempDataDir;
+use relay_testkit::relayctl::{LOOPS_TEAM_BODY, relayctl_path};
 use relay_testkit::webhook::SIGNING_SECRET;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
@@ -24,7 +24,7 @@ fn find_relayctl_pid(folder: &Path) -> Option<u32> {
     })
 }
 
-/// Reads what the terminal shows until a prompt is there.
+/// Reads the terminal's output until a prompt appears.
 async fn read_until_prompt(child: &mut Child, screen: &mut String, prompt: &str) {
     let output = child.stdout.as_mut().unwrap();
     let read_loop = async {
@@ -66,8 +66,8 @@ async fn wait_for_echo_off(pid: u32) {
     .await;
 }
 
-/// Answers prompts, and tells what was shown up to each.
-async fn answer_prompts(child: &mut Child, folder: &Path, inputs: &[(&str, &str)]) -> Vec<String> {
+/// Types an input at each prompt, and returns the output before each.
+async fn respond_to_prompts(child: &mut Child, folder: &Path, inputs: &[(&str, &str)]) -> Vec<String> {
     let mut screens = Vec::new();
     for (prompt, input) in inputs {
         let mut screen = String::new();
@@ -84,7 +84,7 @@ async fn invalid_input_is_explained_and_prompted_again() {
     let loops = MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await;
     let rejected_body = r#"{"success":false,"message":"Invalid API key"}"#;
     loops.enqueue_replies([Reply::json(401, rejected_body)]);
-    let (folder, home) = (DataFolder::new(), DataFolder::new());
+    let (folder, home) = (TempDataDir::new(), TempDataDir::new());
     let mut child = spawn_in_terminal("setup", folder.path(), home.path(), &loops);
     let signing = format!("{SIGNING_SECRET}\n");
     let inputs = [
@@ -100,7 +100,7 @@ async fn invalid_input_is_explained_and_prompted_again() {
         ("Content-Type: application/json", ""),
     ];
     let (last, prompts) = inputs.split_last().unwrap();
-    let screen = answer_prompts(&mut child, folder.path(), prompts).await;
+    let screen = respond_to_prompts(&mut child, folder.path(), prompts).await;
     for (index, part) in [
         (1, "Loops refuses this API key"),
         (3, "base64"),
@@ -119,14 +119,14 @@ async fn invalid_input_is_explained_and_prompted_again() {
 #[tokio::test]
 async fn third_invalid_value_or_end_of_input_stores_nothing() {
     let loops = MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await;
-    let (folder, home) = (DataFolder::new(), DataFolder::new());
+    let (folder, home) = (TempDataDir::new(), TempDataDir::new());
     let invalid = ("signing secret (", "foo\n");
     for (arguments, inputs, part) in [
         ("setup --add-signing-secret", [invalid, invalid, invalid], "too short"),
         ("setup", [("Loops API key", "typed-key\n"), ("signing secret (", "\n"), ("URL (", "\u{4}")], "input ended"),
     ] {
         let mut child = spawn_in_terminal(arguments, folder.path(), home.path(), &loops);
-        answer_prompts(&mut child, folder.path(), &inputs).await;
+        respond_to_prompts(&mut child, folder.path(), &inputs).await;
         read_until_prompt(&mut child, &mut String::new(), part).await;
         assert_eq!(child.wait().await.unwrap().code(), Some(2));
         assert!(!folder.path().join("secrets.json").exists());
@@ -135,7 +135,7 @@ async fn third_invalid_value_or_end_of_input_stores_nothing() {
 
 #[tokio::test]
 async fn plain_output_fits_terminal_width_and_keeps_urls_whole() {
-    let folder = DataFolder::new();
+    let folder = TempDataDir::new();
     let doctor = format!("{} --local={} doctor", relayctl_path().display(), folder.path().display());
     let run_doctor = async |no_color: &str| {
         let output = Command::new("script")
@@ -166,7 +166,7 @@ async fn plain_output_fits_terminal_width_and_keeps_urls_whole() {
 #[tokio::test]
 async fn typed_secrets_are_not_echoed_and_stay_in_the_folder() {
     let loops = MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await;
-    let (folder, home) = (DataFolder::new(), DataFolder::new());
+    let (folder, home) = (TempDataDir::new(), TempDataDir::new());
     let mut child = spawn_in_terminal("setup", folder.path(), home.path(), &loops);
     let mut screen = String::new();
     let inputs = [

@@ -1,4 +1,4 @@
-//! A function that does nothing but answer: what Lambda's own runtime costs, and so the yardstick for the others.
+//! A function that only responds: the cost of Lambda's own runtime, against which the others are measured.
 
 use lambda_http::{Body, Error, Request, Response, run, service_fn};
 

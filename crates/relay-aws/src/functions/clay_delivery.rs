@@ -1,71 +1,36 @@
 //! The worker of the queue to Clay.
 
+use std::sync::Arc;
+
 use lambda_runtime::Error;
-use relay::config::env::{EnvReader, SharedSettings};
 use relay::delivery::clay::ClayDeliverer;
-use relay::destination::clay::HttpClayClient;
-use relay::destination::http_client::{self, HttpClient};
-use relay::ports::clock::SystemClock;
 
-use crate::lambda::config::{CLAY_DEAD_LETTER_URL, CLAY_QUEUE_URL, LEDGER_TABLE, LOOPS_TO_CLAY_SECRET_ARN, required};
+use crate::functions::setup::{CLAY_WORKER_VARIABLES, Setup};
 use crate::lambda::contact_order::QueueOrder;
-use crate::lambda::init::{ConfigError, warm_up_to_clay};
-use crate::lambda::sqs;
+use crate::lambda::init::warm_up_to_clay;
+use crate::lambda::queue_function;
 use crate::lambda::worker::QueueWorker;
-use crate::ledger::deliveries::Ledger;
 use crate::ledger::limiter_item::DynamoLimiterStore;
-use crate::ledger::rate_limiter::DistributedRateLimiter;
-use crate::ledger::table::LedgerTable;
-use crate::sdk::clients::{AwsClients, environment};
-use crate::secrets::cached_secret::CachedSecret;
-use crate::sqs::queue::SqsQueue;
-
-struct Config {
-    shared: SharedSettings,
-    clients: AwsClients,
-    secret_arn: String,
-    queue_url: String,
-    dead_letter_url: String,
-    ledger_table: String,
-}
-
-impl Config {
-    fn from_env(client: &HttpClient) -> Result<Self, ConfigError> {
-        let variables = environment();
-        let mut reader = EnvReader::new(&variables);
-        let config = Self {
-            shared: SharedSettings::from_reader(&mut reader),
-            clients: AwsClients::from_env(&mut reader, client.clone()),
-            secret_arn: required(&mut reader, LOOPS_TO_CLAY_SECRET_ARN),
-            queue_url: required(&mut reader, CLAY_QUEUE_URL),
-            dead_letter_url: required(&mut reader, CLAY_DEAD_LETTER_URL),
-            ledger_table: required(&mut reader, LEDGER_TABLE),
-        };
-        Ok(reader.into_result(config)?)
-    }
-}
+use crate::secrets::cached_secret::SecretUser;
 
 /// Posts queued events to Clay.
 ///
 /// # Errors
 /// When a setting is wrong or the runtime fails.
 pub async fn run() -> Result<(), Error> {
-    let client = http_client::build()?;
-    let Config { shared, clients, secret_arn, queue_url, dead_letter_url, ledger_table } = Config::from_env(&client)?;
-    let secrets = CachedSecret::for_worker(clients.secrets_manager(), secret_arn, shared.secret_ttl, SystemClock);
-    warm_up_to_clay(&secrets, &client, &[&clients.dynamodb_origin()]).await;
-    let table = LedgerTable::new(clients.dynamodb(), ledger_table);
-    let ledger = Ledger::new(table.clone()).with_contact_hash_key(shared.contact_hash_key);
-    let queue = SqsQueue::new(clients, queue_url, dead_letter_url);
+    let setup = Setup::from_env(&CLAY_WORKER_VARIABLES, SecretUser::Worker)?;
+    warm_up_to_clay(&setup.secrets, &setup.client, &[&setup.clients.dynamodb_origin()]).await;
+    let ledger = setup.ledger();
+    let limiter = setup.limiter(DynamoLimiterStore::for_clay, &ledger, setup.shared.clay_rate);
+    let Setup { shared, client, clock, secrets, queue, .. } = setup;
     let deliverer = ClayDeliverer {
         secrets,
-        deliverer: HttpClayClient::new(client, SystemClock),
+        deliverer: client,
         ledger: ledger.clone(),
-        limiter: DistributedRateLimiter::new(DynamoLimiterStore::for_clay(table), shared.clay_rate, SystemClock),
-        clock: SystemClock,
+        limiter,
+        clock: Arc::clone(&clock),
         payload: shared.clay_payload,
         queue: queue.clone(),
     };
-    let worker = QueueWorker { deliverer, ledger, order: QueueOrder, queue, clock: SystemClock };
-    sqs::serve_queue(worker).await
+    queue_function::serve_queue(QueueWorker { deliverer, ledger, order: QueueOrder, queue, clock }).await
 }

@@ -4,3 +4,4 @@ pub mod clay_delivery;
 pub mod clay_row;
 pub mod loops_delivery;
 pub mod loops_to_clay;
+pub(crate) mod setup;

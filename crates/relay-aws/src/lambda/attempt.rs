@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use relay::delivery::Deliver;
-use relay::ports::clock::Clock;
+use relay::ports::clock::SharedClock;
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::delivery::{AttemptResult, Delivery, Reason, ReasonCode};
 use relay_core::policy::retry;
@@ -19,32 +19,25 @@ use crate::sqs::dead_letter::FailureInfo;
 /// What is done to a message in SQS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MessageAction {
-    /// It is deleted: its delivery has ended.
     Delete,
-    /// It becomes visible at that time.
     RetryAt(Timestamp),
-    /// It becomes visible after that time.
     RetryAfter(Duration),
     /// It becomes visible in a moment: its contact is busy.
-    Later,
+    RetrySoon,
     /// It becomes visible later with every receive, because a service that the worker needs does not answer.
     Backoff {
-        /// The shortest delay.
         at_least: Duration,
     },
 }
 
 impl MessageAction {
-    /// [`Self::Backoff`] without a shortest delay.
     pub(crate) const BACKOFF: Self = Self::Backoff { at_least: Duration::ZERO };
 }
 
 /// What processing a delivery came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttemptOutcome {
-    /// The destination has it.
     Delivered {
-        /// Whether the ledger says so.
         recorded: bool,
     },
     /// It has failed for good, and its dead letter is still to be sent.
@@ -53,12 +46,10 @@ pub(crate) enum AttemptOutcome {
     DeadLetterConflict(FailureInfo),
     /// It failed for good earlier, and its dead letter is in the dead-letter queue.
     AlreadyInDlq,
-    /// It has not ended.
     Pending(MessageAction),
 }
 
 impl AttemptOutcome {
-    /// Whether the delivery has ended.
     pub(crate) const fn is_final(self) -> bool {
         !matches!(self, Self::Pending(_))
     }
@@ -66,22 +57,22 @@ impl AttemptOutcome {
 
 /// A delivery that a worker processes, and what the worker processes it with.
 #[derive(Debug)]
-pub(crate) struct Attempt<'a, D, C> {
+pub(crate) struct Attempt<'a, D> {
     pub(crate) deliverer: &'a D,
     pub(crate) ledger: &'a Ledger,
-    pub(crate) clock: &'a C,
+    pub(crate) clock: &'a SharedClock,
     pub(crate) delivery: &'a Delivery,
-    /// Time up to which earlier failures of the delivery are superseded by its message.
-    pub(crate) superseded_until: Timestamp,
+    /// Time up to which earlier failures do not count, because an operator has redriven the delivery since.
+    pub(crate) ignore_failures_until: Timestamp,
     pub(crate) budget: TimeBudget,
 }
 
-impl<D: Deliver, C: Clock> Attempt<'_, D, C> {
+impl<D: Deliver> Attempt<'_, D> {
     /// Makes the attempt, unless the ledger says that the delivery has ended or must wait.
     pub(crate) async fn run(&self) -> AttemptOutcome {
         let Self { ledger, clock, delivery, .. } = *self;
         let attempt_id = clock.new_id();
-        let history = match ledger.begin_attempt(delivery, &attempt_id, self.superseded_until, clock.now()).await {
+        let history = match ledger.begin_attempt(delivery, &attempt_id, self.ignore_failures_until, clock.now()).await {
             Ok(BeginAttempt::Proceed(history)) => history,
             Ok(BeginAttempt::AlreadyDelivered) => {
                 DeliveryEvent::for_delivery(delivery, EventOutcome::Duplicate).emit();
@@ -104,7 +95,7 @@ impl<D: Deliver, C: Clock> Attempt<'_, D, C> {
             Ok(Some(attempts)) => attempts,
             Ok(None) => {
                 warn!(delivery.id = %delivery.id, "another attempt was begun meanwhile, and what it comes to counts");
-                return AttemptOutcome::Pending(MessageAction::Later);
+                return AttemptOutcome::Pending(MessageAction::RetrySoon);
             }
             Err(error) => {
                 error!(delivery.id = %delivery.id, %error, "the end of an attempt cannot be recorded");
@@ -123,42 +114,43 @@ impl<D: Deliver, C: Clock> Attempt<'_, D, C> {
     /// Ends the delivery as expired, without an attempt. The ledger is written before the dead letter is sent, so that an
     /// event whose row is run again is enqueued anew.
     pub(crate) async fn expire(&self) -> AttemptOutcome {
-        let Self { ledger, clock, delivery, .. } = *self;
-        let reason = Reason::without_status(ReasonCode::Expired);
-        match ledger.mark_dead(delivery, self.superseded_until, reason, clock.now()).await {
-            Ok(DeadLettered::Marked(failure)) => {
-                log_dead(delivery, failure);
-                AttemptOutcome::DeadLetter(failure)
-            }
-            Ok(DeadLettered::AlreadyDelivered) => AttemptOutcome::Delivered { recorded: true },
-            Ok(DeadLettered::AlreadyDeadLettered(prior)) => dead_letter_again(prior, AttemptOutcome::DeadLetter),
-            Ok(DeadLettered::Conflict) => self.dead_letter_conflict().await,
-            Err(error) => {
-                error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
-                AttemptOutcome::Pending(MessageAction::BACKOFF)
-            }
+        match self.mark_dead(self.delivery, ReasonCode::Expired, AttemptOutcome::DeadLetter).await {
+            Some(outcome) => outcome,
+            None => self.dead_letter_conflict().await,
         }
     }
 
     /// Ends another body under a known id, under an id of its own: the ledger's item of the first body stays.
     async fn dead_letter_conflict(&self) -> AttemptOutcome {
-        let Self { ledger, clock, delivery, .. } = *self;
-        let reason = Reason::without_status(ReasonCode::IdConflict);
-        match ledger.mark_dead(&delivery.as_conflict(), self.superseded_until, reason, clock.now()).await {
-            Ok(DeadLettered::Marked(failure)) => {
-                log_dead(delivery, failure);
-                AttemptOutcome::DeadLetterConflict(failure)
-            }
-            Ok(DeadLettered::AlreadyDeadLettered(prior)) => {
-                dead_letter_again(prior, AttemptOutcome::DeadLetterConflict)
-            }
+        let conflict = self.delivery.as_conflict();
+        match self.mark_dead(&conflict, ReasonCode::IdConflict, AttemptOutcome::DeadLetterConflict).await {
+            Some(outcome) => outcome,
             // The same other body was dead-lettered earlier, and an operator has redriven it since.
-            Ok(DeadLettered::AlreadyDelivered | DeadLettered::Conflict) => AttemptOutcome::Delivered { recorded: true },
+            None => AttemptOutcome::Delivered { recorded: true },
+        }
+    }
+
+    /// Records a failure without an attempt. Returns nothing if another body is known under the id.
+    async fn mark_dead(
+        &self,
+        delivery: &Delivery,
+        code: ReasonCode,
+        outcome: fn(FailureInfo) -> AttemptOutcome,
+    ) -> Option<AttemptOutcome> {
+        let reason = Reason::without_status(code);
+        Some(match self.ledger.mark_dead(delivery, self.ignore_failures_until, reason, self.clock.now()).await {
+            Ok(DeadLettered::Marked(failure)) => {
+                log_dead(self.delivery, failure);
+                outcome(failure)
+            }
+            Ok(DeadLettered::AlreadyDelivered) => AttemptOutcome::Delivered { recorded: true },
+            Ok(DeadLettered::AlreadyDeadLettered(prior)) => dead_letter_again(prior, outcome),
+            Ok(DeadLettered::Conflict) => return None,
             Err(error) => {
-                error!(delivery.id = %delivery.id, %error, "a dead letter cannot be recorded");
+                error!(delivery.id = %self.delivery.id, %error, "a dead letter cannot be recorded");
                 AttemptOutcome::Pending(MessageAction::BACKOFF)
             }
-        }
+        })
     }
 
     /// Records that the destination has the delivery, and returns whether that succeeded. It is tried again and again,
@@ -185,7 +177,6 @@ fn dead_letter_again(prior: PriorDeath, outcome: impl FnOnce(FailureInfo) -> Att
     if prior.in_dlq { AttemptOutcome::AlreadyInDlq } else { outcome(prior.info) }
 }
 
-/// Emits the event of a failure that no attempt reports.
 fn log_dead(delivery: &Delivery, failure: FailureInfo) {
     let FailureInfo { reason, attempts, .. } = failure;
     DeliveryEvent {

@@ -1,4 +1,6 @@
 //! A batch of queue messages: groups concurrently, the messages of a group in their order.
+//!
+//! See docs/adr/0006-sqs-fifo.md.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +8,6 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
 use relay::delivery::Deliver;
-use relay::ports::clock::Clock;
 use relay_core::policy::retry;
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -23,15 +24,10 @@ const RETRY_SOON: Duration = Duration::from_secs(2);
 const MAX_VISIBILITY_SECS: i32 = 12 * 60 * 60;
 
 /// Processes a batch until the deadline is near and returns which of its messages come back.
-pub async fn process_batch<D, O, C>(
-    worker: &QueueWorker<D, O, C>,
-    event: SqsEvent,
-    deadline: Instant,
-) -> SqsBatchResponse
+pub async fn process_batch<D, O>(worker: &QueueWorker<D, O>, event: SqsEvent, deadline: Instant) -> SqsBatchResponse
 where
     D: Deliver,
     O: ContactOrder,
-    C: Clock,
 {
     let mut groups: BTreeMap<String, Vec<SqsMessage>> = BTreeMap::new();
     for message in event.records {
@@ -49,12 +45,12 @@ where
     response
 }
 
-struct Batch<'a, D, O, C> {
-    worker: &'a QueueWorker<D, O, C>,
+struct Batch<'a, D, O> {
+    worker: &'a QueueWorker<D, O>,
     budget: TimeBudget,
 }
 
-impl<D: Deliver, O: ContactOrder, C: Clock> Batch<'_, D, O, C> {
+impl<D: Deliver, O: ContactOrder> Batch<'_, D, O> {
     /// Processes a group and returns the ids of the messages that come back: the first that has not ended, and all behind it.
     async fn process_group(&self, group: &str, messages: &[SqsMessage]) -> Vec<String> {
         for (index, message) in messages.iter().enumerate() {
@@ -91,7 +87,7 @@ impl<D: Deliver, O: ContactOrder, C: Clock> Batch<'_, D, O, C> {
             MessageAction::Delete => None,
             MessageAction::RetryAt(at) => Some(Duration::try_from(at.duration_since(clock.now())).unwrap_or_default()),
             MessageAction::RetryAfter(delay) => Some(delay),
-            MessageAction::Later => Some(RETRY_SOON),
+            MessageAction::RetrySoon => Some(RETRY_SOON),
             MessageAction::Backoff { at_least } => {
                 let backoff = retry::retry_delay(receive_limits::receive_count(message), None, clock.random());
                 Some(backoff.max(at_least))

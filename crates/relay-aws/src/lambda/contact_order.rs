@@ -2,25 +2,36 @@
 
 use std::future::Future;
 
-use relay::ports::clock::Clock;
 use relay::ports::queue::StoreError;
 use relay_core::delivery::Delivery;
 
-use crate::ledger::contact_lock::{Blocker, ContactFastPath};
+/// When a worker may send a delivery of a contact.
+#[derive(Debug)]
+pub enum SendOrder {
+    /// Now: nothing of the contact has to go before it.
+    Now,
+    /// Now, because it is the contact's deferred delivery, which goes before all others.
+    NowAsDeferred,
+    /// After the caller that holds the contact lock.
+    AfterLock,
+    /// After this delivery, which its caller could not send: it goes before all others of the contact.
+    AfterDeferred(Box<Delivery>),
+}
 
-/// What a worker must respect before it sends a delivery, and record after the delivery has ended.
+/// Order of the deliveries of a contact.
 pub trait ContactOrder: Send + Sync {
-    /// Returns what blocks a delivery.
+    /// Returns when a delivery may be sent.
     ///
     /// # Errors
     /// When the order cannot be read.
-    fn blocker(&self, delivery: &Delivery) -> impl Future<Output = Result<Blocker, StoreError>> + Send;
+    fn send_order(&self, delivery: &Delivery) -> impl Future<Output = Result<SendOrder, StoreError>> + Send;
 
     /// Records that a delivery has ended, delivered or not.
     ///
     /// # Errors
     /// When the order cannot be written.
-    fn finish(&self, delivery: &Delivery, delivered: bool) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn record_ended(&self, delivery: &Delivery, delivered: bool)
+    -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// Order of the queue to Clay: the FIFO queue's own is enough, because nothing is sent past it.
@@ -28,22 +39,11 @@ pub trait ContactOrder: Send + Sync {
 pub struct QueueOrder;
 
 impl ContactOrder for QueueOrder {
-    async fn blocker(&self, _: &Delivery) -> Result<Blocker, StoreError> {
-        Ok(Blocker::None)
+    async fn send_order(&self, _: &Delivery) -> Result<SendOrder, StoreError> {
+        Ok(SendOrder::Now)
     }
 
-    async fn finish(&self, _: &Delivery, _: bool) -> Result<(), StoreError> {
+    async fn record_ended(&self, _: &Delivery, _: bool) -> Result<(), StoreError> {
         Ok(())
-    }
-}
-
-/// Order of the queue to Loops: a caller may hold the contact's lock, and a deferred delivery goes first.
-impl<A: Clock> ContactOrder for ContactFastPath<A> {
-    async fn blocker(&self, delivery: &Delivery) -> Result<Blocker, StoreError> {
-        self.blocker(delivery).await
-    }
-
-    async fn finish(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
-        self.finish(delivery, delivered).await
     }
 }

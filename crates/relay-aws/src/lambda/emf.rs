@@ -3,39 +3,15 @@
 //!
 //! The values of a metric and its dimension are fields of the line. `_aws` says which of the fields are metrics.
 
-use relay::telemetry::event::{DeliveryEvent, FieldValue};
+use std::collections::BTreeMap;
+
+use relay::telemetry::event::DeliveryEvent;
 use relay::telemetry::metric::{self, Metric};
-use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer as _};
+use serde_json::{Value as Json, json};
 
-/// The `_aws` field.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct EmfDocument<'a> {
-    timestamp: u64,
-    cloud_watch_metrics: Vec<MetricDirective<'a>>,
-}
-
-/// Metrics with the same dimension.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct MetricDirective<'a> {
-    namespace: &'a str,
-    dimensions: [[&'static str; 1]; 1],
-    metrics: Vec<MetricDefinition>,
-}
-
-/// Name and unit of a metric.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct MetricDefinition {
-    name: &'static str,
-    unit: &'static str,
-}
-
-/// Options of rendering.
 #[derive(Debug)]
-pub struct EmfOptions<'a> {
+pub(crate) struct EmfOptions<'a> {
     /// CloudWatch namespace. There are no metrics without it.
     pub namespace: Option<&'a str>,
     /// Whether log fields are rendered. Metrics do not depend on it.
@@ -45,8 +21,7 @@ pub struct EmfOptions<'a> {
 }
 
 /// Renders the line of an event; empty if it has neither log fields nor metrics.
-#[must_use]
-pub fn render(event: &DeliveryEvent<'_>, contact: Option<&str>, options: &EmfOptions<'_>) -> Vec<u8> {
+pub(crate) fn render(event: &DeliveryEvent<'_>, contact: Option<&str>, options: &EmfOptions<'_>) -> Vec<u8> {
     let metrics = if options.namespace.is_some() { metric::metrics_of(event) } else { Vec::new() };
     let mut render = Vec::new();
     if (options.log_enabled || !metrics.is_empty())
@@ -70,12 +45,14 @@ fn write_line(
     let mut dimensions = vec![];
     if options.log_enabled {
         map.serialize_entry("message", event.message())?;
-        for (name, value) in event.fields(contact) {
-            match value {
-                FieldValue::Text(text) => map.serialize_entry(name, text)?,
-                FieldValue::Number(number) => map.serialize_entry(name, &number)?,
-            }
+        macro_rules! serialize_entries {
+            ($($($name:ident).+ = $value:expr,)*) => {$(
+                if let Some(value) = $value {
+                    map.serialize_entry(stringify!($($name).+), &value)?;
+                }
+            )*};
         }
+        relay::log_fields!(event, contact, serialize_entries!());
         dimensions.push(metric::DIRECTION);
     }
     for Metric { name, value, dimension: (dimension, dimension_value), .. } in metrics {
@@ -86,35 +63,26 @@ fn write_line(
         map.serialize_entry(name, value)?;
     }
     if let Some(namespace) = options.namespace.filter(|_| !metrics.is_empty()) {
-        let cloud_watch_metrics = directives(namespace, metrics);
-        map.serialize_entry("_aws", &EmfDocument { timestamp: options.timestamp, cloud_watch_metrics })?;
+        let mut by_dimension: BTreeMap<&str, Vec<Json>> = BTreeMap::new();
+        for Metric { name, unit, dimension: (dimension, _), .. } in metrics {
+            by_dimension.entry(dimension).or_default().push(json!({"Name": name, "Unit": unit}));
+        }
+        let directives = by_dimension.into_iter().map(
+            |(dimension, metrics)| json!({"Namespace": namespace, "Dimensions": [[dimension]], "Metrics": metrics}),
+        );
+        let directives: Vec<Json> = directives.collect();
+        map.serialize_entry("_aws", &json!({"Timestamp": options.timestamp, "CloudWatchMetrics": directives}))?;
     }
     map.end()
-}
-
-fn directives<'a>(namespace: &'a str, metrics: &[Metric<'_>]) -> Vec<MetricDirective<'a>> {
-    let mut directives: Vec<MetricDirective<'a>> = Vec::new();
-    for Metric { name, unit, dimension: (dimension, _), .. } in metrics {
-        let definition = MetricDefinition { name, unit: unit.as_str() };
-        match directives.iter_mut().find(|known| known.dimensions == [[*dimension]]) {
-            Some(directive) => directive.metrics.push(definition),
-            None => {
-                directives.push(MetricDirective { namespace, dimensions: [[dimension]], metrics: vec![definition] });
-            }
-        }
-    }
-    directives
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::*;
     use relay::telemetry::event::{CallStats, EventOutcome, PoolUsageSample, Stage};
     use relay_core::delivery::Direction;
-    use serde_json::{Value as Json, json};
-
-    use super::*;
 
     fn delivered_event() -> DeliveryEvent<'static> {
         let pool = PoolUsageSample { webhook: "ab".to_owned(), submissions: 7, used_percent: 1 };

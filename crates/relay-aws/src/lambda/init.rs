@@ -1,4 +1,6 @@
 //! The INIT phase of a function: it reports wrong settings, and reads and connects what the first event needs.
+//!
+//! See docs/adr/0013-size-and-init.md.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,19 +13,11 @@ use relay::destination::http_client::HttpClient;
 use relay::ports::secrets::{LoopsToClaySecret, SecretSource};
 use tracing::{error, warn};
 
-/// Longest time for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Wrong settings, with which the function cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-pub struct ConfigError(Vec<SettingError>);
-
-impl From<Vec<SettingError>> for ConfigError {
-    fn from(errors: Vec<SettingError>) -> Self {
-        Self(errors)
-    }
-}
+pub(crate) struct ConfigError(pub(crate) Vec<SettingError>);
 
 /// Turns a function's result into its exit code. The error is logged as JSON, which the standard library would not do.
 pub(crate) fn exit_code(result: Result<(), lambda_runtime::Error>) -> ExitCode {
@@ -38,12 +32,16 @@ pub(crate) fn exit_code(result: Result<(), lambda_runtime::Error>) -> ExitCode {
 
 /// Reads the secret and opens a connection to each URL that the first event needs. The INIT phase has a whole processor, an event
 /// a fraction of one. A failure does not fail the start, because the first event tries again.
-pub async fn warm_up<T, S: SecretSource<T>>(secrets: &S, client: &HttpClient, urls: &[&str]) {
+pub(crate) async fn warm_up<T, S: SecretSource<T>>(secrets: &S, client: &HttpClient, urls: &[&str]) {
     tokio::join!(read_secret(secrets), join_all(urls.iter().map(|url| open_connection(client, url))));
 }
 
 /// Does the same, and then opens a connection to Clay, whose URL is in the secret.
-pub async fn warm_up_to_clay<S: SecretSource<LoopsToClaySecret>>(secrets: &S, client: &HttpClient, urls: &[&str]) {
+pub(crate) async fn warm_up_to_clay<S: SecretSource<LoopsToClaySecret>>(
+    secrets: &S,
+    client: &HttpClient,
+    urls: &[&str],
+) {
     let (secret, _) = tokio::join!(read_secret(secrets), join_all(urls.iter().map(|url| open_connection(client, url))));
     let webhook = secret.iter().flat_map(|secret| &secret.routes).flat_map(|route| &route.webhooks).next();
     if let Some(webhook) = webhook {

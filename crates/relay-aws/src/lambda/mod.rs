@@ -5,18 +5,17 @@ use std::process::ExitCode;
 
 pub(crate) mod attempt;
 pub mod batch;
-pub mod config;
 pub mod contact_order;
-pub mod emf;
-pub mod http;
-pub mod init;
-pub mod sqs;
-pub mod telemetry;
+pub(crate) mod emf;
+pub(crate) mod http_function;
+pub(crate) mod init;
+pub mod queue_function;
+pub(crate) mod telemetry;
 pub(crate) mod time_budget;
 pub mod worker;
 
 /// Runs a function until its sandbox ends.
-pub async fn main<F>(run: impl FnOnce() -> F) -> ExitCode
+pub async fn run_function<F>(run: impl FnOnce() -> F) -> ExitCode
 where
     F: Future<Output = Result<(), lambda_runtime::Error>>,
 {

@@ -20,10 +20,9 @@ use tracing_subscriber::{Layer as _, fmt};
 use crate::lambda::emf::{EmfOptions, render};
 
 /// CloudWatch namespace of the metrics. There are none if it is not set.
-pub const METRIC_NAMESPACE: &str = "METRIC_NAMESPACE";
+pub(crate) const METRIC_NAMESPACE: &str = "METRIC_NAMESPACE";
 
-/// Starts the log.
-pub fn init() {
+pub(crate) fn init() {
     let (level, is_valid_level) = log::parse_level(variable(RUST_LOG).as_deref());
     let json_layer = fmt::layer()
         .json()

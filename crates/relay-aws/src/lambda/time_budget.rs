@@ -21,12 +21,10 @@ pub(crate) struct TimeBudget {
 }
 
 impl TimeBudget {
-    /// Creates the budget of an invocation that ends at `deadline`.
     pub(crate) const fn new(deadline: Instant) -> Self {
         Self { deadline }
     }
 
-    /// Whether the remaining time suffices for another attempt.
     pub(crate) fn has_time_for_attempt(self) -> bool {
         self.deadline.saturating_duration_since(Instant::now()) >= MIN_ATTEMPT_TIME
     }
@@ -36,7 +34,6 @@ impl TimeBudget {
         self.deadline.checked_sub(RESPONSE_RESERVE).unwrap_or(self.deadline)
     }
 
-    /// When the result of an attempt must be recorded.
     pub(crate) fn record_deadline(self) -> Instant {
         self.deadline.checked_sub(RESPONSE_RESERVE + RECORD_RESERVE).unwrap_or(self.deadline)
     }

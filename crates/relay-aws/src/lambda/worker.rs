@@ -3,7 +3,7 @@
 use aws_lambda_events::sqs::SqsMessage;
 use jiff::Timestamp;
 use relay::delivery::Deliver;
-use relay::ports::clock::Clock;
+use relay::ports::clock::SharedClock;
 use relay::ports::queue::StoreError;
 use relay::ports::rate_limiter::{Readiness, Unavailable};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
@@ -11,48 +11,47 @@ use relay_core::delivery::Delivery;
 use tracing::{error, warn};
 
 use crate::lambda::attempt::{Attempt, AttemptOutcome, MessageAction};
-use crate::lambda::contact_order::ContactOrder;
+use crate::lambda::contact_order::{ContactOrder, SendOrder};
 use crate::lambda::time_budget::TimeBudget;
-use crate::ledger::contact_lock::Blocker;
 use crate::ledger::deliveries::Ledger;
-use crate::sqs::dead_letter::{self, DeadLetterAttributes, FailureInfo, MALFORMED};
+use crate::sqs::dead_letter::{self, DeadLetterAttributes, MALFORMED};
 use crate::sqs::message;
 use crate::sqs::queue::SqsQueue;
 use crate::sqs::receive_limits;
 
 /// The worker of one queue.
 #[derive(Debug)]
-pub struct QueueWorker<D, O, C> {
+pub struct QueueWorker<D, O> {
     /// Sends a delivery to its destination.
     pub deliverer: D,
-    /// Knows what became of each delivery.
+    /// Records of all deliveries.
     pub ledger: Ledger,
-    /// Knows what must go before a delivery.
+    /// Order of the deliveries of a contact.
     pub order: O,
     /// The queue whose messages are processed, and its dead-letter queue.
     pub queue: SqsQueue,
     /// Time and randomness.
-    pub clock: C,
+    pub clock: SharedClock,
 }
 
 /// What a message says besides its delivery, and the time for it.
 #[derive(Debug, Clone, Copy)]
 struct MessageContext {
-    /// Time up to which earlier failures of the delivery are superseded by the message.
-    superseded_until: Timestamp,
+    /// Time up to which earlier failures of the delivery do not count: the message is a redrive of them.
+    ignore_failures_until: Timestamp,
     budget: TimeBudget,
 }
 
-impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
+impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
     /// Processes one message of a group and returns what is to be done to it.
     pub(crate) async fn process(&self, group: &str, message: &SqsMessage, budget: TimeBudget) -> MessageAction {
         let Ok(delivery) = message::decode(message.body.as_deref().unwrap_or_default()) else {
             return self.dead_letter_malformed(group, message).await;
         };
-        let context = MessageContext { superseded_until: dead_letter::superseded_failures_until(message), budget };
+        let context = MessageContext { ignore_failures_until: dead_letter::ignore_failures_until(message), budget };
         let outcome = if receive_limits::is_expired(message, self.clock.now()) {
             let outcome = self.attempt(&delivery, context).expire().await;
-            self.finish_if_final(&delivery, outcome, context).await
+            self.record_ended_if_final(&delivery, outcome, context).await
         } else {
             match self.deliverer.readiness() {
                 Readiness::Unavailable(Unavailable::CircuitOpen(at_least)) => {
@@ -64,86 +63,73 @@ impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
             self.deliver_in_order(&delivery, context).await
         };
         match outcome {
-            AttemptOutcome::Delivered { .. } | AttemptOutcome::AlreadyInDlq => MessageAction::Delete,
-            AttemptOutcome::DeadLetter(failure) => {
-                after_dead_letter(message, self.dead_letter(&delivery, failure).await)
-            }
-            AttemptOutcome::DeadLetterConflict(failure) => {
-                after_dead_letter(message, self.dead_letter(&delivery.as_conflict(), failure).await)
-            }
             AttemptOutcome::Pending(action) => action,
+            ended => delete_or_back_off(message, self.send_dead_letter_if_failed(&delivery, ended).await),
         }
     }
 
-    fn attempt<'a>(&'a self, delivery: &'a Delivery, context: MessageContext) -> Attempt<'a, D, C> {
+    fn attempt<'a>(&'a self, delivery: &'a Delivery, context: MessageContext) -> Attempt<'a, D> {
         let Self { deliverer, ledger, clock, .. } = self;
-        let MessageContext { superseded_until, budget } = context;
-        Attempt { deliverer, ledger, clock, delivery, superseded_until, budget }
+        let MessageContext { ignore_failures_until, budget } = context;
+        Attempt { deliverer, ledger, clock, delivery, ignore_failures_until, budget }
     }
 
     /// Attempts a delivery once nothing of its contact has to go before it.
     async fn deliver_in_order(&self, delivery: &Delivery, context: MessageContext) -> AttemptOutcome {
-        match self.order.blocker(delivery).await {
-            Ok(Blocker::None) => self.deliver(delivery, context).await,
-            Ok(Blocker::Own) => {
+        match self.order.send_order(delivery).await {
+            Ok(SendOrder::Now) => self.attempt_and_record(delivery, context).await,
+            Ok(SendOrder::NowAsDeferred) => {
                 let outcome = self.attempt(delivery, context).run().await;
-                self.finish_if_final(delivery, outcome, context).await
+                self.record_ended_if_final(delivery, outcome, context).await
             }
-            Ok(Blocker::Locked) => {
+            Ok(SendOrder::AfterLock) => {
                 DeliveryEvent::for_delivery(delivery, EventOutcome::Waiting).emit();
-                AttemptOutcome::Pending(MessageAction::Later)
+                AttemptOutcome::Pending(MessageAction::RetrySoon)
             }
-            Ok(Blocker::Deferred(deferred)) => match self.deliver_deferred(&deferred, context).await {
+            Ok(SendOrder::AfterDeferred(deferred)) => match self.deliver_deferred_first(&deferred, context).await {
                 outcome if !outcome.is_final() => outcome,
-                _ if context.budget.has_time_for_attempt() => self.deliver(delivery, context).await,
+                _ if context.budget.has_time_for_attempt() => self.attempt_and_record(delivery, context).await,
                 // An attempt that is broken off in the middle of a call would be made once more.
-                _ => AttemptOutcome::Pending(MessageAction::Later),
+                _ => AttemptOutcome::Pending(MessageAction::RetrySoon),
             },
             Err(error) => {
-                error!(delivery.id = %delivery.id, %error, "the lane cannot be read");
+                error!(delivery.id = %delivery.id, %error, "the order of the contact cannot be read");
                 AttemptOutcome::Pending(MessageAction::BACKOFF)
             }
         }
     }
 
-    /// Attempts the delivery of a message that nothing blocks.
-    async fn deliver(&self, delivery: &Delivery, context: MessageContext) -> AttemptOutcome {
+    /// Attempts the message's own delivery, and records its end.
+    async fn attempt_and_record(&self, delivery: &Delivery, context: MessageContext) -> AttemptOutcome {
         let outcome = self.attempt(delivery, context).run().await;
-        match self.finish_if_final(delivery, outcome, context).await {
-            // Nothing can be recorded, so the message must go: without it, nothing sends the delivery again. The contact
-            // stays locked until a row has ended that came ten minutes later.
-            AttemptOutcome::Pending(_) if matches!(outcome, AttemptOutcome::Delivered { recorded: false, .. }) => {
-                outcome
-            }
+        match self.record_ended_if_final(delivery, outcome, context).await {
+            // Nothing can be recorded, so the message must go: without it, nothing sends the delivery again. Its entry stays in
+            // the contact's item, and rows take the queue, until a row has ended that came ten minutes later.
+            AttemptOutcome::Pending(_) if matches!(outcome, AttemptOutcome::Delivered { recorded: false }) => outcome,
             finished => finished,
         }
     }
 
     /// Attempts the deferred delivery that goes before the message's. No message of its own may exist, so its dead letter is
     /// sent before the contact forgets it.
-    async fn deliver_deferred(&self, deferred: &Delivery, context: MessageContext) -> AttemptOutcome {
+    async fn deliver_deferred_first(&self, deferred: &Delivery, context: MessageContext) -> AttemptOutcome {
         // A deferred delivery was never redriven by an operator, so earlier dead-letter records of it do not count.
-        let context = MessageContext { superseded_until: Timestamp::UNIX_EPOCH, ..context };
+        let context = MessageContext { ignore_failures_until: Timestamp::UNIX_EPOCH, ..context };
         let outcome = self.attempt(deferred, context).run().await;
-        let dead_lettered = match outcome {
+        if let AttemptOutcome::Delivered { recorded: false } = outcome {
             // Its own message is still to come and would send it after the others. So it stays before them: if it is sent
             // again, it overwrites nothing.
-            AttemptOutcome::Delivered { recorded: false, .. } => {
-                return AttemptOutcome::Pending(MessageAction::BACKOFF);
-            }
-            AttemptOutcome::DeadLetter(failure) => self.dead_letter(deferred, failure).await,
-            AttemptOutcome::DeadLetterConflict(failure) => self.dead_letter(&deferred.as_conflict(), failure).await,
-            _ => Ok(()),
-        };
-        if let Err(error) = dead_lettered {
+            return AttemptOutcome::Pending(MessageAction::BACKOFF);
+        }
+        if let Err(error) = self.send_dead_letter_if_failed(deferred, outcome).await {
             error!(delivery.id = %deferred.id, %error, "a dead letter cannot be stored");
             return AttemptOutcome::Pending(MessageAction::BACKOFF);
         }
-        self.finish_if_final(deferred, outcome, context).await
+        self.record_ended_if_final(deferred, outcome, context).await
     }
 
-    /// Tells the contact's order that a delivery has ended. If that fails, the delivery counts as pending.
-    async fn finish_if_final(
+    /// Records in the contact's order that a delivery has ended. If that fails, the delivery counts as pending.
+    async fn record_ended_if_final(
         &self,
         delivery: &Delivery,
         outcome: AttemptOutcome,
@@ -152,22 +138,29 @@ impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
         if !outcome.is_final() {
             return outcome;
         }
-        let finish = self.order.finish(delivery, matches!(outcome, AttemptOutcome::Delivered { .. }));
-        let timed_out = || StoreError("the time of the worker is over".to_owned());
-        let result = tokio::time::timeout_at(context.budget.record_deadline(), finish).await;
+        let record = self.order.record_ended(delivery, matches!(outcome, AttemptOutcome::Delivered { .. }));
+        let timed_out = || StoreError::new("the time of the worker is over");
+        let result = tokio::time::timeout_at(context.budget.record_deadline(), record).await;
         match result.unwrap_or_else(|_| Err(timed_out())) {
             Ok(()) => outcome,
             Err(error) => {
-                error!(delivery.id = %delivery.id, %error, "the lane cannot be left");
+                error!(delivery.id = %delivery.id, %error, "the end of a delivery cannot be recorded in the order of its contact");
                 AttemptOutcome::Pending(MessageAction::BACKOFF)
             }
         }
     }
 
-    /// Sends a dead letter and records that it is in the dead-letter queue.
-    async fn dead_letter(&self, delivery: &Delivery, failure: FailureInfo) -> Result<(), StoreError> {
-        self.queue.dead_letter_delivery(delivery, failure).await?;
-        if let Err(error) = self.ledger.in_dlq(&delivery.id, failure, self.clock.now()).await {
+    /// Sends the dead letter of a delivery that failed for good, and records that it is in the dead-letter queue.
+    async fn send_dead_letter_if_failed(&self, delivery: &Delivery, outcome: AttemptOutcome) -> Result<(), StoreError> {
+        let (delivery, failure) = match outcome {
+            AttemptOutcome::DeadLetter(failure) => (delivery, failure),
+            AttemptOutcome::DeadLetterConflict(failure) => (&delivery.as_conflict(), failure),
+            AttemptOutcome::Delivered { .. } | AttemptOutcome::AlreadyInDlq | AttemptOutcome::Pending(_) => {
+                return Ok(());
+            }
+        };
+        self.queue.dead_letter_delivery(delivery, &failure.dedup_id(delivery), failure).await?;
+        if let Err(error) = self.ledger.record_in_dlq(&delivery.id, failure, self.clock.now()).await {
             // If its message comes once more, the dead letter is sent once more.
             warn!(delivery.id = %delivery.id, %error, "a dead letter that is stored could not be recorded as such");
         }
@@ -181,12 +174,12 @@ impl<D: Deliver, O: ContactOrder, C: Clock> QueueWorker<D, O, C> {
         let (received_at, died_at) = (receive_limits::sent_at(message), self.clock.now());
         let attributes = DeadLetterAttributes { reason: MALFORMED, status: None, attempts: 0, received_at, died_at };
         let body = message.body.as_deref().unwrap_or_default();
-        after_dead_letter(message, self.queue.dead_letter_message(body, group, id, attributes).await)
+        delete_or_back_off(message, self.queue.dead_letter_message(body, group, id, attributes).await)
     }
 }
 
-/// Deletes a message whose dead letter is stored. The message comes back if it is not.
-fn after_dead_letter(message: &SqsMessage, stored: Result<(), StoreError>) -> MessageAction {
+/// Deletes a message that has ended, once its dead letter is stored, if it has one.
+fn delete_or_back_off(message: &SqsMessage, stored: Result<(), StoreError>) -> MessageAction {
     match stored {
         Ok(()) => MessageAction::Delete,
         Err(error) => {

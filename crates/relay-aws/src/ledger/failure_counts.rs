@@ -12,21 +12,19 @@ use crate::ledger::table::{Item, Update, number_attr};
 
 const COUNTER_PREFIX: &str = "failed#";
 
-/// Binds the counter of a reason for `ADD #failed :failure`.
+/// Counts a failure.
 pub(crate) fn add_failure(update: Update, reason: Reason) -> Update {
-    let name = format!("{COUNTER_PREFIX}{}#{}", reason.code.as_str(), reason.status.unwrap_or_default());
-    update.name("#failed", name).number_attr(":failure", 1)
+    update.count(format!("{COUNTER_PREFIX}{}#{}", reason.code.as_str(), reason.status.unwrap_or_default()))
 }
 
 /// Returns the counts of the reasons that this version knows.
-#[must_use]
 pub fn known_counts(item: &Item) -> BTreeMap<(String, Option<u16>), u64> {
     let known = all_counts(item).filter(|(code, ..)| ReasonCode::parse(code).is_some());
     known.map(|(code, status, count)| ((code.to_owned(), status), count)).collect()
 }
 
 /// Returns all counts of an item as reason, status and number, in no order.
-pub fn all_counts(item: &Item) -> impl Iterator<Item = (&str, Option<u16>, u64)> {
+pub(crate) fn all_counts(item: &Item) -> impl Iterator<Item = (&str, Option<u16>, u64)> {
     item.keys().filter_map(|name| {
         let (code, status) = name.strip_prefix(COUNTER_PREFIX)?.rsplit_once('#')?;
         let count = u64::try_from(number_attr(item, name)?).ok()?;

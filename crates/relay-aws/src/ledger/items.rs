@@ -1,90 +1,73 @@
-//! Names of the attributes of the ledger's items.
-//!
-//! Expressions spell the same names, because DynamoDB takes an expression as one text.
+//! Names of the attributes of the ledger's items. Times are in Unix milliseconds, but for the two that say otherwise.
 
-/// Partition key of every item.
-pub const PARTITION_KEY: &str = "pk";
-/// Time at which DynamoDB deletes an item, in Unix seconds.
-pub const EXPIRES_AT: &str = "expires_at";
+pub(crate) const PARTITION_KEY: &str = "pk";
+/// When DynamoDB deletes an item, in Unix seconds.
+pub(crate) const EXPIRES_AT: &str = "expires_at";
 
 // A delivery.
 
 /// State of a delivery. The name is reserved in expressions, which say [`STATE_NAME`] instead (DynamoDB Developer Guide,
 /// "Reserved words").
-pub const STATE: &str = "state";
-/// Placeholder for [`STATE`] in an expression.
-pub const STATE_NAME: &str = "#state";
+pub(crate) const STATE: &str = "state";
+pub(crate) const STATE_NAME: &str = "#state";
+pub(crate) const SENDING: &str = "sending";
+pub(crate) const QUEUED: &str = "queued";
+pub(crate) const DELIVERED: &str = "delivered";
+pub(crate) const DEAD: &str = "dead";
 /// Kind of a delivery: row, contact or event.
-pub const KIND: &str = "kind";
-/// Hash of the body.
-pub const BODY_HASH: &str = "body_hash";
+pub(crate) const KIND: &str = "kind";
+pub(crate) const BODY_HASH: &str = "body_hash";
 /// Hash of an event's content without what may differ between repeats.
-pub const EVENT_HASH: &str = "event_hash";
-/// Keyed hash of the contact.
-pub const CONTACT_HASH: &str = "contact_hash";
-/// When the relay received the delivery.
-pub const RECEIVED_AT: &str = "received_at";
-/// Number of attempts that were begun.
-pub const ATTEMPTS: &str = "attempts";
-/// Id of the latest attempt.
-pub const ATTEMPT_ID: &str = "attempt_id";
-/// End of the latest attempt's lease.
-pub const ATTEMPT_UNTIL: &str = "attempt_until";
-/// When the first attempt began.
-pub const FIRST_ATTEMPT_AT: &str = "first_attempt_at";
-/// When the latest attempt began.
-pub const LAST_ATTEMPT_AT: &str = "last_attempt_at";
-/// Earliest time of the next attempt.
-pub const NOT_BEFORE: &str = "not_before";
+pub(crate) const EVENT_HASH: &str = "event_hash";
+pub(crate) const CONTACT_HASH: &str = "contact_hash";
+pub(crate) const RECEIVED_AT: &str = "received_at";
+/// Id of the request whose caller waits.
+pub(crate) const CALLER: &str = "caller";
+pub(crate) const ATTEMPTS: &str = "attempts";
+pub(crate) const ATTEMPT_ID: &str = "attempt_id";
+pub(crate) const ATTEMPT_UNTIL: &str = "attempt_until";
+pub(crate) const FIRST_ATTEMPT_AT: &str = "first_attempt_at";
+pub(crate) const LAST_ATTEMPT_AT: &str = "last_attempt_at";
+pub(crate) const NOT_BEFORE: &str = "not_before";
 /// Start of the present series of failures.
-pub const FAILING_SINCE: &str = "failing_since";
-/// Since when the delivery is held.
-pub const HELD_SINCE: &str = "held_since";
-/// Code of the latest failure's reason.
-pub const REASON: &str = "reason";
+pub(crate) const FAILING_SINCE: &str = "failing_since";
+pub(crate) const HELD_SINCE: &str = "held_since";
+pub(crate) const REASON: &str = "reason";
 /// Status of the destination's latest response, 0 if there was none.
-pub const LAST_STATUS: &str = "last_status";
-/// When the delivery failed for good.
-pub const DIED_AT: &str = "died_at";
+pub(crate) const LAST_STATUS: &str = "last_status";
+pub(crate) const DIED_AT: &str = "died_at";
 /// [`DIED_AT`] of the failure whose dead letter is in the dead-letter queue.
-pub const DEAD_LETTER_OF: &str = "dead_letter_of";
+pub(crate) const DEAD_LETTER_OF: &str = "dead_letter_of";
 /// Dead letter that an operator has redriven.
-pub const RETRIED: &str = "retried";
-/// When an operator deleted the dead letter.
-pub const DROPPED_AT: &str = "dropped_at";
+pub(crate) const RETRIED: &str = "retried";
+pub(crate) const RETRIED_AT: &str = "retried_at";
+/// Dead letter that an operator has deleted.
+pub(crate) const DROPPED: &str = "dropped";
+pub(crate) const DROPPED_AT: &str = "dropped_at";
 
 // A contact. A delivery has `LEASE_UNTIL` as well, for its caller.
 
-/// Id of the delivery that holds the contact lock.
-pub const LOCK_HOLDER: &str = "lock_holder";
-/// End of the lock's lease.
-pub const LEASE_UNTIL: &str = "lease_until";
+pub(crate) const LOCK_HOLDER: &str = "lock_holder";
+pub(crate) const LEASE_UNTIL: &str = "lease_until";
 /// Arrival keys of the contact's deliveries in the queue.
-pub const WAITING: &str = "waiting";
-/// Id of the deferred delivery.
-pub const DEFERRED_ID: &str = "deferred_id";
-/// Message of the deferred delivery.
-pub const DEFERRED_MESSAGE: &str = "deferred_message";
+pub(crate) const WAITING: &str = "waiting";
+pub(crate) const DEFERRED_ID: &str = "deferred_id";
+pub(crate) const DEFERRED_MESSAGE: &str = "deferred_message";
 /// When the relay received the latest of the contact's delivered deliveries.
-pub const DELIVERED_THROUGH: &str = "delivered_through";
+pub(crate) const DELIVERED_THROUGH: &str = "delivered_through";
 
 // A rate limiter. Its times are in Unix microseconds.
 
-/// When the next call is due.
-pub const NEXT_AT: &str = "next_at";
+pub(crate) const NEXT_AT: &str = "next_at";
 /// Until when the destination is throttled.
-pub const PAUSED_UNTIL: &str = "paused_until";
-/// Until when calls are slowed down.
-pub const SLOW_UNTIL: &str = "slow_until";
+pub(crate) const PAUSED_UNTIL: &str = "paused_until";
+pub(crate) const SLOW_UNTIL: &str = "slow_until";
 /// When an operator paused this direction. Rows join the queue meanwhile, and its worker is stopped as well. It is not
 /// [`PAUSED_UNTIL`], because a worker still sends the messages that it has received.
-pub const PAUSED_AT: &str = "stopped_at";
+pub(crate) const PAUSED_AT: &str = "stopped_at";
 
 // A Clay webhook.
 
-/// Number of accepted submissions.
-pub const TAKEN: &str = "taken";
-/// When the webhook last rejected a submission.
-pub const REFUSED_AT: &str = "refused_at";
-/// Status of that rejection.
-pub const REFUSED_STATUS: &str = "refused_status";
+pub(crate) const TAKEN: &str = "taken";
+pub(crate) const REFUSED_AT: &str = "refused_at";
+pub(crate) const REFUSED_STATUS: &str = "refused_status";

@@ -8,9 +8,7 @@ use relay::ports::queue::StoreError;
 use crate::ledger::items::{NEXT_AT, PAUSED_AT, PAUSED_UNTIL, SLOW_UNTIL};
 use crate::ledger::table::{Item, LedgerTable, Update, number_attr};
 
-/// Key of Loops' item.
-pub const LOOPS_LIMITER_KEY: &str = "pace#loops";
-/// Key of Clay's item.
+pub(crate) const LOOPS_LIMITER_KEY: &str = "pace#loops";
 const CLAY_LIMITER_KEY: &str = "pace#clay";
 
 /// The item.
@@ -77,13 +75,11 @@ pub struct DynamoLimiterStore {
 
 impl DynamoLimiterStore {
     /// Creates the store of Loops' item.
-    #[must_use]
     pub const fn for_loops(table: LedgerTable) -> Self {
         Self { table, key: LOOPS_LIMITER_KEY }
     }
 
     /// Creates the store of Clay's item.
-    #[must_use]
     pub const fn for_clay(table: LedgerTable) -> Self {
         Self { table, key: CLAY_LIMITER_KEY }
     }
@@ -104,39 +100,24 @@ impl LimiterStore for DynamoLimiterStore {
     }
 }
 
-fn to_table_update(limiter_update: LimiterUpdate) -> Update {
-    match limiter_update {
-        LimiterUpdate::Advance { earliest, latest, interval } => Update::new("SET next_at = next_at + :interval")
-            .condition(
-                "next_at BETWEEN :from AND :latest AND (attribute_not_exists(paused_until) OR paused_until <= :from)",
-            )
-            .number_attr(":interval", i64::try_from(interval.as_micros()).unwrap_or(i64::MAX))
-            .number_attr(":from", earliest.as_microsecond())
-            .number_attr(":latest", latest.as_microsecond()),
-        LimiterUpdate::Reset { expected, next_at } => {
-            let table_update = Update::new("SET next_at = :next").number_attr(":next", next_at.as_microsecond());
-            let table_update = table_update.condition(match (expected.next_at, expected.throttled_until) {
-                (None, None) => "attribute_not_exists(next_at) AND attribute_not_exists(paused_until)",
-                (Some(_), None) => "next_at = :seen AND attribute_not_exists(paused_until)",
-                (None, Some(_)) => "attribute_not_exists(next_at) AND paused_until = :paused",
-                (Some(_), Some(_)) => "next_at = :seen AND paused_until = :paused",
-            });
-            let table_update = expected
-                .next_at
-                .into_iter()
-                .fold(table_update, |change, at| change.number_attr(":seen", at.as_microsecond()));
-            let throttled_until = expected.throttled_until.into_iter();
-            throttled_until.fold(table_update, |change, at| change.number_attr(":paused", at.as_microsecond()))
-        }
+fn to_table_update(update: LimiterUpdate) -> Update {
+    let micros = |at: Option<Timestamp>| at.map(Timestamp::as_microsecond);
+    match update {
+        LimiterUpdate::Advance { earliest, latest, interval } => Update::default()
+            .increase(NEXT_AT, i64::try_from(interval.as_micros()).unwrap_or(i64::MAX))
+            .only_if(format!("{NEXT_AT} BETWEEN :from AND :latest"))
+            .only_if(format!("attribute_not_exists({PAUSED_UNTIL}) OR {PAUSED_UNTIL} <= :from"))
+            .bind("from", earliest.as_microsecond())
+            .bind("latest", latest.as_microsecond()),
+        LimiterUpdate::Reset { expected, next_at } => Update::default()
+            .set(NEXT_AT, next_at.as_microsecond())
+            .only_if_unchanged(NEXT_AT, micros(expected.next_at))
+            .only_if_unchanged(PAUSED_UNTIL, micros(expected.throttled_until)),
         LimiterUpdate::Throttle { until, slow_until } => {
-            let expression = match slow_until {
-                None => "SET paused_until = :until",
-                Some(_) => "SET paused_until = :until, slow_until = :slow",
-            };
-            let table_update = Update::new(expression)
-                .condition("attribute_not_exists(paused_until) OR paused_until < :until")
-                .number_attr(":until", until.as_microsecond());
-            slow_until.into_iter().fold(table_update, |change, at| change.number_attr(":slow", at.as_microsecond()))
+            let update = Update::default()
+                .set(PAUSED_UNTIL, until.as_microsecond())
+                .only_if(format!("attribute_not_exists({PAUSED_UNTIL}) OR {PAUSED_UNTIL} < :{PAUSED_UNTIL}"));
+            micros(slow_until).into_iter().fold(update, |update, at| update.set(SLOW_UNTIL, at))
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The DynamoDB table: the ledger of deliveries, contact locks, the shared rate limiter and counters.
 
 pub mod attempts;
-pub mod contact_lock;
+pub mod contacts;
 pub mod deliveries;
 pub mod failure_counts;
-pub mod items;
+pub(crate) mod items;
 pub mod limiter_item;
 pub mod rate_limiter;
 pub mod table;

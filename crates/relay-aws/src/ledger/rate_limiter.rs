@@ -5,13 +5,15 @@
 //! caller advances that time by one interval. While it is in the future, that is an addition, which needs no retry. A worker
 //! advances it further into the future and sleeps until then. So, while workers have a backlog, callers get no permit and
 //! their rows join the queue behind it.
+//!
+//! See docs/adr/0005-rate-limiting.md.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use relay::destination::http_client::DestinationResponse;
-use relay::ports::clock::Clock;
+use relay::ports::clock::SharedClock;
 use relay::ports::queue::StoreError;
 use relay::ports::rate_limiter::{MAX_PERMIT_WAIT, PERMIT_TTL, Permit, RateLimiter, Readiness, Unavailable};
 use relay::rate_limit::limiter::{LocalRateLimiter, burst_size};
@@ -36,9 +38,9 @@ const SLOWDOWN_FACTOR: i32 = 3;
 
 /// Rate limiter that all sandboxes share.
 #[derive(Debug)]
-pub struct DistributedRateLimiter<A, I = DynamoLimiterStore> {
+pub struct DistributedRateLimiter<I = DynamoLimiterStore> {
     store: I,
-    clock: A,
+    clock: SharedClock,
     /// Limiter of this sandbox. It saves a call to the table where this sandbox alone exceeds the rate.
     local_limiter: LocalRateLimiter,
     interval: SignedDuration,
@@ -50,17 +52,15 @@ pub struct DistributedRateLimiter<A, I = DynamoLimiterStore> {
     last_seen: Mutex<LimiterItem>,
 }
 
-/// Result of a reservation.
 enum Reservation {
-    /// The call may be made at that time.
     Granted(Timestamp),
     /// No call may be made before that time.
     Throttled(Timestamp),
 }
 
-impl<A: Clock, I: LimiterStore> DistributedRateLimiter<A, I> {
+impl<I: LimiterStore> DistributedRateLimiter<I> {
     /// Creates a limiter of `per_second` calls a second from all sandboxes together.
-    pub fn new(store: I, per_second: NonZeroU32, clock: A) -> Self {
+    pub fn new(store: I, per_second: NonZeroU32, clock: SharedClock) -> Self {
         let interval = SignedDuration::from_secs(1) / i32::try_from(per_second.get()).unwrap_or(i32::MAX);
         let burst = burst_size(per_second).get();
         let extra_permits = i32::try_from(burst.saturating_sub(1)).unwrap_or_default();
@@ -141,7 +141,7 @@ impl<A: Clock, I: LimiterStore> DistributedRateLimiter<A, I> {
     }
 }
 
-impl<A: Clock, I: LimiterStore> RateLimiter for DistributedRateLimiter<A, I> {
+impl<I: LimiterStore> RateLimiter for DistributedRateLimiter<I> {
     async fn acquire(&self) -> Result<(), Unavailable> {
         loop {
             self.local_limiter.acquire().await?;
@@ -204,7 +204,6 @@ fn plausible_next_at(item: LimiterItem, now: Timestamp) -> Option<Timestamp> {
     item.next_at.filter(|at| *at <= now + MAX_SKEW)
 }
 
-/// Truncates a time to the precision of the item.
 fn truncate_to_micros(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }

@@ -14,14 +14,41 @@ use aws_types::region::Region;
 use relay::config::env::{EnvReader, SettingError};
 use relay::destination::http_client::HttpClient;
 
+use crate::sdk::error::AwsCall;
 use crate::sdk::http::SdkHttpConnector;
 
-/// Timeout of one attempt of a call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
 /// Timeout of a call with its retries. It fits twice into the time of a function.
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
-/// Number of attempts of a call.
 const MAX_ATTEMPTS: u32 = 3;
+
+/// Transport settings of the SDK's clients, in a function and in the CLI.
+#[derive(Debug)]
+pub struct Transport {
+    /// The relay's own HTTP client.
+    pub http_client: SdkHttpConnector,
+    /// Timeouts of an attempt and of a call.
+    pub timeouts: TimeoutConfig,
+    /// Retries of a call.
+    pub retries: RetryConfig,
+    /// Disabled: responses are small, and the timeout limits an attempt.
+    pub stalled_streams: StalledStreamProtectionConfig,
+}
+
+impl Transport {
+    /// Creates the settings.
+    pub fn new(client: HttpClient, attempt_timeout: Duration, call_timeout: Duration) -> Self {
+        Self {
+            http_client: SdkHttpConnector::new(client),
+            timeouts: TimeoutConfig::builder().read_timeout(attempt_timeout).operation_timeout(call_timeout).build(),
+            // The SDK does not see the connections of the relay's client, and would warn of that at every retry.
+            retries: RetryConfig::standard()
+                .with_max_attempts(MAX_ATTEMPTS)
+                .with_reconnect_mode(ReconnectMode::ReuseAllConnections),
+            stalled_streams: StalledStreamProtectionConfig::disabled(),
+        }
+    }
+}
 
 /// Factory of the services' clients.
 #[derive(Debug, Clone)]
@@ -30,63 +57,62 @@ pub struct AwsClients {
 }
 
 impl AwsClients {
+    /// Creates the clients of a configured account.
+    pub const fn new(config: SdkConfig) -> Self {
+        Self { config }
+    }
+
+    /// Returns the configuration, for clients of other services.
+    pub const fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
     /// Reads region and credentials, which Lambda sets, and `AWS_ENDPOINT_URL`, which names an emulator.
     pub fn from_env(reader: &mut EnvReader<'_>, client: HttpClient) -> Self {
-        let mut required = |name: &'static str, example: &'static str| match reader.raw(name) {
-            Some(value) if !value.is_empty() => value.to_owned(),
-            _ => {
-                reader.push_error(SettingError { name, expected_format: "set, as Lambda does", example });
-                String::new()
-            }
-        };
+        let mut required = |name, example| required(reader, name, "set, as Lambda does", example);
         let region = required("AWS_REGION", "eu-west-1");
         let key = required("AWS_ACCESS_KEY_ID", "ASIA…");
         let secret = required("AWS_SECRET_ACCESS_KEY", "…");
         let optional = |name| reader.raw(name).filter(|text| !text.is_empty()).map(str::to_owned);
         let credentials = Credentials::new(key, secret, optional("AWS_SESSION_TOKEN"), None, "Lambda");
+        let Transport { http_client, timeouts, retries, stalled_streams } =
+            Transport::new(client, ATTEMPT_TIMEOUT, CALL_TIMEOUT);
         let mut config = SdkConfig::builder()
             .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
             .region(Region::new(region))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .http_client(SdkHttpConnector::new(client))
-            .timeout_config(
-                TimeoutConfig::builder().read_timeout(ATTEMPT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build(),
-            )
             // The credentials are static, so there is nothing to cache.
             .identity_cache(IdentityCache::no_cache())
-            // Responses are small, and the timeout above limits an attempt.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            // The SDK does not see the connections of the relay's client, and would warn of that at every retry.
-            .retry_config(
-                RetryConfig::standard()
-                    .with_max_attempts(MAX_ATTEMPTS)
-                    .with_reconnect_mode(ReconnectMode::ReuseAllConnections),
-            );
+            .http_client(http_client)
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            .stalled_stream_protection(stalled_streams);
         config.set_endpoint_url(optional("AWS_ENDPOINT_URL"));
         Self { config: config.build() }
     }
 
     /// The same account, reached through another HTTP client.
-    #[must_use]
     pub fn with_http_client(self, client: impl SdkHttpClient + 'static) -> Self {
         Self { config: self.config.into_builder().http_client(client).build() }
     }
 
+    /// Returns a call to a resource, from which its errors are made.
+    pub fn call(&self, operation: &'static str, resource: &str) -> AwsCall {
+        AwsCall::new(operation, resource, self.config.region())
+    }
+
     /// A client of Secrets Manager.
-    #[must_use]
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.config)
     }
 
     /// A client of SQS.
-    #[must_use]
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.config)
     }
 
-    /// Where DynamoDB is, to open a connection to before it is needed.
-    #[must_use]
-    pub fn dynamodb_origin(&self) -> String {
+    /// Returns the URL of DynamoDB, to which a connection is opened before it is needed.
+    pub(crate) fn dynamodb_origin(&self) -> String {
         if let Some(endpoint) = self.config.endpoint_url() {
             return endpoint.to_owned();
         }
@@ -96,14 +122,28 @@ impl AwsClients {
     }
 
     /// A client of DynamoDB.
-    #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         aws_sdk_dynamodb::Client::new(&self.config)
     }
 }
 
+/// Reads a variable that must be set.
+pub(crate) fn required(
+    reader: &mut EnvReader<'_>,
+    name: &'static str,
+    expected_format: &'static str,
+    example: &'static str,
+) -> String {
+    match reader.raw(name) {
+        Some(value) if !value.is_empty() => value.to_owned(),
+        _ => {
+            reader.push_error(SettingError { name, expected_format, example });
+            String::new()
+        }
+    }
+}
+
 /// The process's environment, as a map that settings are read from.
-#[must_use]
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))

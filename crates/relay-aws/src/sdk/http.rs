@@ -15,19 +15,6 @@ use relay::destination::deadline;
 use relay::destination::http_client::HttpClient;
 use tokio::time::Instant;
 
-/// Transport error as the SDK sees it.
-#[derive(Debug, thiserror::Error)]
-enum TransportError {
-    #[error("the request has a streaming body")]
-    StreamingBody,
-    #[error("the request has a method that HTTP does not know")]
-    InvalidMethod,
-    #[error("the answer is not HTTP")]
-    InvalidResponse,
-    #[error("there was no answer in time")]
-    Timeout,
-}
-
 /// Connector of the SDK on the relay's client.
 #[derive(Debug, Clone)]
 pub struct SdkHttpConnector {
@@ -38,7 +25,6 @@ pub struct SdkHttpConnector {
 
 impl SdkHttpConnector {
     /// Creates the connector.
-    #[must_use]
     pub const fn new(client: HttpClient) -> Self {
         Self { client, timeout: None }
     }
@@ -58,15 +44,18 @@ impl HttpConnector for SdkHttpConnector {
             // A response that is there when a frozen sandbox is thawed is not too late: the call has succeeded.
             let result =
                 deadline::timeout_at_with_grace(Instant::now() + timeout, send_request(&client, request)).await;
-            result.unwrap_or_else(|| Err(ConnectorError::timeout(TransportError::Timeout.into())))
+            result.unwrap_or_else(|| Err(ConnectorError::timeout("there was no answer in time".into())))
         })
     }
 }
 
 async fn send_request(client: &HttpClient, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
-    let user_error = |error: TransportError| ConnectorError::user(error.into());
-    let method = request.method().parse().map_err(|_| user_error(TransportError::InvalidMethod))?;
-    let body = request.body().bytes().ok_or_else(|| user_error(TransportError::StreamingBody))?.to_vec();
+    let method = request
+        .method()
+        .parse()
+        .map_err(|_| ConnectorError::user("the request has a method that HTTP does not know".into()))?;
+    let body =
+        request.body().bytes().ok_or_else(|| ConnectorError::user("the request has a streaming body".into()))?.to_vec();
     let mut outgoing = client.request(method, request.uri()).body(body);
     for (name, value) in request.headers() {
         outgoing = outgoing.header(name, value);
@@ -75,7 +64,7 @@ async fn send_request(client: &HttpClient, request: HttpRequest) -> Result<HttpR
     let response = client.execute(outgoing).await.map_err(to_connector_error)?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.map_err(to_connector_error)?;
-    let status = status.try_into().map_err(|_| ConnectorError::other(TransportError::InvalidResponse.into(), None))?;
+    let status = status.try_into().map_err(|_| ConnectorError::other("the answer is not HTTP".into(), None))?;
     let mut sdk_response = HttpResponse::new(status, SdkBody::from(body));
     for (name, value) in &headers {
         if let Ok(value) = value.to_str() {

@@ -1,5 +1,5 @@
-//! The AWS SDK: clients on the relay's own HTTP client, and what their errors say.
+//! The AWS SDK: clients on the relay's own HTTP client, and their errors by kind.
 
 pub mod clients;
-pub(crate) mod error;
+pub mod error;
 pub mod http;

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
 use relay::config::secret_document::DocumentError;
-use relay::ports::clock::Clock;
-use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretError, SecretField, SecretSource};
+use relay::ports::clock::SharedClock;
+use relay::ports::secrets::{SecretError, SecretField, SecretSource};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -24,41 +24,25 @@ pub const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// Shortest time between two refreshes of a worker. An earlier refresh waits and does not return a secret that was read before
 /// it began: a delivery whose secret an operator has just corrected must not be held once more.
 const WORKER_MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// Time between a failed read and the next.
 const STALE_RETRY: Duration = Duration::from_secs(30);
 
-/// A document that a secret holds.
-pub trait SecretDocument: Sized + Send + Sync + 'static {
-    /// Parses the document.
-    ///
-    /// # Errors
-    /// When the document cannot be used.
-    fn parse(json: &str) -> Result<Self, DocumentError>;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SecretUser {
+    HttpFunction,
+    Worker,
 }
 
-impl SecretDocument for LoopsToClaySecret {
-    fn parse(json: &str) -> Result<Self, DocumentError> {
-        Self::parse(json)
-    }
+pub(crate) struct CachedSecret<T> {
+    shared: Arc<Shared<T>>,
 }
 
-impl SecretDocument for ClayToLoopsSecret {
-    fn parse(json: &str) -> Result<Self, DocumentError> {
-        Self::parse(json)
-    }
-}
-
-/// A secret in Secrets Manager.
-pub struct CachedSecret<T, A> {
-    shared: Arc<Shared<T, A>>,
-}
-
-struct Shared<T, A> {
+struct Shared<T> {
     client: Client,
     arn: String,
+    parse: fn(&str) -> Result<T, DocumentError>,
+    user: SecretUser,
     ttl: Duration,
-    clock: A,
-    is_worker: bool,
+    clock: SharedClock,
     cache: Mutex<Cache<T>>,
 }
 
@@ -69,33 +53,30 @@ struct Cache<T> {
     next_refresh_at: Instant,
 }
 
-impl<T, A> Clone for CachedSecret<T, A> {
+impl<T> Clone for CachedSecret<T> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<T, A> std::fmt::Debug for CachedSecret<T, A> {
+impl<T> std::fmt::Debug for CachedSecret<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CachedSecret").field("arn", &self.shared.arn).finish_non_exhaustive()
     }
 }
 
-impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
-    /// Creates the cache of an HTTP function.
-    pub fn new(client: Client, arn: String, ttl: Duration, clock: A) -> Self {
-        Self::build(client, arn, ttl, clock, false)
-    }
-
-    /// Creates the cache of a worker.
-    pub fn for_worker(client: Client, arn: String, ttl: Duration, clock: A) -> Self {
-        Self::build(client, arn, ttl, clock, true)
-    }
-
-    fn build(client: Client, arn: String, ttl: Duration, clock: A, is_worker: bool) -> Self {
+impl<T> CachedSecret<T> {
+    pub(crate) fn new(
+        client: Client,
+        arn: String,
+        parse: fn(&str) -> Result<T, DocumentError>,
+        user: SecretUser,
+        ttl: Duration,
+        clock: SharedClock,
+    ) -> Self {
         let now = Instant::now();
         let cache = Mutex::new(Cache { secret: None, read_started_at: None, fresh_until: now, next_refresh_at: now });
-        Self { shared: Arc::new(Shared { client, arn, ttl, clock, is_worker, cache }) }
+        Self { shared: Arc::new(Shared { client, arn, parse, user, ttl, clock, cache }) }
     }
 
     async fn update_cache(&self, cache: &mut Cache<T>) -> Result<Arc<T>, SecretError> {
@@ -128,7 +109,7 @@ impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
                 return None;
             }
         };
-        match T::parse(&document) {
+        match (self.shared.parse)(&document) {
             Ok(secret) => Some(secret),
             Err(error) => {
                 error!(secret = self.name(), %error, "the secret cannot be used");
@@ -147,7 +128,7 @@ impl<T: SecretDocument, A: Clock> CachedSecret<T, A> {
     }
 }
 
-impl<T: SecretDocument, A: Clock> SecretSource<T> for CachedSecret<T, A> {
+impl<T: Send + Sync + 'static> SecretSource<T> for CachedSecret<T> {
     async fn current(&self) -> Result<Arc<T>, SecretError> {
         let mut cache = self.shared.cache.lock().await;
         match &cache.secret {
@@ -161,13 +142,14 @@ impl<T: SecretDocument, A: Clock> SecretSource<T> for CachedSecret<T, A> {
         loop {
             let mut cache = self.shared.cache.lock().await;
             let now = Instant::now();
-            let interval = if self.shared.is_worker { WORKER_MIN_REFRESH_INTERVAL } else { MIN_REFRESH_INTERVAL };
+            let is_worker = self.shared.user == SecretUser::Worker;
+            let interval = if is_worker { WORKER_MIN_REFRESH_INTERVAL } else { MIN_REFRESH_INTERVAL };
             let wait_until = match &cache.secret {
                 // Another request has read it since.
                 Some(cached) if cache.read_started_at.is_some_and(|started_at| started_at >= requested_at) => {
                     return Ok(Arc::clone(cached));
                 }
-                Some(cached) if now < cache.next_refresh_at && !self.shared.is_worker => return Ok(Arc::clone(cached)),
+                Some(cached) if now < cache.next_refresh_at && !is_worker => return Ok(Arc::clone(cached)),
                 Some(_) if now < cache.next_refresh_at => cache.next_refresh_at,
                 _ => {
                     cache.next_refresh_at = now + interval;

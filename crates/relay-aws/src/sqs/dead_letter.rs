@@ -40,7 +40,6 @@ pub struct FailureInfo {
 
 impl FailureInfo {
     /// Returns the deduplication id of this failure's dead letter, which does not depend on the message.
-    #[must_use]
     pub(crate) fn dedup_id(&self, delivery: &Delivery) -> String {
         format!("{}_{}", delivery.id, self.at.as_millisecond())
     }
@@ -48,14 +47,13 @@ impl FailureInfo {
 
 /// Returns the time up to which earlier failures are superseded by this message: the `died_at` attribute of a redriven
 /// message, or one minute before the message was sent, whichever is later.
-pub(crate) fn superseded_failures_until(message: &SqsMessage) -> Timestamp {
+pub(crate) fn ignore_failures_until(message: &SqsMessage) -> Timestamp {
     let died_at = message.message_attributes.get(DIED_AT).and_then(|died_at| died_at.string_value.as_deref());
     let redriven_failure_at = died_at.and_then(|at| at.parse().ok());
     let sent_before_grace = receive_limits::sent_at(message).and_then(|sent| sent.checked_sub(IN_FLIGHT_GRACE).ok());
     redriven_failure_at.max(sent_before_grace).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// Attributes of a dead letter.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeadLetterAttributes<'a> {
     pub(crate) reason: &'a str,
@@ -66,7 +64,6 @@ pub(crate) struct DeadLetterAttributes<'a> {
 }
 
 impl DeadLetterAttributes<'static> {
-    /// Creates the attributes of a failed delivery.
     pub(crate) fn from_failure(delivery: &Delivery, failure: FailureInfo) -> Self {
         Self {
             reason: failure.reason.code.as_str(),
@@ -79,7 +76,6 @@ impl DeadLetterAttributes<'static> {
 }
 
 impl DeadLetterAttributes<'_> {
-    /// Converts them to SQS message attributes.
     pub(crate) fn to_message_attributes(self) -> Result<HashMap<String, MessageAttributeValue>, StoreError> {
         let status = self.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         let mut attributes = vec![
@@ -95,9 +91,9 @@ impl DeadLetterAttributes<'_> {
     }
 }
 
-fn attribute_value(data_type: &str, content: &str) -> Result<MessageAttributeValue, StoreError> {
+pub(crate) fn attribute_value(data_type: &str, content: &str) -> Result<MessageAttributeValue, StoreError> {
     let attribute = MessageAttributeValue::builder().data_type(data_type).string_value(content).build();
-    attribute.map_err(|error| StoreError(error.to_string()))
+    attribute.map_err(StoreError::new)
 }
 
 #[cfg(test)]
@@ -123,13 +119,13 @@ mod tests {
 
     #[test]
     fn redriven_message_supersedes_its_own_failure() {
-        assert_eq!(superseded_failures_until(&message(1000, Some(999))), at(999));
+        assert_eq!(ignore_failures_until(&message(1000, Some(999))), at(999));
     }
 
     #[test]
     fn message_without_attributes_supersedes_old_failures() {
-        assert_eq!(superseded_failures_until(&message(1000, None)), at(940));
-        assert_eq!(superseded_failures_until(&message(1000, Some(7))), at(940), "an old letter is no worse than none");
-        assert_eq!(superseded_failures_until(&SqsMessage::default()), at(0), "what says neither outlives nothing");
+        assert_eq!(ignore_failures_until(&message(1000, None)), at(940));
+        assert_eq!(ignore_failures_until(&message(1000, Some(7))), at(940), "an old letter is no worse than none");
+        assert_eq!(ignore_failures_until(&SqsMessage::default()), at(0), "what says neither outlives nothing");
     }
 }

@@ -39,7 +39,6 @@ enum MessageKind {
     },
 }
 
-/// Version of the format.
 const ENVELOPE_VERSION: u32 = 1;
 
 /// Encodes a delivery as a message.

@@ -1,4 +1,6 @@
 //! The SQS FIFO queues: sending, the message format, dead letters and the receive budget.
+//!
+//! See docs/adr/0006-sqs-fifo.md.
 
 pub mod dead_letter;
 pub mod message;

@@ -33,14 +33,16 @@ pub struct SqsQueue {
 
 impl SqsQueue {
     /// Creates the queue at this URL with its dead-letter queue.
-    #[must_use]
     pub fn new(clients: AwsClients, url: String, dead_letter_url: String) -> Self {
         Self { clients, client: Arc::default(), url, dead_letter_url }
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Creates the client now, for a function that enqueues every event.
-    #[must_use]
-    pub fn with_client(self) -> Self {
+    pub(crate) fn connect_eagerly(self) -> Self {
         self.client();
         self
     }
@@ -66,14 +68,10 @@ impl SqsQueue {
             .await;
         result.map(drop).map_err(|error| SendError {
             maybe_enqueued: !was_not_applied(&error),
-            error: StoreError(describe(&error)),
+            error: StoreError::new(describe(&error)),
         })
     }
 
-    /// Sends a message with attributes to the dead-letter queue.
-    ///
-    /// # Errors
-    /// When SQS rejects it.
     pub(crate) async fn dead_letter_message(
         &self,
         message: &str,
@@ -91,38 +89,23 @@ impl SqsQueue {
             .message_body(message)
             .send()
             .await;
-        result.map(drop).map_err(|error| StoreError(describe(&error)))
+        result.map(drop).map_err(|error| StoreError::new(describe(&error)))
     }
 
-    /// Sends a delivery to the dead-letter queue. SQS ignores a second dead letter of the same failure for five minutes.
-    ///
-    /// # Errors
-    /// When SQS rejects it.
-    pub async fn dead_letter_delivery(&self, delivery: &Delivery, failure: FailureInfo) -> Result<(), StoreError> {
-        self.dead_letter_as(delivery, &failure.dedup_id(delivery), failure).await
-    }
-
-    async fn dead_letter_as(
+    /// Sends a delivery to the dead-letter queue. SQS ignores a second dead letter with the same `dedup_id` for five minutes.
+    pub(crate) async fn dead_letter_delivery(
         &self,
         delivery: &Delivery,
         dedup_id: &str,
         failure: FailureInfo,
     ) -> Result<(), StoreError> {
-        let message = encode(delivery)?;
-        self.dead_letter_message(
-            &message,
-            delivery.contact.as_str(),
-            dedup_id,
-            DeadLetterAttributes::from_failure(delivery, failure),
-        )
-        .await
+        let attributes = DeadLetterAttributes::from_failure(delivery, failure);
+        self.dead_letter_message(&encode(delivery)?, delivery.contact.as_str(), dedup_id, attributes).await
     }
 
-    /// Sets the visibility timeout of a received message. A message that is not in flight any more is visible already.
-    ///
-    /// # Errors
-    /// When SQS rejects it. The message then becomes visible at the end of the queue's own visibility timeout.
-    pub async fn change_visibility(&self, receipt: &str, seconds: i32) -> Result<(), StoreError> {
+    /// Sets the visibility timeout of a received message. A message that is not in flight any more is visible already. If SQS
+    /// rejects the call, the message becomes visible at the end of the queue's own visibility timeout.
+    pub(crate) async fn change_visibility(&self, receipt: &str, seconds: i32) -> Result<(), StoreError> {
         let result = self
             .client()
             .change_message_visibility()
@@ -133,17 +116,17 @@ impl SqsQueue {
             .await;
         match result {
             Err(error)
-                if error.as_service_error().is_some_and(ChangeMessageVisibilityError::is_message_not_inflight) =>
+                if !error.as_service_error().is_some_and(ChangeMessageVisibilityError::is_message_not_inflight) =>
             {
-                Ok(())
+                Err(StoreError::new(describe(&error)))
             }
-            result => result.map(drop).map_err(|error| StoreError(describe(&error))),
+            _ => Ok(()),
         }
     }
 }
 
 impl Queue for SqsQueue {
-    /// The worker's ledger tells a repeat from a conflict: the HTTP function writes to the queue alone.
+    /// Always returns [`Enqueued::New`]: the webhook function has no ledger, so the worker finds duplicates and conflicts.
     async fn enqueue(&self, delivery: &Delivery) -> Result<Enqueued, StoreError> {
         self.send(delivery, &content_dedup_id(delivery)).await.map(|()| Enqueued::New).map_err(|error| error.error)
     }
@@ -151,15 +134,15 @@ impl Queue for SqsQueue {
     async fn dead_letter(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreError> {
         // It fails on arrival, without an attempt.
         let failure = FailureInfo { reason, attempts: 0, at: delivery.received_at };
-        self.dead_letter_as(delivery, &content_dedup_id(delivery), failure).await
+        self.dead_letter_delivery(delivery, &content_dedup_id(delivery), failure).await
     }
 }
 
 /// Returns the deduplication id of a delivery with its body. Another body under the same id has another one.
 fn content_dedup_id(delivery: &Delivery) -> String {
-    delivery.id.conflicting(&BodyHash::compute(&delivery.body)).as_str().to_owned()
+    delivery.id.with_body_hash(&BodyHash::compute(&delivery.body)).as_str().to_owned()
 }
 
 fn encode(delivery: &Delivery) -> Result<String, StoreError> {
-    message::encode(delivery).map_err(|error| StoreError(error.to_string()))
+    message::encode(delivery).map_err(StoreError::new)
 }

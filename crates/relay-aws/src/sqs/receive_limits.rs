@@ -19,19 +19,15 @@ use jiff::{SignedDuration, Timestamp};
 const MAX_RECEIVES: u32 = 950;
 /// Age at which a message expires: the time that an operator has to fix what it waits for.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(10 * 24);
-/// First receive with [`SLOW_DELAY`].
 const SLOW_FROM_RECEIVE: u32 = 30;
 const SLOW_DELAY: Duration = Duration::from_secs(10 * 60);
-/// First receive with [`SLOWER_DELAY`].
 const SLOWER_FROM_RECEIVE: u32 = 800;
 const SLOWER_DELAY: Duration = Duration::from_secs(45 * 60);
 
-/// Returns how often a message was received.
 pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
     attribute(message, "ApproximateReceiveCount").unwrap_or(1)
 }
 
-/// Returns when a message was sent.
 pub(crate) fn sent_at(message: &SqsMessage) -> Option<Timestamp> {
     Timestamp::from_millisecond(attribute(message, "SentTimestamp")?).ok()
 }

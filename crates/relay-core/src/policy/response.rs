@@ -26,25 +26,6 @@ pub enum SendPath {
     LoopsWorker,
 }
 
-/// Class of a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResponseClass {
-    /// 2xx.
-    Accepted,
-    /// 409 on an event: this key was processed before.
-    Duplicate,
-    /// 401.
-    Unauthorized,
-    /// 403, 404, 410: at Clay the webhook is used up or gone, at Loops the call is rejected.
-    Gone,
-    /// Any other 4xx that will be the same next time.
-    Rejected,
-    /// 429: the destination asks for fewer calls.
-    Throttled,
-    /// 408, 425, 3xx, 5xx, no answer, no connection: it should pass.
-    Transient,
-}
-
 /// What the relay does with a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
@@ -52,8 +33,9 @@ pub enum Decision {
     Delivered,
     /// It was delivered before.
     Duplicate,
-    /// The secret is read again and the call is repeated once. If that does not help, this follows.
-    RefreshSecretThen(AfterRefresh),
+    /// The secret is read again and the call is repeated once. If that does not help, a worker holds the delivery, and
+    /// a handler responds that Loops rejects the relay's key.
+    RefreshSecret,
     /// The next webhook of the pool is tried. If none is left, the delivery is held.
     NextWebhook,
     /// The caller gets an error response.
@@ -66,129 +48,78 @@ pub enum Decision {
     RetryLater,
 }
 
-/// What follows if a re-read secret does not help.
+/// Class of a response. Clay: "webhook guide", status codes; Loops: API reference, errors and "Rate limiting".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AfterRefresh {
-    /// It is held until an operator fixes the secret.
-    Hold,
-    /// The caller gets the error that Loops rejects the relay's key.
-    KeyRejected,
+enum ResponseClass {
+    /// 2xx.
+    Accepted,
+    /// 409 on an event: this key was processed before.
+    Duplicate,
+    /// 401.
+    Unauthorized,
+    /// 403, 404, 410: at Clay the webhook is used up or gone, at Loops the call is rejected.
+    Gone,
+    /// Any other 4xx that will be the same next time.
+    Rejected,
+    /// 429: the destination asks for fewer calls.
+    Throttled,
+    /// 408, 425, 3xx, 5xx, no response, no connection: it should pass.
+    Transient,
 }
-
-struct Rule {
-    class: ResponseClass,
-    clay_worker: Decision,
-    loops_fast_path: Decision,
-    loops_worker: Decision,
-}
-
-/// The table. Clay: "webhook guide", status codes; Loops: API reference, errors and "Rate limiting".
-const RULES: [Rule; 7] = [
-    Rule {
-        class: ResponseClass::Accepted,
-        clay_worker: Decision::Delivered,
-        loops_fast_path: Decision::Delivered,
-        loops_worker: Decision::Delivered,
-    },
-    Rule {
-        class: ResponseClass::Duplicate,
-        // Clay knows no keys, so this meaning does not arise there.
-        clay_worker: Decision::DeadLetter,
-        loops_fast_path: Decision::Duplicate,
-        loops_worker: Decision::Duplicate,
-    },
-    Rule {
-        class: ResponseClass::Unauthorized,
-        clay_worker: Decision::RefreshSecretThen(AfterRefresh::Hold),
-        loops_fast_path: Decision::RefreshSecretThen(AfterRefresh::KeyRejected),
-        loops_worker: Decision::RefreshSecretThen(AfterRefresh::Hold),
-    },
-    Rule {
-        class: ResponseClass::Gone,
-        clay_worker: Decision::NextWebhook,
-        loops_fast_path: Decision::Reject,
-        loops_worker: Decision::DeadLetter,
-    },
-    Rule {
-        class: ResponseClass::Rejected,
-        clay_worker: Decision::DeadLetter,
-        loops_fast_path: Decision::Reject,
-        loops_worker: Decision::DeadLetter,
-    },
-    Rule {
-        class: ResponseClass::Throttled,
-        clay_worker: Decision::RetryLater,
-        loops_fast_path: Decision::RetryThenQueue,
-        loops_worker: Decision::RetryLater,
-    },
-    Rule {
-        class: ResponseClass::Transient,
-        clay_worker: Decision::RetryLater,
-        loops_fast_path: Decision::RetryThenQueue,
-        loops_worker: Decision::RetryLater,
-    },
-];
 
 /// Returns the class of an outcome. `is_event`: whether the call carried an event and its key.
-#[must_use]
-pub const fn classify(outcome: CallOutcome, is_event: bool) -> ResponseClass {
+const fn classify(outcome: CallOutcome, is_event: bool) -> ResponseClass {
     match outcome {
-        CallOutcome::Responded(status) => match status {
-            200..=299 => ResponseClass::Accepted,
-            409 if is_event => ResponseClass::Duplicate,
-            401 => ResponseClass::Unauthorized,
-            403 | 404 | 410 => ResponseClass::Gone,
-            429 => ResponseClass::Throttled,
-            408 | 425 => ResponseClass::Transient,
-            400..=499 => ResponseClass::Rejected,
-            _ => ResponseClass::Transient,
-        },
-        CallOutcome::TimedOut | CallOutcome::Unreachable | CallOutcome::CertificateUntrusted => {
-            ResponseClass::Transient
-        }
+        CallOutcome::Responded(200..=299) => ResponseClass::Accepted,
+        CallOutcome::Responded(409) if is_event => ResponseClass::Duplicate,
+        CallOutcome::Responded(401) => ResponseClass::Unauthorized,
+        CallOutcome::Responded(403 | 404 | 410) => ResponseClass::Gone,
+        CallOutcome::Responded(429) => ResponseClass::Throttled,
+        CallOutcome::Responded(400..=407 | 409..=424 | 426..=499) => ResponseClass::Rejected,
+        CallOutcome::Responded(_)
+        | CallOutcome::TimedOut
+        | CallOutcome::Unreachable
+        | CallOutcome::CertificateUntrusted => ResponseClass::Transient,
     }
 }
 
-/// Returns what to do with an outcome on a send path.
-#[must_use]
-pub fn decide(path: SendPath, outcome: CallOutcome, is_event: bool) -> Decision {
-    let class = classify(outcome, is_event);
-    let rule = RULES.iter().find(|rule| rule.class == class);
-    match (rule, path) {
-        (Some(rule), SendPath::ClayWorker) => rule.clay_worker,
-        (Some(rule), SendPath::LoopsFastPath) => rule.loops_fast_path,
-        (Some(rule), SendPath::LoopsWorker) => rule.loops_worker,
-        // Every meaning has its rule (a test counts them); what had none would be tried again, not lost.
-        (None, _) => Decision::RetryLater,
+/// Returns what to do with an outcome on a send path. `is_event`: whether the call carried an event and its key.
+pub const fn decide(path: SendPath, outcome: CallOutcome, is_event: bool) -> Decision {
+    use Decision::{DeadLetter, Delivered, Duplicate, NextWebhook, RefreshSecret, Reject, RetryLater, RetryThenQueue};
+    let (clay_worker, loops_fast_path, loops_worker) = match classify(outcome, is_event) {
+        ResponseClass::Accepted => (Delivered, Delivered, Delivered),
+        // Clay knows no keys, so this class does not arise there.
+        ResponseClass::Duplicate => (DeadLetter, Duplicate, Duplicate),
+        ResponseClass::Unauthorized => (RefreshSecret, RefreshSecret, RefreshSecret),
+        ResponseClass::Gone => (NextWebhook, Reject, DeadLetter),
+        ResponseClass::Rejected => (DeadLetter, Reject, DeadLetter),
+        ResponseClass::Throttled | ResponseClass::Transient => (RetryLater, RetryThenQueue, RetryLater),
+    };
+    match path {
+        SendPath::ClayWorker => clay_worker,
+        SendPath::LoopsFastPath => loops_fast_path,
+        SendPath::LoopsWorker => loops_worker,
     }
 }
 
 /// Returns the reason code for an outcome that did not deliver.
-#[must_use]
 pub const fn reason_for(path: SendPath, outcome: CallOutcome) -> ReasonCode {
     let to_clay = matches!(path, SendPath::ClayWorker);
     match (outcome, classify(outcome, false)) {
         (CallOutcome::TimedOut, _) => ReasonCode::TimedOut,
         (CallOutcome::Unreachable, _) => ReasonCode::Unreachable,
         (CallOutcome::CertificateUntrusted, _) => ReasonCode::CertificateUntrusted,
-        (CallOutcome::Responded(_), ResponseClass::Throttled) => ReasonCode::DestinationThrottled,
-        (CallOutcome::Responded(_), ResponseClass::Unauthorized) if to_clay => ReasonCode::ClayTokenRejected,
-        (CallOutcome::Responded(_), ResponseClass::Unauthorized) => ReasonCode::LoopsKeyRejected,
-        (CallOutcome::Responded(_), ResponseClass::Gone) if to_clay => ReasonCode::ClayWebhooksExhausted,
-        (CallOutcome::Responded(_), ResponseClass::Rejected | ResponseClass::Duplicate) if to_clay => {
-            ReasonCode::ClayRejected
-        }
-        (CallOutcome::Responded(_), ResponseClass::Rejected | ResponseClass::Gone | ResponseClass::Duplicate) => {
-            ReasonCode::LoopsRejected
-        }
-        (CallOutcome::Responded(_), ResponseClass::Accepted | ResponseClass::Transient) => {
-            ReasonCode::DestinationFailed
-        }
+        (_, ResponseClass::Throttled) => ReasonCode::DestinationThrottled,
+        (_, ResponseClass::Unauthorized) if to_clay => ReasonCode::ClayTokenRejected,
+        (_, ResponseClass::Unauthorized) => ReasonCode::LoopsKeyRejected,
+        (_, ResponseClass::Gone) if to_clay => ReasonCode::ClayWebhooksExhausted,
+        (_, ResponseClass::Rejected | ResponseClass::Duplicate) if to_clay => ReasonCode::ClayRejected,
+        (_, ResponseClass::Rejected | ResponseClass::Gone | ResponseClass::Duplicate) => ReasonCode::LoopsRejected,
+        (_, ResponseClass::Accepted | ResponseClass::Transient) => ReasonCode::DestinationFailed,
     }
 }
 
-/// The status under which a refusal of Loops is passed on to Clay: its own where Clay takes it as final, else 400.
-#[must_use]
+/// Returns the status with which a rejection by Loops is passed on to Clay: its own if Clay takes that as final, else 400.
 pub const fn status_for_clay(loops_status: u16) -> u16 {
     match loops_status {
         400 | 404 | 409 | 422 => loops_status,
@@ -204,16 +135,6 @@ mod tests {
 
     fn decide_status(path: SendPath, status: u16) -> Decision {
         decide(path, CallOutcome::Responded(status), false)
-    }
-
-    #[test]
-    fn response_class_has_exactly_one_rule() {
-        for status in EVERY_STATUS {
-            for event in [false, true] {
-                let class = classify(CallOutcome::Responded(status), event);
-                assert_eq!(RULES.iter().filter(|rule| rule.class == class).count(), 1, "{status}");
-            }
-        }
     }
 
     #[test]
@@ -235,9 +156,9 @@ mod tests {
 
     #[test]
     fn unauthorized_key_refreshes_secret_first() {
-        assert_eq!(decide_status(SendPath::ClayWorker, 401), Decision::RefreshSecretThen(AfterRefresh::Hold));
-        assert_eq!(decide_status(SendPath::LoopsWorker, 401), Decision::RefreshSecretThen(AfterRefresh::Hold));
-        assert_eq!(decide_status(SendPath::LoopsFastPath, 401), Decision::RefreshSecretThen(AfterRefresh::KeyRejected));
+        for path in [SendPath::ClayWorker, SendPath::LoopsFastPath, SendPath::LoopsWorker] {
+            assert_eq!(decide_status(path, 401), Decision::RefreshSecret);
+        }
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! When a failed delivery is tried again.
+//! When a failed delivery is retried.
+//!
+//! See docs/adr/0004-retry-hold-expiry.md.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,22 +8,21 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::delivery::{AttemptHistory, AttemptResult, Reason, ReasonCode};
 
-/// The shortest wait before another attempt.
+/// Minimum wait before another attempt.
 const MIN_DELAY: Duration = Duration::from_secs(1);
-/// The longest wait before another attempt.
+/// Maximum wait before another attempt.
 const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
-/// The longest wait that a destination can ask for.
+/// Maximum wait that a destination can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
-/// How long a failing delivery is retried before it becomes a dead letter.
+/// Time for which a failing delivery is retried before it becomes a dead letter.
 const MAX_RETRY_AGE: SignedDuration = SignedDuration::from_hours(4 * 24);
-/// How long a held delivery is retried every minute; after that it is retried every quarter of an hour.
+/// Time for which a held delivery is retried every minute; after that it is retried every quarter of an hour.
 const HELD_FAST_WINDOW: SignedDuration = SignedDuration::from_mins(15);
-/// The wait between attempts within that time.
+/// Wait between attempts within that time.
 const HELD_FAST_DELAY: Duration = Duration::from_secs(60);
 
-/// The wait before the attempt after `attempts` failed ones (at least one): as long as the destination asked for, else
-/// exponential with full jitter, from 1 s to 15 min. `random` is in 0..1.
-#[must_use]
+/// Returns the wait after `attempts` failed attempts (at least one): what the destination asked for, else exponential
+/// with full jitter, from 1 s to 15 min. `random` is in 0..1.
 pub fn retry_delay(attempts: u32, retry_after: Option<Duration>, random: f64) -> Duration {
     if let Some(asked) = retry_after {
         return asked.clamp(MIN_DELAY, MAX_RETRY_AFTER);
@@ -30,21 +31,16 @@ pub fn retry_delay(attempts: u32, retry_after: Option<Duration>, random: f64) ->
     MIN_DELAY + (ceiling - MIN_DELAY).mul_f64(random.clamp(0.0, 1.0))
 }
 
-/// Whether a delivery that has failed since then has expired.
-#[must_use]
-pub fn is_expired(failing_since: Timestamp, now: Timestamp) -> bool {
+fn is_expired(failing_since: Timestamp, now: Timestamp) -> bool {
     now.duration_since(failing_since) >= MAX_RETRY_AGE
 }
 
-/// The wait before another attempt at what has waited for a person since then: a minute, after the first quarter of an
-/// hour fifteen minutes.
-#[must_use]
+/// Returns the wait before another attempt at a delivery that is held since then.
 pub fn held_retry_delay(held_since: Timestamp, now: Timestamp) -> Duration {
     if now.duration_since(held_since) < HELD_FAST_WINDOW { HELD_FAST_DELAY } else { MAX_DELAY }
 }
 
 /// Parses a `Retry-After` header (RFC 9110 §10.2.3): seconds, or a date.
-#[must_use]
 pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
@@ -56,9 +52,8 @@ pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     Some(date.saturating_sub(now).min(MAX_RETRY_AFTER))
 }
 
-/// What becomes of a delivery that failed for a reason that should pass: another attempt, or, after days of them, the
-/// dead letters. For as long as its far end asks to be left alone, or is full, it is.
-#[must_use]
+/// Returns the result for a delivery that failed for a reason that should pass: another attempt, or, after four days of
+/// them, a dead letter.
 pub fn retry_or_dead_letter(
     history: AttemptHistory,
     reason: Reason,
@@ -77,25 +72,20 @@ pub fn retry_or_dead_letter(
     }
 }
 
-/// Whether the destination chose the time of the next attempt. Then the success of another delivery does not bring it forward.
-#[must_use]
+/// Whether the destination chose the time of the next attempt. Then the success of another delivery does not bring it
+/// forward.
 pub const fn pins_next_attempt(retry_after: Option<Duration>, reason: Reason) -> bool {
     retry_after.is_some() || matches!(reason.code, ReasonCode::DestinationThrottled)
 }
 
 /// Returns the result for a delivery that an operator has to make possible.
-#[must_use]
 pub fn hold(history: AttemptHistory, reason: Reason, now: Timestamp) -> AttemptResult {
-    AttemptResult::HoldUntil {
-        at: add_saturating(now, held_retry_delay(history.held_since.unwrap_or(now), now)),
-        reason,
-    }
+    let delay = held_retry_delay(history.held_since.unwrap_or(now), now);
+    AttemptResult::HoldUntil { at: add_saturating(now, delay), reason }
 }
 
 /// Adds a delay to a time; the latest possible time if that overflows.
-#[must_use]
 pub fn add_saturating(now: Timestamp, delay: Duration) -> Timestamp {
-    // Waits are an hour at the most, so only the end of time itself has no such moment.
     now.checked_add(delay).unwrap_or(Timestamp::MAX)
 }
 

@@ -1,4 +1,4 @@
-//! One row's way from what arrived to what is sent, field by field.
+//! The cleaning of a row, field by field.
 
 use serde_json::{Map, Value};
 
@@ -8,17 +8,15 @@ use crate::row::coerce;
 use crate::row::field_error::{FieldError, FieldErrors, display_name};
 use crate::row::fields;
 use crate::row::options::RowOptions;
-use crate::row::redacted_value::RedactedValue;
-use crate::row::redacted_value::json_type_name;
+use crate::row::redacted_value::{RedactedValue, json_type_name};
 use crate::row::schema::ContactSchema;
 use crate::row::values::{self, Cleaned};
 
-/// What is known of a row while it is cleaned. A problem does not stop it: whoever mends a row wants to hear of all.
+/// State of the cleaning. It does not stop at an error, because the message names all invalid fields.
 #[derive(Debug)]
 pub(super) struct RowCleaner<'a> {
     kind: RowKind,
     options: RowOptions,
-    /// What is known of the account's properties, if anything is.
     schema: Option<&'a ContactSchema>,
     fields: Map<String, Value>,
     adjusted: Vec<String>,
@@ -46,7 +44,7 @@ impl<'a> RowCleaner<'a> {
         }
     }
 
-    /// Notes a row that is about nobody. A field that was refused is told of already.
+    /// Records that the row has no contact. A field that was rejected is not missing.
     pub(super) fn require_identity(&mut self) {
         let handled = |name| self.fields.contains_key(name) || self.errors.contains(name) || self.errors.suggests(name);
         if !handled("email") && !handled("userId") {
@@ -54,7 +52,7 @@ impl<'a> RowCleaner<'a> {
         }
     }
 
-    /// Notes an event that has no name.
+    /// Records that the event has no name.
     pub(super) fn require_event_name(&mut self) {
         let handled = self.fields.contains_key("eventName") || self.errors.contains("eventName");
         if self.kind == RowKind::Event && !handled {
@@ -62,7 +60,7 @@ impl<'a> RowCleaner<'a> {
         }
     }
 
-    /// The fields to send, and the names of those that were left out or cut.
+    /// Returns the fields to send, and the names of those that were left out or cut.
     pub(super) fn into_parts(self) -> Result<(Map<String, Value>, Vec<String>), RequestError> {
         match self.errors.to_request_error() {
             Some(error) => Err(error),
@@ -70,7 +68,7 @@ impl<'a> RowCleaner<'a> {
         }
     }
 
-    /// What is sent of a value, once it is noted what was done with it.
+    /// Records the result for a field, and returns the value to send.
     fn apply(&mut self, path: &str, result: Result<Cleaned, FieldError>) -> Option<Value> {
         match result {
             Ok(Cleaned::Send(value)) => return Some(value),
@@ -84,19 +82,15 @@ impl<'a> RowCleaner<'a> {
         None
     }
 
-    /// A property of the contact: by the rules for all values, and of the type that it has in Loops, where that is known.
+    /// Cleans a property of the contact, and converts it to its type in Loops if that is known.
     fn clean_property(&self, name: &str, value: Value) -> Result<Cleaned, FieldError> {
-        let (expected, suggestion) = match self.schema {
-            Some(schema) => (schema.type_of(name), schema.suggest(name)),
-            None => (None, None),
-        };
-        if let Some(suggestion) = suggestion
+        if let Some(suggestion) = self.schema.and_then(|schema| schema.suggest(name))
             && values::require_value(name, value.clone())?.is_some()
         {
             return Err(FieldError::Misspelt(display_name(suggestion)));
         }
         let cleaned = values::clean_named(name, name, value, self.options)?;
-        match expected {
+        match self.schema.and_then(|schema| schema.type_of(name)) {
             Some(expected) => coerce::coerce(name, cleaned, expected),
             None => Ok(cleaned),
         }
@@ -147,7 +141,7 @@ impl<'a> RowCleaner<'a> {
         for id in ids {
             let blank_path = list_path(id.as_str().unwrap_or_default());
             match parse_list_id(id) {
-                // What is blank in the same way is named once, as it would be in an object.
+                // The same blank id is named once, as in an object.
                 Ok(None) if self.adjusted.contains(&blank_path) => {}
                 Ok(None) => self.adjusted.push(blank_path),
                 Ok(Some(id)) => drop(flags.insert(id, true.into())),
@@ -158,12 +152,11 @@ impl<'a> RowCleaner<'a> {
     }
 }
 
-/// A list as it is named to people.
 fn list_path(id: &str) -> String {
     format!("mailingLists.{}", id.trim())
 }
 
-/// Whether the contact is to be in a list. A blank does not say, and is never sent: Loops takes booleans only.
+/// Cleans the flag of a list. A blank one is never sent, because Loops takes only booleans.
 fn parse_list_flag(path: &str, id: &str, flag: Value) -> Result<Cleaned, FieldError> {
     if parse_list_id(id.into())?.is_none() {
         return Ok(Cleaned::Omit);
@@ -174,7 +167,7 @@ fn parse_list_flag(path: &str, id: &str, flag: Value) -> Result<Cleaned, FieldEr
     }
 }
 
-/// The id of a list, unless it is blank. It is never cut: a part of it would be another list.
+/// Parses the id of a list; returns nothing if it is blank. It is never cut: a part of it would be another list.
 fn parse_list_id(id: Value) -> Result<Option<String>, FieldError> {
     match values::require_value("mailingLists", id)? {
         None => Ok(None),
@@ -197,7 +190,7 @@ mod tests {
     use crate::error::ErrorCode;
     use crate::row::lenient_json;
 
-    /// What is sent of one field, or the code and the name with which it is refused.
+    /// Returns what is sent of one field, or the code and the field of its error.
     fn cleaned(name: &str, value: &str) -> Result<Option<String>, (ErrorCode, String)> {
         let mut cleaner = RowCleaner::new(RowKind::Event, RowOptions::default(), None);
         cleaner.clean_field(name.to_owned(), lenient_json::parse_lenient(value).unwrap());

@@ -1,6 +1,5 @@
-//! Values as their properties are in Loops: what Clay sends as text is a number, a boolean or a date there.
-//!
-//! This runs only where the account's properties are known, and only on what is clean already.
+//! Conversion of cleaned values to the types of their properties in Loops: what Clay sends as text may be a number, a
+//! boolean or a date there.
 
 use jiff::SignedDuration;
 use jiff::civil::{self, DateTime};
@@ -13,16 +12,13 @@ use crate::row::redacted_value::RedactedValue;
 use crate::row::schema::PropertyType;
 use crate::row::values::{self, Cleaned};
 
-/// Numbers below this are no dates in milliseconds, which would be before 1973, but years, days or seconds.
+/// Numbers below this are not dates in milliseconds, which would be before 1973, but years, days or seconds.
 const MIN_EPOCH_MILLIS: u64 = 100_000_000_000;
-/// Where milliseconds are counted from.
 const EPOCH: DateTime = civil::date(1970, 1, 1).at(0, 0, 0, 0);
 
-/// What is sent of a value for a property of that type.
+/// Converts a value to the type of its property.
 pub(super) fn coerce(field: &str, cleaned: Cleaned, expected: PropertyType) -> Result<Cleaned, FieldError> {
-    let (Cleaned::Send(value) | Cleaned::SendTruncated(value)) = &cleaned else {
-        return Ok(cleaned);
-    };
+    let (Cleaned::Send(value) | Cleaned::SendTruncated(value)) = &cleaned else { return Ok(cleaned) };
     let wrong_type = || FieldError::WrongType(RedactedValue::new(field, value), expected);
     let coerced = match (expected, value) {
         (PropertyType::Text, Value::Number(_) | Value::Bool(_)) => Some(to_text(value)?),
@@ -40,14 +36,14 @@ pub(super) fn coerce(field: &str, cleaned: Cleaned, expected: PropertyType) -> R
     Ok(coerced.map_or(cleaned, Cleaned::Send))
 }
 
-/// A number or a boolean as text. It is never cut: a part of a number would be another one.
+/// A number or a boolean as text. It is never cut, because a part of a number would be another one.
 fn to_text(value: &Value) -> Result<Value, FieldError> {
     let text = value.to_string();
     values::check_len(&text).map_err(FieldError::TooLongToTruncate)?;
     Ok(text.into())
 }
 
-/// A text that is a JSON number, digit for digit.
+/// Parses a text that is a JSON number, digit for digit.
 fn parse_number(text: &str) -> Option<Number> {
     match lenient_json::parse_lenient(text.trim()) {
         Ok(Value::Number(number)) => Some(number),
@@ -55,9 +51,9 @@ fn parse_number(text: &str) -> Option<Number> {
     }
 }
 
-/// A date in milliseconds since 1970, from any of the forms that Loops reads (Loops docs, "Contact properties": dates):
-/// `2026-01-31`, `2026-01-31 08:30`, with seconds and fractions of them, and with an offset; UTC where there is none.
-/// Milliseconds may come as text.
+/// Parses a date to milliseconds since 1970, from any of the forms that Loops reads (Loops docs, "Contact properties":
+/// dates): `2026-01-31`, `2026-01-31 08:30`, with seconds and fractions of them, and with an offset (UTC without one);
+/// milliseconds as text.
 fn parse_date(text: &str) -> Option<Value> {
     let text = text.trim();
     if text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit()) {
@@ -65,7 +61,7 @@ fn parse_date(text: &str) -> Option<Value> {
     }
     let day = text.get(..10).filter(|day| day.bytes().filter(|byte| *byte == b'-').count() == 2)?;
     let day: civil::Date = day.parse().ok()?;
-    // Not jiff's timestamps: they end a day before the last date that people write.
+    // Not jiff's timestamps: they end a day before 9999-12-31, the last date in this form.
     let since_epoch = match text.get(10..)? {
         "" => day.to_datetime(civil::Time::midnight()).duration_since(EPOCH),
         rest if !rest.starts_with(['T', 't', ' ']) => return None,
@@ -74,7 +70,7 @@ fn parse_date(text: &str) -> Option<Value> {
     Some(i64::try_from(since_epoch.as_millis()).ok()?.into())
 }
 
-/// The time since 1970 of a day and a time, maybe with an offset. A zone alone is not one that Loops reads.
+/// Returns the time since 1970 of a date with a time. Loops reads offsets, but not names of zones.
 fn parse_timestamp(pieces: &Pieces<'_>) -> Option<SignedDuration> {
     let since_epoch = pieces.date().to_datetime(pieces.time()?).duration_since(EPOCH);
     match pieces.to_numeric_offset() {
@@ -83,7 +79,7 @@ fn parse_timestamp(pieces: &Pieces<'_>) -> Option<SignedDuration> {
     }
 }
 
-/// Whether a number is only digits, and too few for milliseconds.
+/// Whether a number is only digits, and too small for milliseconds.
 fn is_too_short_for_millis(number: &str) -> bool {
     number.bytes().all(|byte| byte.is_ascii_digit())
         && number.parse().is_ok_and(|number: u64| number < MIN_EPOCH_MILLIS)

@@ -1,17 +1,17 @@
-//! Where a fault is, in words that help somebody who looks at a body in Clay: line, column, and the field beside it.
+//! The location of an error in a body, as a Clay user can find it: line, column, and the field beside it.
 
 use crate::row::scanner::{self, CharContext};
 
-/// The line and the column, both from 1, of a byte of a text. A column is a character, as editors count.
+/// Returns the line and the column, both from 1, of a byte of a text. A column is a character, as in editors.
 pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    // Where something is missing at the end of a text, its last character is what a person can look at.
+    // If something is missing at the end of a text, its last character is what a user can look at.
     let last = text.char_indices().next_back().map_or(0, |(at, _)| at);
     let (before, _) = text.split_at_checked(offset.min(last)).unwrap_or((text, ""));
     let line = before.rsplit('\n').next().unwrap_or(before);
     (before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
-/// The name of the last field that stands, with its colon, before that byte.
+/// Returns the name of the last field whose colon is before that byte.
 pub(super) fn nearest_field(text: &str, offset: usize) -> Option<String> {
     let mut string_start = 0;
     let mut last_string = None;
@@ -25,11 +25,10 @@ pub(super) fn nearest_field(text: &str, offset: usize) -> Option<String> {
             _ => {}
         }
     }
-    nearest.map(unquote)
+    nearest.map(|name| serde_json::from_str(name).unwrap_or_else(|_| name.trim_matches('"').to_owned()))
 }
 
-/// The byte of `text` at which a byte of the string that it holds is written. `text` is a JSON string, maybe with
-/// white space around it.
+/// Returns the offset in `text`, a JSON string with or without white space around it, of a byte of its decoded content.
 pub(super) fn offset_in_string(text: &str, decoded_offset: usize) -> usize {
     let mut position = text.find('"').map_or(0, |quote| quote + 1);
     let mut decoded_len = 0;
@@ -43,15 +42,13 @@ pub(super) fn offset_in_string(text: &str, decoded_offset: usize) -> usize {
     position
 }
 
-/// How many bytes the first character of a string's content takes as it is written, and how many it stands for.
+/// Returns the number of bytes of the first character of a string's content, as written and decoded.
 fn first_char(content: &str) -> Option<(usize, usize)> {
     let Some(escape) = content.strip_prefix('\\') else {
         let width = content.chars().next()?.len_utf8();
         return Some((width, width));
     };
-    let Some(digits) = escape.strip_prefix('u') else {
-        return Some((2, 1));
-    };
+    let Some(digits) = escape.strip_prefix('u') else { return Some((2, 1)) };
     let width = match u32::from_str_radix(digits.get(..4)?, 16).ok()? {
         0..0x80 => 1,
         0x80..0x800 => 2,
@@ -61,10 +58,6 @@ fn first_char(content: &str) -> Option<(usize, usize)> {
         _ => 3,
     };
     Some((6, width))
-}
-
-fn unquote(string: &str) -> String {
-    serde_json::from_str(string).unwrap_or_else(|_| string.trim_matches('"').to_owned())
 }
 
 #[cfg(test)]

@@ -1,51 +1,45 @@
-//! What can be wrong with a field, and what a person who looks at a Clay table is told about it.
+//! The errors of a field, with the sentences that the Clay user reads.
 
 use crate::error::{ErrorCode, RequestError};
 use crate::row::redacted_value::RedactedValue;
 use crate::row::schema::PropertyType;
 use crate::text::{MAX_MESSAGE_CHARS, truncate_chars};
 
-/// The longest name of a field that is shown.
+/// Maximum length of a field's name in a message.
 const MAX_NAME_CHARS: usize = 60;
-/// As many characters of names as fit into a message that tells of several fields.
+/// Maximum length of the list of names in a message about several fields.
 const MAX_NAME_LIST_CHARS: usize = MAX_MESSAGE_CHARS - 50;
-/// As many faults as a message can name; those of a row with more are not worth their memory.
+/// Maximum number of errors that are stored: as many as a message can name.
 const MAX_REPORTED: usize = 100;
 
-/// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FieldError {
     /// A column's name or `[object Object]` came in place of the column's value.
     ColumnNotInserted(RedactedValue),
-    /// A text has that many characters.
+    /// Length of a text.
     TooLong(usize),
-    /// The same, where cutting is no way out.
+    /// Length of a value that is never cut.
     TooLongToTruncate(usize),
-    /// A list or an object, where Loops takes neither.
+    /// JSON type of the value.
     NotScalar(&'static str),
-    /// Something other than a text, where only a text will do.
+    /// JSON type of the value.
     NotText(&'static str),
-    /// An `email` that is none.
     NotAnAddress(RedactedValue),
-    /// A `userId` that is neither text nor number.
+    /// JSON type of a `userId`.
     NotAnId(&'static str),
     /// Neither `email` nor `userId`.
     MissingIdentity,
-    /// An event without a name.
     MissingEventName,
-    /// Neither true nor false, and no text for either.
     NotABoolean(RedactedValue),
-    /// `mailingLists` that are neither an object nor a list.
     NotMailingLists(RedactedValue),
-    /// Something other than a text in a list of ids.
+    /// JSON type of an item in a list of ids.
     NotAListId(&'static str),
-    /// `eventProperties` that are not an object.
     NotProperties(RedactedValue),
-    /// A value that is not what the property of that name in Loops is.
+    /// The value, and the type of the property in Loops.
     WrongType(RedactedValue, PropertyType),
-    /// A name has that many characters.
+    /// Length of the name.
     NameTooLong(usize),
-    /// A name that Loops does not know, beside one that it does.
+    /// The property that Loops has.
     Misspelt(String),
 }
 
@@ -68,12 +62,12 @@ impl FieldError {
         }
     }
 
-    /// Whether it is one only for what is known of the account's properties.
+    /// Whether it is an error only because of the account's properties.
     const fn depends_on_schema(&self) -> bool {
         matches!(self, Self::WrongType(..) | Self::Misspelt(_))
     }
 
-    /// What arrived, why that cannot be sent, and what to do in Clay.
+    /// Returns a sentence: what arrived, why that cannot be sent, and what to do in Clay.
     fn message(&self, field: &str) -> String {
         match self {
             Self::ColumnNotInserted(redacted) => format!(
@@ -129,12 +123,13 @@ impl FieldError {
                 "{field} arrived as {redacted} and must be an object, because Loops knows properties by their names: in Clay, \
                  write it into the Body as one, such as {{\"plan\": \"…\"}}."
             ),
-            Self::WrongType(redacted, expected) => format!(
-                "{field} arrived as {redacted}, and the property of that name in Loops is {}: in Clay, use a formula column \
-                 that gives {}.",
-                expected.description(),
-                expected.expected_format()
-            ),
+            Self::WrongType(redacted, expected) => {
+                let (type_name, form) = expected.describe();
+                format!(
+                    "{field} arrived as {redacted}, and the property of that name in Loops is {type_name}: in Clay, use a \
+                     formula column that gives {form}."
+                )
+            }
             Self::NameTooLong(length) => format!(
                 "{field} is a name of {length} characters and Loops takes 498: in Clay, write the name of a property before \
                  the colon, and the column after it."
@@ -147,16 +142,16 @@ impl FieldError {
     }
 }
 
-/// What is wrong with a row: every field at fault once, in the order the fields came.
+/// The errors of a row: every invalid field once, in the order of the fields.
 #[derive(Debug, Default)]
 pub(super) struct FieldErrors {
     reported: Vec<(String, FieldError)>,
-    /// How many fields more are at fault than are told of.
+    /// Number of errors that are not in the list.
     omitted: usize,
 }
 
 impl FieldErrors {
-    /// Notes what is wrong with a field. Only the first problem of a field is told.
+    /// Records an error. Of several in one field, only the first counts.
     pub(super) fn push(&mut self, field: &str, error: FieldError) {
         let field = display_name(field);
         if self.contains(&field) {
@@ -169,17 +164,16 @@ impl FieldErrors {
         }
     }
 
-    /// Whether something is wrong with that field.
     pub(super) fn contains(&self, field: &str) -> bool {
         self.reported.iter().any(|(known, _)| known == field)
     }
 
-    /// Whether a misspelt field is told to be that one.
+    /// Whether this field is the suggestion for a misspelt one.
     pub(super) fn suggests(&self, field: &str) -> bool {
         self.reported.iter().any(|(_, error)| matches!(error, FieldError::Misspelt(nearest) if nearest == field))
     }
 
-    /// The refusal of the row, if anything is wrong with it: named after the first field, and telling of all.
+    /// Returns the error of the row, if it has any: with the code of the first field, and a message about all.
     pub(super) fn to_request_error(&self) -> Option<RequestError> {
         let (field, error) = self.reported.first()?;
         let message = match self.reported.as_slice() {
@@ -190,17 +184,14 @@ impl FieldErrors {
                 format!("{count} fields need mending: {}. {}", name_list(errors, count), sentences.join(" "))
             }
         };
-        let depends_on_schema = self.reported.iter().any(|(_, error)| error.depends_on_schema());
-        Some(
-            RequestError::new(error.code(), message)
-                .with_field(field.as_str())
-                .with_schema_dependency(depends_on_schema),
-        )
+        let mut request_error = RequestError::new(error.code(), message).with_field(field.as_str());
+        request_error.depends_on_schema = self.reported.iter().any(|(_, error)| error.depends_on_schema());
+        Some(request_error)
     }
 }
 
-/// The names of all fields at fault. They come first: they are what must not be lost when the message is cut. Where there
-/// are more than the message holds, it says how many.
+/// The names of all invalid fields. They come first in the message, so that they are not lost when it is cut; if there are
+/// too many, the rest is a number.
 fn name_list(errors: &[(String, FieldError)], count: usize) -> String {
     let mut listed = String::new();
     for (index, (field, _)) in errors.iter().enumerate() {
@@ -215,7 +206,6 @@ fn name_list(errors: &[(String, FieldError)], count: usize) -> String {
     listed
 }
 
-/// The name of a field as it is shown.
 pub(super) fn display_name(field: &str) -> String {
     truncate_chars(field, MAX_NAME_CHARS)
 }

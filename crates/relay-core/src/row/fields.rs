@@ -1,22 +1,17 @@
-//! The fields that have rules of their own, but for those that hold other fields.
+//! The fields that have rules of their own, except those that contain other fields.
 
 use serde_json::Value;
 
 use super::RowKind;
 use crate::row::field_error::FieldError;
 use crate::row::options::RowOptions;
-use crate::row::redacted_value::RedactedValue;
-use crate::row::redacted_value::json_type_name;
+use crate::row::redacted_value::{RedactedValue, json_type_name};
 use crate::row::values::{self, Cleaned};
 
-/// `email`: an address without the white space around it. Never emptied, never cut: it says whom the row is about.
+/// `email`: an address, trimmed. Never emptied and never cut, because it identifies the contact.
 pub(super) fn clean_email(value: Value) -> Result<Cleaned, FieldError> {
-    let Some(value) = reject_unresolved_column("email", value)? else {
-        return Ok(Cleaned::Omit);
-    };
-    let Value::String(text) = &value else {
-        return Err(FieldError::NotText(json_type_name(&value)));
-    };
+    let Some(value) = reject_unresolved_column("email", value)? else { return Ok(Cleaned::Omit) };
+    let Value::String(text) = &value else { return Err(FieldError::NotText(json_type_name(&value))) };
     let address = text.trim();
     values::check_len(address).map_err(FieldError::TooLongToTruncate)?;
     if looks_like_an_address(address) {
@@ -26,7 +21,7 @@ pub(super) fn clean_email(value: Value) -> Result<Cleaned, FieldError> {
     }
 }
 
-/// `userId`: a text as it is, a number as the text of its digits (Loops API reference, "Update a contact": a text).
+/// `userId`: a text as it is, a number as text (Loops API reference, "Update a contact": a text).
 pub(super) fn clean_user_id(value: Value) -> Result<Cleaned, FieldError> {
     let text = match reject_unresolved_column("userId", value)? {
         None => return Ok(Cleaned::Omit),
@@ -38,7 +33,7 @@ pub(super) fn clean_user_id(value: Value) -> Result<Cleaned, FieldError> {
     Ok(Cleaned::Send(text.into()))
 }
 
-/// `eventName`: a text, which an event must have. A contact may have a property of that name.
+/// `eventName`: a text, which an event must have. For a contact it may be a property.
 pub(super) fn clean_event_name(kind: RowKind, value: Value, options: RowOptions) -> Result<Cleaned, FieldError> {
     match reject_unresolved_column("eventName", value)? {
         None => Ok(Cleaned::Omit),
@@ -51,7 +46,7 @@ pub(super) fn clean_event_name(kind: RowKind, value: Value, options: RowOptions)
     }
 }
 
-/// `subscribed`: true or false. A wrong guess would write to somebody who does not want it.
+/// `subscribed`: true or false. A wrong guess would e-mail a contact that has unsubscribed.
 pub(super) fn clean_subscribed(value: Value, options: RowOptions) -> Result<Cleaned, FieldError> {
     match reject_unresolved_column("subscribed", value)? {
         None => Ok(values::clean_blank(options)),
@@ -59,7 +54,8 @@ pub(super) fn clean_subscribed(value: Value, options: RowOptions) -> Result<Clea
     }
 }
 
-/// The value of a field where a `/` at the start is a column that was typed by name: elsewhere it may be a path.
+/// Returns the value of a field in which a `/` at the start can only be a column whose name was typed; in other fields it
+/// may be a path.
 pub(super) fn reject_unresolved_column(field: &str, value: Value) -> Result<Option<Value>, FieldError> {
     match values::require_value(field, value)? {
         Some(value) if value.as_str().is_some_and(|text| text.trim_start().starts_with('/')) => {
@@ -69,13 +65,11 @@ pub(super) fn reject_unresolved_column(field: &str, value: Value) -> Result<Opti
     }
 }
 
-/// Whether Loops could take a text for an address: strict about what can be no address at all, and nothing more.
+/// Whether a text could be an address. It rejects only what cannot be one at all.
 fn looks_like_an_address(text: &str) -> bool {
     let is_forbidden =
         |character: char| character.is_whitespace() || character.is_control() || r#"<>,;:"()[]\"#.contains(character);
-    let Some((name, domain)) = text.split_once('@') else {
-        return false;
-    };
+    let Some((name, domain)) = text.split_once('@') else { return false };
     let dotted = domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.');
     !name.is_empty() && !domain.contains('@') && dotted && !text.chars().any(is_forbidden)
 }

@@ -1,34 +1,29 @@
-//! JSON as a Clay row brings it: values as they were typed, and where the text breaks.
+//! A JSON parser for Clay rows, which accepts raw control characters in strings and locates errors.
 //!
-//! A value is read from its raw text, because serde_json's own [`Value`] takes an object with a certain key for a
+//! Values are parsed from their raw text, because serde_json's own [`Value`] takes an object with a certain key for a
 //! number and writes `1E5` as `1e+5`.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
+use crate::json_fields::JsonFields;
 use crate::row::scanner;
 
-/// The deepest nesting that is read. Loops takes none below `eventProperties` and `mailingLists`.
+/// Maximum nesting. Loops takes none below `eventProperties` and `mailingLists`.
 pub(super) const MAX_DEPTH: usize = 32;
 
-/// Why a text is not JSON, and where.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct JsonError {
-    /// The byte at fault: the end of the text where something is missing there.
+    /// The invalid byte, or the end of the text if something is missing there.
     pub(super) offset: usize,
-    /// What is wrong with it.
     pub(super) kind: JsonErrorKind,
 }
 
-/// What is wrong with a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum JsonErrorKind {
-    /// It breaks off or goes on in another way than JSON, in a few words and without anything of the text.
+    /// The text is not JSON, for a reason in a few words that quote nothing of it.
     Syntax(String),
-    /// It is JSON, and nested deeper than is read.
+    /// The text is JSON, but nested too deep.
     TooDeep,
 }
 
@@ -43,7 +38,7 @@ impl JsonError {
         };
         let reason = error.to_string();
         let reason = match reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason) {
-            // Of `nope` serde_json says that it expects the rest of `null`.
+            // For `nope` serde_json reports that it expects the rest of `null`.
             "expected ident" => "expected value",
             reason => reason,
         };
@@ -51,7 +46,7 @@ impl JsonError {
     }
 }
 
-/// Reads a JSON text; if it is broken, reads it once more with the line breaks, tabs and other control characters
+/// Parses a JSON text; if it is invalid, parses it once more with the line breaks, tabs and other control characters
 /// inside its strings escaped.
 pub(super) fn parse_lenient(text: &str) -> Result<Value, JsonError> {
     let strict = parse_strict(text);
@@ -64,7 +59,6 @@ pub(super) fn parse_lenient(text: &str) -> Result<Value, JsonError> {
     }
 }
 
-/// A text without the mark that some programs put before UTF-8.
 pub(super) fn without_byte_order_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
@@ -73,8 +67,7 @@ fn escape(text: &mut String, control: char) {
     text.push_str(&format!("\\u{:04x}", u32::from(control)));
 }
 
-/// The fault of a text with raw control characters: found with each of them replaced by one byte, so that everything
-/// stays where it was.
+/// Finds the error in a text with raw control characters. Each of them is replaced by one byte, so that offsets stay.
 fn locate_error(text: &str) -> Option<JsonError> {
     parse_strict(&scanner::without_raw_controls(text, |text, _| text.push(' '))?).err()
 }
@@ -87,13 +80,13 @@ fn parse_strict(text: &str) -> Result<Value, JsonError> {
     parse_value(text, raw)
 }
 
-/// A value of the text. Recursion is bounded by [`MAX_DEPTH`].
+/// Parses a value, which is a part of `text`. Recursion is bounded by [`MAX_DEPTH`].
 fn parse_value(text: &str, raw: &RawValue) -> Result<Value, JsonError> {
     let json = raw.get();
     let error = |error| JsonError::new(text, json, &error);
     match json.bytes().next() {
         Some(b'{') => {
-            let Fields(fields) = serde_json::from_str(json).map_err(error)?;
+            let JsonFields::<String>(fields) = serde_json::from_str(json).map_err(error)?;
             let parsed = fields.into_iter().map(|(name, raw)| Ok((name, parse_value(text, raw)?)));
             Ok(Value::Object(parsed.collect::<Result<Map<_, _>, _>>()?))
         }
@@ -105,33 +98,8 @@ fn parse_value(text: &str, raw: &RawValue) -> Result<Value, JsonError> {
         Some(b't') => Ok(Value::Bool(true)),
         Some(b'f') => Ok(Value::Bool(false)),
         Some(b'n') => Ok(Value::Null),
-        // The raw text is a number, as it was checked above, and reading it would normalise its exponent.
+        // The raw text is a valid number, and parsing it would normalise its exponent.
         _ => Ok(Value::Number(Number::from_string_unchecked(json.to_owned()))),
-    }
-}
-
-/// The fields of an object, unread, in the order they came.
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(FieldsVisitor)
     }
 }
 

@@ -1,9 +1,11 @@
-//! A row of a Clay table, read generously and sent strictly.
+//! A row of a Clay table, parsed leniently and sent strictly.
 //!
-//! Clay sends what a person typed between quotes: blanks as `null`, `""` or the word `undefined`, booleans and numbers
-//! as texts, objects as texts, line breaks as they are, and a column's name where its value should be. Loops takes a
-//! flat JSON object. [`Row::clean`] makes the one from the other, or says in a sentence what to mend in Clay; a [`Row`]
-//! that exists can be sent.
+//! Clay inserts the values of columns into a text that its user typed: blanks arrive as `null`, `""` or the word
+//! `undefined`, booleans, numbers and objects as texts, line breaks as they are, and a column's name where its value
+//! should be. Loops takes a flat JSON object. [`Row::clean`] makes the one from the other, or says in a sentence what to
+//! change in Clay; a [`Row`] that exists can be sent.
+//!
+//! See docs/adr/0009-row-cleaning.md.
 
 mod cleaner;
 mod coerce;
@@ -30,7 +32,7 @@ use crate::row::schema::ContactSchema;
 use cleaner::RowCleaner;
 pub use options::{BlankPolicy, LongTextPolicy, RowOptions};
 
-/// What a row is to become in Loops.
+/// What a row becomes in Loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum RowKind {
@@ -41,14 +43,13 @@ pub enum RowKind {
 }
 
 impl RowKind {
-    /// The field `row` of a log line.
-    #[must_use]
+    /// The kind as logs show it, in the field `row`.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// A row that Loops can take.
+/// A row that can be sent to Loops.
 #[derive(Clone)]
 pub struct Row {
     kind: RowKind,
@@ -63,22 +64,12 @@ impl std::fmt::Debug for Row {
 }
 
 impl Row {
-    /// Makes a row of a body, where nothing is known of the account's properties. Cleaning what was cleaned changes
-    /// nothing.
+    /// Makes a row of a body, with the properties of the account if they are known. A cleaned row is not changed by
+    /// cleaning it again.
     ///
     /// # Errors
-    /// A refusal with the code and the name of the first field at fault, and a message that names all of them.
-    pub fn clean(kind: RowKind, body: &[u8], options: RowOptions) -> Result<Self, RequestError> {
-        Self::clean_with_schema(kind, body, options, None)
-    }
-
-    /// The same for an account with these properties, step by step: the body is read, texts that hold objects are
-    /// unfolded, fields are counted, each is cleaned by the rule for its name and fitted to its property's type, and
-    /// what must be there is asked for.
-    ///
-    /// # Errors
-    /// As [`clean`](Self::clean).
-    pub fn clean_with_schema(
+    /// An error with the code and the name of the first invalid field, and a message that names all of them.
+    pub fn clean(
         kind: RowKind,
         body: &[u8],
         options: RowOptions,
@@ -97,61 +88,51 @@ impl Row {
         Ok(Self { kind, fields, adjusted })
     }
 
-    /// What it is to become.
-    #[must_use]
+    /// What it becomes.
     pub const fn kind(&self) -> RowKind {
         self.kind
     }
 
     /// The contact's address.
-    #[must_use]
     pub fn email(&self) -> Option<&str> {
         self.get_str("email")
     }
 
-    /// The contact's id with the sender.
-    #[must_use]
+    /// The contact's user id.
     pub fn user_id(&self) -> Option<&str> {
         self.get_str("userId")
     }
 
     /// The event's name.
-    #[must_use]
     pub fn event_name(&self) -> Option<&str> {
         self.get_str("eventName")
     }
 
     /// The event's properties.
-    #[must_use]
     pub fn event_properties(&self) -> Option<&Map<String, Value>> {
         self.fields.get("eventProperties")?.as_object()
     }
 
-    /// Whom it is about: the address in lower case, or the user id where there is none. A row has one of the two.
-    #[must_use]
+    /// Key of its contact. A row has an address or a user id.
     pub fn contact(&self) -> ContactKey {
-        match (self.email(), self.user_id()) {
-            (Some(email), _) => ContactKey::from_email(email),
-            (None, user_id) => ContactKey::from_user_id(user_id.unwrap_or_default()),
-        }
+        let from_user_id = || ContactKey::from_user_id(self.user_id().unwrap_or_default());
+        self.email().map_or_else(from_user_id, ContactKey::from_email)
     }
 
-    /// Says where the contact came from, in a row that does not say it itself, be it with `null`.
+    /// Adds the contact's source, unless the row has one already, also if that is `null`.
     pub fn add_source(&mut self, source: &str) {
         self.fields.entry("source").or_insert_with(|| source.into());
     }
 
-    /// The names of the fields that were left out as blank, or cut, in the order they came; those inside another one
-    /// with its name before theirs, as in `eventProperties.plan`.
-    #[must_use]
+    /// The names of the fields that were left out as blank, or cut, in their order; nested ones as paths, such as
+    /// `eventProperties.plan`.
     pub fn adjusted(&self) -> &[String] {
         &self.adjusted
     }
 
-    /// The row as compact JSON, the fields in the order they came.
-    #[must_use]
+    /// The row as compact JSON, the fields in their order.
     pub fn to_body(&self) -> Vec<u8> {
-        // Keys are texts and the writer is memory: there is nothing that could fail.
+        // Keys are texts and the writer is memory, so this does not fail.
         serde_json::to_vec(&self.fields).unwrap_or_default()
     }
 

@@ -1,4 +1,4 @@
-//! Fields that hold other fields, before any of them is judged: texts that hold them are read, and all are counted.
+//! Fields that contain other fields: before the cleaning, those that came as text are parsed, and all are counted.
 
 use serde_json::{Map, Value};
 
@@ -7,37 +7,33 @@ use crate::error::{ErrorCode, RequestError};
 use crate::row::field_error::display_name;
 use crate::row::lenient_json;
 
-/// The most fields that a row may have, those in `eventProperties` and the ids of `mailingLists` included: more than Loops
-/// lets anybody define, and few enough to be cleaned at once.
+/// Maximum number of fields in a row, those in `eventProperties` and the ids of `mailingLists` included: more than an
+/// account can define in Loops, and few enough to be cleaned without delay.
 const MAX_FIELDS: usize = 500;
 
-/// Puts what a text holds in the place of the text, for the fields that hold others. A formula column in Clay can give
-/// nothing but the text.
+/// Replaces the text in a nested field by the object or list that it contains. A formula column in Clay can only give
+/// text.
 pub(super) fn parse_embedded_objects(kind: RowKind, fields: &mut Map<String, Value>) {
     for name in nested_fields(kind) {
-        let Some(Value::String(text)) = fields.get(*name) else {
-            continue;
-        };
+        let Some(Value::String(text)) = fields.get(*name) else { continue };
         let embedded = lenient_json::parse_lenient(lenient_json::without_byte_order_mark(text));
-        if let (Ok(held @ (Value::Object(_) | Value::Array(_))), Some(field)) = (embedded, fields.get_mut(*name)) {
-            *field = held;
+        if let (Ok(value @ (Value::Object(_) | Value::Array(_))), Some(field)) = (embedded, fields.get_mut(*name)) {
+            *field = value;
         }
     }
 }
 
-/// Refuses a row with more fields than a row can have.
+/// Rejects a row with too many fields.
 pub(super) fn check_field_count(kind: RowKind, fields: &Map<String, Value>) -> Result<(), RequestError> {
     let mut count = fields.len();
     let mut excess_field = fields.keys().nth(MAX_FIELDS).map(String::as_str);
     for name in nested_fields(kind) {
-        count += fields.get(*name).map_or(0, embedded_value);
+        count += fields.get(*name).map_or(0, nested_count);
         if count > MAX_FIELDS {
             excess_field = excess_field.or(Some(*name));
         }
     }
-    let Some(excess_field) = excess_field else {
-        return Ok(());
-    };
+    let Some(excess_field) = excess_field else { return Ok(()) };
     let message = format!(
         "The row has {count} fields and the relay takes {MAX_FIELDS}, those in eventProperties and the ids of mailingLists \
          included: in Clay, take the ones that Loops does not know out of the Body of the column."
@@ -45,7 +41,7 @@ pub(super) fn check_field_count(kind: RowKind, fields: &Map<String, Value>) -> R
     Err(RequestError::new(ErrorCode::InvalidField, message).with_field(display_name(excess_field)))
 }
 
-fn embedded_value(value: &Value) -> usize {
+fn nested_count(value: &Value) -> usize {
     match value {
         Value::Object(fields) => fields.len(),
         Value::Array(items) => items.len(),
@@ -53,7 +49,7 @@ fn embedded_value(value: &Value) -> usize {
     }
 }
 
-/// A contact has no properties of an event: there, a field of that name is one like any other.
+/// A contact has no event properties: there, a field of that name is an ordinary one.
 const fn nested_fields(kind: RowKind) -> &'static [&'static str] {
     match kind {
         RowKind::Contact => &["mailingLists"],

@@ -1,21 +1,27 @@
-//! What a caller may ask of the cleaning, in the query of the URL.
+//! The options of a request, from the query of its URL.
+
+use std::str::FromStr;
+
+use strum::EnumString;
 
 use crate::error::{ErrorCode, RequestError};
 
-/// What becomes of a blank value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What happens to a blank value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum BlankPolicy {
-    /// It is left out: Loops keeps what it has.
+    /// It is left out: Loops keeps the value that it has.
     #[default]
     Omit,
     /// It is sent as `null`, which empties the property (Loops docs, "Contact properties": resetting a property).
     Clear,
 }
 
-/// What becomes of a text that is longer than Loops takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What happens to a text that is longer than Loops accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum LongTextPolicy {
-    /// The row is refused.
+    /// The row is rejected.
     #[default]
     Reject,
     /// The text is cut, and ends in `…`.
@@ -29,7 +35,7 @@ pub struct RowOptions {
     pub blank: BlankPolicy,
     /// `long=reject|truncate`.
     pub long: LongTextPolicy,
-    /// Whether an event without a key of its own gets one that follows from what it says; `dedupe=off` turns it off.
+    /// Whether an event without a key of its own gets one derived from its content; `dedupe=off` turns it off.
     pub dedupe: bool,
 }
 
@@ -40,30 +46,27 @@ impl Default for RowOptions {
 }
 
 impl RowOptions {
-    /// Reads the options of a query. Other parameters are not looked at, and the last of a repeated one counts.
+    /// Parses the options in a query. Other parameters are ignored, and the last of a repeated one counts.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidOption`] where an option has a value that it does not know: a typing mistake that went unnoticed
-    /// would wipe data, or e-mail somebody twice.
+    /// [`ErrorCode::InvalidOption`] if an option has an unknown value: a typing mistake that went unnoticed would wipe
+    /// data, or send an e-mail twice.
     pub fn from_query(query: &str) -> Result<Self, RequestError> {
-        let mut options = Self::default();
-        match last_param(query, "blank").as_deref() {
-            None | Some("omit") => {}
-            Some("clear") => options.blank = BlankPolicy::Clear,
-            Some(_) => return Err(unknown_option("blank", "blank=omit or blank=clear")),
-        }
-        match last_param(query, "long").as_deref() {
-            None | Some("reject") => {}
-            Some("truncate") => options.long = LongTextPolicy::Truncate,
-            Some(_) => return Err(unknown_option("long", "long=reject or long=truncate")),
-        }
-        match last_param(query, "dedupe").as_deref() {
-            None => {}
-            Some("off") => options.dedupe = false,
-            Some(_) => return Err(unknown_option("dedupe", "dedupe=off")),
-        }
-        Ok(options)
+        Ok(Self {
+            blank: parse_option(query, "blank", "blank=omit or blank=clear")?,
+            long: parse_option(query, "long", "long=reject or long=truncate")?,
+            dedupe: match last_param(query, "dedupe").as_deref() {
+                None => true,
+                Some("off") => false,
+                Some(_) => return Err(unknown_value("dedupe", "dedupe=off")),
+            },
+        })
     }
+}
+
+fn parse_option<T: FromStr + Default>(query: &str, option: &str, allowed: &str) -> Result<T, RequestError> {
+    let parse = |value: String| value.parse().map_err(|_| unknown_value(option, allowed));
+    last_param(query, option).map_or_else(|| Ok(T::default()), parse)
 }
 
 fn last_param(query: &str, name: &str) -> Option<String> {
@@ -71,7 +74,7 @@ fn last_param(query: &str, name: &str) -> Option<String> {
     values.last().map(|(_, value)| value.into_owned())
 }
 
-fn unknown_option(option: &str, allowed: &str) -> RequestError {
+fn unknown_value(option: &str, allowed: &str) -> RequestError {
     let message = format!(
         "The option {option} in the URL has a value that the relay does not know: write {allowed} in the endpoint of the \
          Clay column, or leave the option out."

@@ -1,14 +1,14 @@
-//! Reads a body generously: what Clay sends is what a person typed between quotes.
+//! Lenient parsing of a body: Clay inserts the values of columns into a text that its user typed.
 
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorCode, RequestError};
-use crate::row::error_location;
+use crate::row::error_location::{line_and_column, nearest_field, offset_in_string};
 use crate::row::field_error::display_name;
 use crate::row::lenient_json::{self, JsonError, JsonErrorKind};
 use crate::row::redacted_value::json_type_name;
 
-/// The fields of a row: a JSON object, or a JSON string that holds one.
+/// Parses the fields of a row: a JSON object, or a JSON string that contains one.
 pub(super) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestError> {
     let text = decode_utf8(body)?;
     match lenient_json::parse_lenient(text) {
@@ -17,13 +17,11 @@ pub(super) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestErr
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(Value::String(embedded)) => parse_embedded(text, &embedded),
         Ok(other) => Err(not_an_object(&other)),
-        Err(error) => {
-            Err(syntax_error(text, error.offset, error_location::nearest_field(text, error.offset), &error.kind))
-        }
+        Err(JsonError { offset, kind }) => Err(syntax_error(text, offset, nearest_field(text, offset), &kind)),
     }
 }
 
-/// The fields of an object that the text of a JSON string holds.
+/// Parses the object in `embedded`, the decoded content of the JSON string `text`.
 fn parse_embedded(text: &str, embedded: &str) -> Result<Map<String, Value>, RequestError> {
     let inner = lenient_json::without_byte_order_mark(embedded);
     match lenient_json::parse_lenient(inner) {
@@ -31,8 +29,8 @@ fn parse_embedded(text: &str, embedded: &str) -> Result<Map<String, Value>, Requ
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(other) => Err(not_an_object(&other)),
         Err(JsonError { offset, kind }) => {
-            let source_offset = error_location::offset_in_string(text, embedded.len() - inner.len() + offset);
-            Err(syntax_error(text, source_offset, error_location::nearest_field(inner, offset), &kind))
+            let source_offset = offset_in_string(text, embedded.len() - inner.len() + offset);
+            Err(syntax_error(text, source_offset, nearest_field(inner, offset), &kind))
         }
     }
 }
@@ -45,16 +43,11 @@ fn decode_utf8(body: &[u8]) -> Result<&str, RequestError> {
         let readable = String::from_utf8_lossy(body);
         let text = lenient_json::without_byte_order_mark(&readable);
         let offset = error.valid_up_to().saturating_sub(readable.len() - text.len());
-        syntax_error(
-            text,
-            offset,
-            error_location::nearest_field(text, offset),
-            &JsonErrorKind::Syntax("not UTF-8".to_owned()),
-        )
+        syntax_error(text, offset, nearest_field(text, offset), &JsonErrorKind::Syntax("not UTF-8".to_owned()))
     })
 }
 
-/// Whether a body begins as JSON does. A form, XML, and what is compressed or in UTF-16 do not.
+/// Whether a body begins as JSON does. A form, XML, compressed data and UTF-16 do not.
 fn looks_like_json(body: &[u8]) -> bool {
     body.trim_ascii_start().first().is_none_or(|byte| b"{[\"-tfn".contains(byte) || byte.is_ascii_digit())
 }
@@ -85,7 +78,7 @@ fn not_an_object(value: &Value) -> RequestError {
 }
 
 fn syntax_error(text: &str, offset: usize, near_field: Option<String>, kind: &JsonErrorKind) -> RequestError {
-    let (line, column) = error_location::line_and_column(text, offset);
+    let (line, column) = line_and_column(text, offset);
     let near_field = near_field.map(|name| display_name(&name));
     let location_suffix = near_field.as_ref().map(|name| format!(", near the field \"{name}\"")).unwrap_or_default();
     let message = match kind {

@@ -1,4 +1,4 @@
-//! What arrived in a field, as a person is shown it: short, and never something that may be a secret.
+//! A received value as messages show it: short, and never something that may be a secret.
 
 use std::fmt;
 
@@ -6,19 +6,18 @@ use serde_json::Value;
 
 use crate::text::truncate_chars;
 
-/// As many characters of a value as are shown: enough to know it again in a table.
+/// Maximum length of a shown value: enough to recognize it in a table.
 const MAX_SHOWN_CHARS: usize = 24;
-/// From this length on, a text of one word may be a key, and so may a word of letters and digits in a longer one.
+/// Length from which a text of one word may be a key, and so may a word of letters and digits in a longer text.
 const MIN_SECRET_LEN: usize = 20;
-/// Fields with these in their names hold what nobody should read on a screen.
+/// Parts of the names of fields whose values are never shown.
 const SENSITIVE_NAMES: [&str; 7] = ["token", "secret", "password", "passwd", "apikey", "authorization", "credential"];
 
-/// A value in words. It goes into the answer to its sender, and nowhere else.
+/// A value in words. It goes into the response to its sender, and nowhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RedactedValue(String);
 
 impl RedactedValue {
-    /// That value of that field.
     pub(super) fn new(field: &str, value: &Value) -> Self {
         Self(match value {
             Value::String(text) if may_be_secret(field, text) => {
@@ -40,29 +39,28 @@ impl fmt::Display for RedactedValue {
     }
 }
 
-/// Whether a text may be a key, a token or a password: by the name of its field, or by its looks.
+/// Whether a text may be a key, a token or a password, by the name of its field or by its form.
 fn may_be_secret(field: &str, text: &str) -> bool {
     let name: String = field.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    let has_sensitive_name = SENSITIVE_NAMES.iter().any(|part| name.contains(part));
-    has_sensitive_name
+    SENSITIVE_NAMES.iter().any(|part| name.contains(part))
         || text.contains("whsec_")
         || text.to_ascii_lowercase().contains("bearer ")
         || has_secret_shape(text.trim())
         || text.split_whitespace().any(looks_like_secret)
 }
 
-/// Whether it has the length and the characters of a key: those of base64, of hexadecimal digits, of a JWT with its
-/// dots, or of a name and a password with a colon between them.
+/// Whether a word has the length and the characters of a key: base64, hexadecimal digits, a JWT with its dots, or a name
+/// and a password with a colon between them.
 fn has_secret_shape(word: &str) -> bool {
     word.len() >= MIN_SECRET_LEN && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:+/=".contains(c))
 }
 
-/// Among other words it may also be a long word, which has no digits.
+/// Whether a word in a longer text may be a key. A word without digits may just be long.
 fn looks_like_secret(word: &str) -> bool {
     has_secret_shape(word) && word.chars().any(|c| c.is_ascii_digit()) && word.chars().any(|c| c.is_ascii_alphabetic())
 }
 
-/// What kind of value it is, for people.
+/// Returns the JSON type of a value in words for messages.
 pub(super) const fn json_type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -1,21 +1,18 @@
-//! Walks over a JSON text, whole or broken, knowing only what is inside its strings and what is outside.
+//! A scan of a JSON text, valid or not, that tells the inside of strings from the outside.
 
-/// Where a character stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CharContext {
     /// Outside every string.
     Outside,
-    /// The quote that opens a string.
     OpeningQuote,
     /// Inside a string.
     Inside,
     /// Inside a string, just after a backslash.
     Escaped,
-    /// The quote that closes a string.
     ClosingQuote,
 }
 
-/// The characters of a text, where they are, and where they stand.
+/// Returns each character of a text with its byte offset and its context.
 pub(super) fn char_contexts(text: &str) -> impl Iterator<Item = (usize, char, CharContext)> {
     let mut context = CharContext::Outside;
     let mut after_backslash = false;
@@ -33,9 +30,9 @@ pub(super) fn char_contexts(text: &str) -> impl Iterator<Item = (usize, char, Ch
     })
 }
 
-/// The text with every control character inside its strings written by `write`, or nothing where it has none.
+/// Returns the text with every control character inside its strings written by `write`, or nothing if it has none.
 ///
-/// One that follows a backslash stays: `\` and a line break together are broken JSON, not a line break.
+/// One that follows a backslash stays: `\` and a line break together are invalid JSON, not a line break.
 pub(super) fn without_raw_controls(text: &str, write: fn(&mut String, char)) -> Option<String> {
     let is_raw = |character: char, context| character < ' ' && context == CharContext::Inside;
     char_contexts(text).find(|(_, character, context)| is_raw(*character, *context))?;
@@ -50,7 +47,7 @@ pub(super) fn without_raw_controls(text: &str, write: fn(&mut String, char)) -> 
     Some(rewritten)
 }
 
-/// Where the first list or object opens that stands inside `levels` others.
+/// Returns the offset of the first list or object that is nested in `levels` others.
 pub(super) fn deeper_than(levels: usize, text: &str) -> Option<usize> {
     let mut depth = 0_usize;
     for (at, character, context) in char_contexts(text) {

@@ -1,11 +1,11 @@
-//! What contacts of a Loops account look like: the names and the types of their properties (Loops API reference, "List
-//! contact properties").
+//! The names and types of the contact properties of a Loops account (Loops API reference, "List contact properties").
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use strum::EnumString;
 
-/// The names that stand for the contact itself, and that every account has, listed or not.
+/// Properties that every account has, whether Loops lists them or not.
 const BUILT_IN: [(&str, PropertyType); 8] = [
     ("email", PropertyType::Text),
     ("userId", PropertyType::Text),
@@ -16,69 +16,47 @@ const BUILT_IN: [(&str, PropertyType); 8] = [
     ("userGroup", PropertyType::Text),
     ("mailingLists", PropertyType::Other),
 ];
-/// Names that begin like this are Loops' own and nobody's to set.
+/// Start of the names that Loops sets itself.
 const INTERNAL_PREFIX: &str = "__";
-/// Names shorter than this are never taken for a slip of another: `plan` and `plane` are both words.
+/// Names shorter than this never count as a typo of another: `plan` and `plane` are both words.
 const MIN_TYPO_LEN: usize = 6;
 
-/// What kind of value a property takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PropertyType {
-    /// `string`
+/// Type of a property's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "lowercase")]
+pub(crate) enum PropertyType {
+    #[strum(serialize = "string")]
     Text,
-    /// `number`
     Number,
-    /// `boolean`
     Boolean,
-    /// `date`: in milliseconds since 1970 (Loops docs, "Contact properties": dates).
+    /// In milliseconds since 1970 (Loops docs, "Contact properties": dates).
     Date,
-    /// A type that is not known here: its values pass as they are.
+    /// A type that the relay does not know: its values pass as they are.
     Other,
 }
 
 impl PropertyType {
-    fn parse(text: &str) -> Self {
-        match text {
-            "string" => Self::Text,
-            "number" => Self::Number,
-            "boolean" => Self::Boolean,
-            "date" => Self::Date,
-            _ => Self::Other,
-        }
-    }
-
-    /// The type in words.
-    pub(crate) const fn description(self) -> &'static str {
+    /// The type in words, and the form of such a value in Clay.
+    pub(crate) const fn describe(self) -> (&'static str, &'static str) {
         match self {
-            Self::Text => "a text",
-            Self::Number => "a number",
-            Self::Boolean => "true or false",
-            Self::Date => "a date",
-            Self::Other => "another kind of value",
-        }
-    }
-
-    /// How a value of the type is written in Clay.
-    pub(crate) const fn expected_format(self) -> &'static str {
-        match self {
-            Self::Text => "a text",
-            Self::Number => "only digits, such as 42",
-            Self::Boolean => "true or false",
-            Self::Date => "a date such as 2026-01-31",
-            Self::Other => "such a value",
+            Self::Text => ("a text", "a text"),
+            Self::Number => ("a number", "only digits, such as 42"),
+            Self::Boolean => ("true or false", "true or false"),
+            Self::Date => ("a date", "a date such as 2026-01-31"),
+            Self::Other => ("another kind of value", "such a value"),
         }
     }
 }
 
-/// The properties of an account's contacts.
+/// The contact properties of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContactSchema {
     types: BTreeMap<String, PropertyType>,
-    /// Their names as they are compared, each with the name itself.
+    /// Normalized names, each with the name itself.
     normalized: Vec<(Vec<char>, String)>,
 }
 
-/// A line of Loops' list. Other keys may come; `label` is for people.
+/// An item of Loops' list. Other keys, such as `label`, are ignored.
 #[derive(Deserialize)]
 struct PropertyListItem {
     key: String,
@@ -87,9 +65,7 @@ struct PropertyListItem {
 }
 
 impl ContactSchema {
-    /// Reads Loops' list, or nothing where it is none. A list without a property says nothing about names either, and
-    /// counts as none.
-    #[must_use]
+    /// Parses Loops' list; returns nothing if it is invalid, or empty and so says nothing about names.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let items: Vec<PropertyListItem> = serde_json::from_slice(body).ok()?;
         if items.is_empty() {
@@ -97,22 +73,20 @@ impl ContactSchema {
         }
         let items = items.into_iter().filter(|property| !property.key.starts_with(INTERNAL_PREFIX));
         let mut types: BTreeMap<String, PropertyType> = BUILT_IN.map(|(name, kind)| (name.to_owned(), kind)).into();
-        types.extend(items.map(|property| (property.key, PropertyType::parse(&property.kind))));
+        types.extend(items.map(|property| (property.key, property.kind.parse().unwrap_or(PropertyType::Other))));
         let normalized = types.keys().map(|name| (normalize_name(name), name.clone())).collect();
         Some(Self { types, normalized })
     }
 
-    /// The type of the property with exactly that name.
-    #[must_use]
-    pub fn type_of(&self, name: &str) -> Option<PropertyType> {
+    /// Type of the property with exactly that name.
+    pub(crate) fn type_of(&self, name: &str) -> Option<PropertyType> {
         self.types.get(name).copied()
     }
 
-    /// The property that was meant by a name which is none: the same but for case, spaces, `_` and `-`, or, from six
-    /// letters on, for one slip (a letter more, less or another, or two in the wrong order). Digits are never slips:
+    /// Returns the property that an unknown name was meant for: the same but for case, spaces, `_` and `-`, or, from six
+    /// letters on, for one typo (a letter more, less or another, or two in the wrong order). Digits are never typos:
     /// `address2` is not `address1`.
-    #[must_use]
-    pub fn suggest(&self, name: &str) -> Option<&str> {
+    pub(crate) fn suggest(&self, name: &str) -> Option<&str> {
         if self.types.contains_key(name) {
             return None;
         }
@@ -123,12 +97,11 @@ impl ContactSchema {
     }
 }
 
-/// A name without what people write in different ways.
+/// A name without case, spaces, `_` and `-`.
 fn normalize_name(name: &str) -> Vec<char> {
     name.chars().filter(|c| !matches!(c, ' ' | '_' | '-')).flat_map(char::to_lowercase).collect()
 }
 
-/// Whether one name is the other with one letter more, less or another, or with two in the wrong order.
 fn is_typo<'a>(left: &'a [char], right: &'a [char]) -> bool {
     if left.len().min(right.len()) < MIN_TYPO_LEN {
         return false;
@@ -195,7 +168,7 @@ mod tests {
             ("Mailing Lists", Some("mailingLists")),
             ("SEATS", Some("seats")),
             ("renewAt", Some("renewsAt")),
-            // Exactly a property, or another word.
+            // Names of properties, and other words.
             ("companyName", None),
             ("seat", None),
             ("address2", None),

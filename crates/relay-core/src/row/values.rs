@@ -1,40 +1,36 @@
-//! The rules that hold for every value, at the top level of a row and inside `eventProperties`.
+//! The rules for every value, at the top level of a row and inside `eventProperties`.
 
 use serde_json::Value;
 
 use crate::row::field_error::FieldError;
 use crate::row::options::{BlankPolicy, LongTextPolicy, RowOptions};
-use crate::row::redacted_value::RedactedValue;
-use crate::row::redacted_value::json_type_name;
+use crate::row::redacted_value::{RedactedValue, json_type_name};
 use crate::text::truncate_chars;
 
-/// The longest text that is sent: Loops takes 500 characters of a value, its quotes included (Loops docs, API intro,
+/// Maximum length of a text: Loops takes 500 characters of a value, its quotes included (Loops docs, API intro,
 /// "Debugging").
 pub(super) const MAX_TEXT_CHARS: usize = 498;
-/// The longest number that is sent, for the same reason.
+/// Maximum length of a number, which has no quotes.
 const MAX_NUMBER_CHARS: usize = 500;
 
-/// What is done with a value that has nothing wrong with it.
+/// What is sent of a valid value.
 #[derive(Debug, PartialEq)]
 pub(super) enum Cleaned {
-    /// It is sent like this.
     Send(Value),
-    /// It is sent like this, and something was cut off.
+    /// The end of the value was cut off.
     SendTruncated(Value),
-    /// It is blank, and left out.
+    /// The value was blank.
     Omit,
 }
 
-/// What is done with a value for whose field there is no rule.
+/// Cleans a value whose field has no rule of its own.
 pub(super) fn clean_value(field: &str, value: Value, options: RowOptions) -> Result<Cleaned, FieldError> {
-    let Some(value) = require_value(field, value)? else {
-        return Ok(clean_blank(options));
-    };
+    let Some(value) = require_value(field, value)? else { return Ok(clean_blank(options)) };
     match value {
         Value::String(text) => match (check_len(&text), options.long) {
             (Ok(()), _) => Ok(Cleaned::Send(Value::String(text))),
             (Err(_), LongTextPolicy::Truncate) => {
-                Ok(Cleaned::SendTruncated(Value::String(truncate_chars(&text, MAX_TEXT_CHARS))))
+                Ok(Cleaned::SendTruncated(truncate_chars(&text, MAX_TEXT_CHARS).into()))
             }
             (Err(length), LongTextPolicy::Reject) => Err(FieldError::TooLong(length)),
         },
@@ -46,7 +42,7 @@ pub(super) fn clean_value(field: &str, value: Value, options: RowOptions) -> Res
     }
 }
 
-/// The same for a value with a name of its own: Loops counts the characters of names like those of values.
+/// Cleans a property's value and checks the length of its name, which Loops counts like that of a value.
 pub(super) fn clean_named(path: &str, name: &str, value: Value, options: RowOptions) -> Result<Cleaned, FieldError> {
     match clean_value(path, value, options)? {
         Cleaned::Omit => Ok(Cleaned::Omit),
@@ -54,7 +50,7 @@ pub(super) fn clean_named(path: &str, name: &str, value: Value, options: RowOpti
     }
 }
 
-/// The value, if it is not blank and a column's name was not typed in its place.
+/// Returns the value, or nothing if it is blank.
 pub(super) fn require_value(field: &str, value: Value) -> Result<Option<Value>, FieldError> {
     match &value {
         Value::Null => Ok(None),
@@ -66,7 +62,7 @@ pub(super) fn require_value(field: &str, value: Value) -> Result<Option<Value>, 
     }
 }
 
-/// What is done with a blank value that may be emptied in Loops.
+/// Returns what is sent of a blank value that may be emptied in Loops.
 pub(super) const fn clean_blank(options: RowOptions) -> Cleaned {
     match options.blank {
         BlankPolicy::Omit => Cleaned::Omit,
@@ -74,19 +70,19 @@ pub(super) const fn clean_blank(options: RowOptions) -> Cleaned {
     }
 }
 
-/// Whether a text says nothing. A quoted chip of an empty cell may arrive as the words `null` and `undefined`.
+/// Whether a text is blank. A quoted column with an empty cell may arrive as the word `null` or `undefined`.
 pub(super) fn is_blank(text: &str) -> bool {
     matches!(text.trim(), "" | "null" | "undefined")
 }
 
-/// Whether a text is what Clay sends for a column that was typed by name, or for an object in a formula (Clay docs,
+/// Whether a text is what Clay sends for a column whose name was typed, or for an object in a formula (Clay docs,
 /// "HTTP API": token and formula mode).
 pub(super) fn is_column_name(text: &str) -> bool {
     let text = text.trim();
     text == "[object Object]" || (text.starts_with("{{") && text.ends_with("}}"))
 }
 
-/// A boolean, or a text that says one.
+/// Parses a boolean, or a text that spells one.
 pub(super) fn parse_boolean(field: &str, value: &Value) -> Result<bool, FieldError> {
     match value {
         Value::Bool(boolean) => Ok(*boolean),
@@ -96,7 +92,7 @@ pub(super) fn parse_boolean(field: &str, value: &Value) -> Result<bool, FieldErr
     }
 }
 
-/// Whether Loops takes a text of that length, and the length if not.
+/// Returns the length of a text as the error if it is longer than Loops accepts.
 pub(super) fn check_len(text: &str) -> Result<(), usize> {
     // Bytes are never fewer than characters, so most texts need no counting.
     if text.len() <= MAX_TEXT_CHARS {

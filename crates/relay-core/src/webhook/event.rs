@@ -1,4 +1,4 @@
-//! Loops' events, as its webhooks bring them (Loops docs, "Webhooks": "Event data").
+//! Loops' events, as its webhooks carry them (Loops docs, "Webhooks": "Event data").
 
 use bytes::Bytes;
 
@@ -7,12 +7,12 @@ use crate::error::{ErrorCode, RequestError};
 use crate::webhook::json_object::JsonObject;
 use crate::webhook::signature::VerifiedWebhook;
 
-/// The event that Loops sends from its settings page to try the endpoint. It is about nobody.
-pub const TEST_EVENT: &str = "testing.testEvent";
-/// The only event with the whole contact in it.
+/// The event with which Loops' settings page tries the endpoint. It has no contact.
+const TEST_EVENT: &str = "testing.testEvent";
+/// The only event that carries the whole contact.
 pub const CONTACT_CREATED: &str = "contact.created";
 
-/// Every event that Loops documents. Others are relayed like these: Loops adds events without notice.
+/// Every event that Loops documents. Others are relayed too, because Loops adds events without notice.
 pub const KNOWN_EVENTS: [&str; 17] = [
     CONTACT_CREATED,
     "contact.unsubscribed",
@@ -36,11 +36,15 @@ pub const KNOWN_EVENTS: [&str; 17] = [
 /// A verified event.
 #[derive(Clone)]
 pub struct LoopsEvent {
-    webhook_id: String,
-    name: String,
-    contact: ContactKey,
+    /// The `webhook-id`: the same on every attempt of Loops.
+    pub webhook_id: String,
+    /// Name of the event, such as `contact.created`.
+    pub name: String,
+    /// Key of the contact that the event is about.
+    pub contact: ContactKey,
     source: Option<String>,
-    body: Bytes,
+    /// The bytes as Loops signed them.
+    pub body: Bytes,
 }
 
 impl std::fmt::Debug for LoopsEvent {
@@ -50,74 +54,49 @@ impl std::fmt::Debug for LoopsEvent {
 }
 
 impl LoopsEvent {
-    /// Reads what a verified webhook says.
+    /// Parses a verified webhook.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidBody`] where it is not a JSON object with a text `eventName` that is not empty.
+    /// [`ErrorCode::InvalidBody`] if it is not a JSON object with a text `eventName` that is not empty.
     pub fn parse(verified: &VerifiedWebhook) -> Result<Self, RequestError> {
+        let webhook_id = verified.webhook_id().to_owned();
         let body = verified.body().clone();
         let Some((name, contact, source)) = JsonObject::parse(&body).and_then(|fields| {
-            let name = fields.get_string("eventName").filter(|name| !name.is_empty())?;
             let source = fields.get_object("contact").and_then(|contact| contact.get_string("source"));
-            Some((name, contact_key(&fields, verified.webhook_id()), source))
+            Some((event_name(&fields)?, contact_key(&fields, &webhook_id), source))
         }) else {
             return Err(RequestError::new(
                 ErrorCode::InvalidBody,
                 "The webhook is signed, but it is not a JSON object with a text eventName: nothing was relayed.",
             ));
         };
-        Ok(Self { webhook_id: verified.webhook_id().to_owned(), name, contact, source, body })
+        Ok(Self { webhook_id, name, contact, source, body })
     }
 
-    /// The id of the message: the same on every attempt.
-    #[must_use]
-    pub fn webhook_id(&self) -> &str {
-        &self.webhook_id
-    }
-
-    /// What happened.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Whom it is about.
-    #[must_use]
-    pub const fn contact(&self) -> &ContactKey {
-        &self.contact
-    }
-
-    /// The bytes as Loops signed them.
-    #[must_use]
-    pub const fn body(&self) -> &Bytes {
-        &self.body
-    }
-
-    /// Whether it is the event that only tries the endpoint.
-    #[must_use]
+    /// Whether Loops' settings page sent it to try the endpoint.
     pub fn is_test(&self) -> bool {
         self.name == TEST_EVENT
     }
 
-    /// Whether it only tells of a contact that the relay itself created: passing it on would send a row back to where
-    /// it came from.
-    #[must_use]
+    /// Whether it reports a contact that the relay itself created: relaying it would send a row back to where it came
+    /// from.
     pub fn is_echo(&self, contact_source: Option<&str>) -> bool {
         contact_source.is_some() && self.name == CONTACT_CREATED && self.source.as_deref() == contact_source
     }
 }
 
-/// What happened, by the body of an event that was verified when it came and has been stored since; nothing where the
-/// body is no event's.
-#[must_use]
+/// Returns the name of a stored event, which was verified when it arrived; nothing if the body is not an event.
 pub fn event_name_of(body: &[u8]) -> Option<String> {
-    JsonObject::parse(body)?.get_string("eventName").filter(|name| !name.is_empty())
+    event_name(&JsonObject::parse(body)?)
+}
+
+fn event_name(fields: &JsonObject<'_>) -> Option<String> {
+    fields.get_string("eventName").filter(|name| !name.is_empty())
 }
 
 fn contact_key(fields: &JsonObject<'_>, webhook_id: &str) -> ContactKey {
     let identity = fields.get_object("contactIdentity").or_else(|| fields.get_object("contact"));
-    let string_field =
-        |name| identity.as_ref().and_then(|identity| identity.get_string(name)).filter(|text| !text.is_empty());
+    let string_field = |name| identity.as_ref()?.get_string(name).filter(|text| !text.is_empty());
     string_field("email")
         .map(|email| ContactKey::from_email(&email))
         .or_else(|| string_field("userId").or_else(|| string_field("id")).map(|id| ContactKey::from_user_id(&id)))
@@ -129,20 +108,20 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::webhook::signature::{SigningSecret, Tolerance, UnverifiedWebhook};
+    use crate::webhook::signature::{SigningSecret, UnverifiedWebhook};
 
     fn parse(body: &str) -> Result<LoopsEvent, RequestError> {
         let secret = SigningSecret::parse("c2VjcmV0").unwrap();
         let signature = secret.sign("msg_1", "1", body.as_bytes());
         let body = Bytes::copy_from_slice(body.as_bytes());
         let unverified = UnverifiedWebhook::new(Some(b"msg_1"), Some(b"1"), Some(signature.as_bytes()), body).unwrap();
-        LoopsEvent::parse(&unverified.verify(&[secret], Timestamp::UNIX_EPOCH, Tolerance::Off).unwrap())
+        LoopsEvent::parse(&unverified.verify(&[secret], Timestamp::UNIX_EPOCH, None).unwrap())
     }
 
     #[test]
     fn documented_and_unknown_events_are_parsed() {
-        assert_eq!(parse(r#"{"eventName":"contact.created"}"#).unwrap().name(), "contact.created");
-        assert_eq!(parse(r#"{"eventName":"contact.reborn"}"#).unwrap().name(), "contact.reborn");
+        assert_eq!(parse(r#"{"eventName":"contact.created"}"#).unwrap().name, "contact.created");
+        assert_eq!(parse(r#"{"eventName":"contact.reborn"}"#).unwrap().name, "contact.reborn");
     }
 
     #[test]
@@ -164,7 +143,7 @@ mod tests {
     #[test]
     fn contact_key_prefers_email_then_user_id_then_loops_id() {
         let key = |identity: &str| {
-            parse(&format!(r#"{{"eventName":"email.opened","contactIdentity":{identity}}}"#)).unwrap().contact().clone()
+            parse(&format!(r#"{{"eventName":"email.opened","contactIdentity":{identity}}}"#)).unwrap().contact
         };
         assert_eq!(key(r#"{"email":"Ada@Example.com","userId":"u1"}"#), ContactKey::from_email("ada@example.com"));
         assert_eq!(key(r#"{"email":null,"userId":"u1"}"#), ContactKey::from_user_id("u1"));

@@ -1,99 +1,38 @@
-//! A JSON object whose values are not judged.
+//! A JSON object of which only the needed fields are parsed.
 //!
-//! Loops adds fields without notice, and a contact's own properties may hold what a strict reader refuses: numbers of
-//! any size, repeated keys, half a surrogate pair. None of that may lose a contact, so only what the relay needs is
-//! read, and everything else is only passed over.
+//! Loops adds fields without notice, and a contact's own properties may hold what a strict parser rejects: numbers of
+//! any size, repeated keys, half a surrogate pair. None of that may lose a contact, so everything else is skipped.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The fields of a JSON object, unread. Of a repeated key the last one counts.
-#[derive(Debug)]
-pub(crate) struct JsonObject<'a>(BTreeMap<Key<'a>, &'a RawValue>);
+use crate::json_fields::JsonFields;
+
+/// The fields of a JSON object. Of a repeated key the last one counts.
+pub(crate) struct JsonObject<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'a> JsonObject<'a> {
-    /// Reads a JSON object, or nothing where the text is not one.
+    /// Parses a JSON object; returns nothing if the text is not one.
     pub(crate) fn parse(json: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(json).ok()
+        let JsonFields(fields) = serde_json::from_slice::<JsonFields<'a, &'a RawValue>>(json).ok()?;
+        // A key with half a surrogate pair is no text, and none that the relay looks for.
+        let named = fields.into_iter().filter_map(|(key, value)| Some((serde_json::from_str(key.get()).ok()?, value)));
+        Some(Self(named.collect()))
     }
 
-    /// Whether there is such a field, whatever it holds.
     pub(crate) fn contains_key(&self, name: &str) -> bool {
-        self.get_raw(name).is_some()
+        self.0.contains_key(name)
     }
 
-    /// The field as text, where it is a text.
+    /// Returns the field if it is a text.
     pub(crate) fn get_string(&self, name: &str) -> Option<String> {
-        serde_json::from_str(self.get_raw(name)?.get()).ok()
+        serde_json::from_str(self.0.get(name)?.get()).ok()
     }
 
-    /// The field as an object, where it is one.
+    /// Returns the field if it is an object.
     pub(crate) fn get_object(&self, name: &str) -> Option<JsonObject<'a>> {
-        JsonObject::parse(self.get_raw(name)?.get().as_bytes())
-    }
-
-    fn get_raw(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.get(&Key(Cow::Borrowed(name.as_bytes()))).copied()
-    }
-}
-
-/// A key as bytes: a text with half a surrogate pair in it is no Rust string, and still a key to pass over.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key<'a>(Cow<'a, [u8]>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(bytes)))
-            }
-
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(bytes.to_vec())))
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(text.as_bytes())))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(text.as_bytes().to_vec())))
-            }
-        }
-        deserializer.deserialize_bytes(KeyVisitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for JsonObject<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct JsonObjectVisitor;
-        impl<'de> Visitor<'de> for JsonObjectVisitor {
-            type Value = JsonObject<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonObject<'de>, A::Error> {
-                let mut fields = BTreeMap::new();
-                while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                    fields.insert(key, value);
-                }
-                Ok(JsonObject(fields))
-            }
-        }
-        deserializer.deserialize_map(JsonObjectVisitor)
+        JsonObject::parse(self.0.get(name)?.get().as_bytes())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Loops' webhooks: the signature, the event, the routes that select it, and the payload that Clay gets.
+//! Loops' webhooks: the signature, the event, the routes that select it, and the payload for Clay.
 
 pub mod event;
 mod json_object;

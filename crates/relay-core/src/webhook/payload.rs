@@ -1,4 +1,4 @@
-//! What a Clay table gets: Loops' bytes, or Loops' bytes and two columns more.
+//! The payload for a Clay table: Loops' bytes, with or without two columns more.
 
 use bytes::Bytes;
 use jiff::{Timestamp, Unit};
@@ -6,25 +6,24 @@ use strum::EnumString;
 
 use crate::webhook::json_object::JsonObject;
 
-/// The most bytes that a Clay webhook takes in one request (Clay, "Webhook integration guide": 100 KB; read as
-/// 100,000 bytes, the smaller of its two meanings).
+/// Maximum size of a request to a Clay webhook (Clay, "Webhook integration guide": 100 KB; read as 100,000 bytes, the
+/// smaller of its two meanings).
 pub const MAX_CLAY_PAYLOAD_BYTES: usize = 100_000;
 
-/// What is sent to Clay.
+/// Format of the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, EnumString)]
 #[strum(serialize_all = "kebab-case")]
 pub enum PayloadFormat {
     /// Loops' bytes, unchanged.
     #[default]
     Raw,
-    /// Loops' bytes with `webhookId` and `receivedAt` added at the top level, where there are no such keys.
+    /// Loops' bytes with `webhookId` and `receivedAt` added at the top level, if there are no such keys.
     WithId,
 }
 
 impl PayloadFormat {
-    /// The bytes to send for an event. What was verified is only added to: every byte of it stays as it is. Where the
-    /// additions would make it larger than Clay takes, it goes without them.
-    #[must_use]
+    /// Renders the payload of an event. Every verified byte stays as it is. If the additions would make the payload larger
+    /// than Clay accepts, they are left out.
     pub fn render(self, body: &Bytes, webhook_id: &str, received_at: Timestamp) -> Bytes {
         match self {
             Self::Raw => body.clone(),

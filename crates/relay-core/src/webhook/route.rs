@@ -1,27 +1,26 @@
-//! Where events go: routes to Clay tables, each with its pool of webhooks.
+//! Routes to Clay tables, each with its pool of webhooks.
 
-use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use url::{Host, Url};
 
-use crate::secret::secret_if_set;
+use crate::secret::{ExposeSecret as _, SecretString, secret_if_set};
 use crate::webhook::selection::EventSelection;
 
-/// How many rows a Clay webhook takes in its life (Clay, "Webhook integration guide": limits).
-pub const WEBHOOK_ROW_LIMIT: u64 = 50_000;
+/// Number of rows that a Clay webhook takes in its life (Clay, "Webhook integration guide": limits).
+pub const CLAY_WEBHOOK_ROW_LIMIT: u64 = 50_000;
 
 /// A route: which events go to which Clay table.
 #[derive(Debug, Clone)]
 pub struct ClayRoute {
-    /// Its name: part of every delivery's id, so it should not be changed.
+    /// Part of every delivery's id, so it should not be changed.
     pub name: String,
-    /// The events that it takes.
+    /// The events that go to the table.
     pub events: EventSelection,
-    /// The pool: when a webhook has taken its 50,000 submissions, the next takes over. Empty means closed.
+    /// The pool: when a webhook has taken its 50,000 rows, the next takes over. If it is empty, deliveries are held.
     pub webhooks: Vec<ClayWebhook>,
 }
 
-/// A Clay webhook. Its URL is a secret like its token: who knows it can add rows.
+/// A Clay webhook. Its URL is a secret like its token, because it is enough to add rows.
 #[derive(Debug, Clone)]
 pub struct ClayWebhook {
     url: SecretString,
@@ -40,47 +39,35 @@ pub enum UrlError {
 }
 
 impl ClayWebhook {
-    /// A webhook at this URL, with the token that Clay showed when it was made, if it has one.
-    ///
-    /// # Errors
-    /// When the URL is not one, or not `https` and not on this machine.
+    /// Creates a webhook from its [URL](parse_destination_url) and, if it has one, the token that Clay showed for it.
     pub fn new(url: &str, auth_token: Option<&str>) -> Result<Self, UrlError> {
         let url = parse_destination_url(url)?;
         Ok(Self { url: SecretString::from(String::from(url)), auth_token: auth_token.and_then(secret_if_set) })
     }
 
     /// The URL, to send to.
-    #[must_use]
     pub fn expose_url(&self) -> &str {
         self.url.expose_secret()
     }
 
-    /// Where it is, without what makes the URL a secret: `https://api.clay.com`.
-    #[must_use]
+    /// The part of the URL that is no secret: `https://api.clay.com`.
     pub fn origin(&self) -> String {
-        // It was read as a URL when it was made.
+        // `new` has parsed the URL already, so this does not fail.
         Url::parse(self.url.expose_secret()).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
     }
 
     /// The token for the header `x-clay-webhook-auth`.
-    #[must_use]
     pub const fn auth_token(&self) -> Option<&SecretString> {
         self.auth_token.as_ref()
     }
 
-    /// By what the webhook is known in stores and logs: 16 hexadecimal characters that do not tell its URL.
-    #[must_use]
+    /// Name of the webhook in stores and logs: 16 hexadecimal characters that do not reveal its URL.
     pub fn fingerprint(&self) -> String {
-        let mut fingerprint = hex::encode(Sha256::digest(self.url.expose_secret()));
-        fingerprint.truncate(16);
-        fingerprint
+        format!("{:.16}", hex::encode(Sha256::digest(self.url.expose_secret())))
     }
 }
 
-/// A URL that the relay may send to: `https`, or any loopback host.
-///
-/// # Errors
-/// When the text is not a URL, or not `https` and not on this machine.
+/// Parses a URL that the relay may send to: `https`, or any loopback host.
 pub fn parse_destination_url(text: &str) -> Result<Url, UrlError> {
     let url = Url::parse(text.trim()).map_err(|_| UrlError::NotAUrl)?;
     let loopback = match url.host() {

@@ -1,10 +1,10 @@
-//! Which events are relayed, and where to.
+//! Which events are relayed, and by which routes.
 
 use std::str::FromStr;
 
 use crate::webhook::event::KNOWN_EVENTS;
 
-/// One pattern: a name (`contact.created`), every name with a prefix (`email.*`), or everything (`*`).
+/// A name (`contact.created`), every name with a prefix (`email.*`), or everything (`*`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventPattern {
     /// This very name.
@@ -18,12 +18,10 @@ pub enum EventPattern {
 /// A text that is no event pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no event name, prefix.* or *")]
-pub struct MalformedPattern(pub String);
+pub struct MalformedPattern(String);
 
 impl EventPattern {
-    /// Whether the pattern takes an event of this name.
-    #[must_use]
-    pub fn matches(&self, event: &str) -> bool {
+    fn matches(&self, event: &str) -> bool {
         match self {
             Self::Name(name) => name == event,
             Self::Prefix(prefix) => event.starts_with(prefix),
@@ -40,14 +38,12 @@ impl FromStr for EventPattern {
         if text == "*" {
             return Ok(Self::Everything);
         }
-        let (name, prefix) = match text.strip_suffix(".*") {
-            Some(prefix) => (prefix, true),
-            None => (text, false),
-        };
+        let prefix = text.strip_suffix(".*");
+        let name = prefix.unwrap_or(text);
         if name.is_empty() || name.contains(|c: char| c == '*' || c.is_whitespace()) {
             return Err(MalformedPattern(text.to_owned()));
         }
-        Ok(if prefix { Self::Prefix(format!("{name}.")) } else { Self::Name(name.to_owned()) })
+        Ok(prefix.map_or_else(|| Self::Name(name.to_owned()), |prefix| Self::Prefix(format!("{prefix}."))))
     }
 }
 
@@ -63,22 +59,15 @@ impl std::fmt::Display for EventPattern {
 
 /// A list of patterns. An empty list selects nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EventSelection(Vec<EventPattern>);
+pub struct EventSelection(pub Vec<EventPattern>);
 
 impl EventSelection {
-    /// The selection of these patterns.
-    #[must_use]
-    pub const fn new(patterns: Vec<EventPattern>) -> Self {
-        Self(patterns)
-    }
-
-    /// Whether any of the patterns takes an event of this name.
-    #[must_use]
+    /// Whether any pattern matches an event of this name.
     pub fn selects(&self, event: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(event))
     }
 
-    /// The patterns that take none of the events that Loops documents: most likely misspelt.
+    /// The patterns that match none of the events that Loops documents: most likely misspelt.
     pub fn unrecognized_patterns(&self) -> impl Iterator<Item = &EventPattern> {
         self.0.iter().filter(|pattern| !KNOWN_EVENTS.iter().any(|event| pattern.matches(event)))
     }
@@ -87,14 +76,10 @@ impl EventSelection {
 impl FromStr for EventSelection {
     type Err = MalformedPattern;
 
-    /// A comma-separated list; spaces around the patterns and empty places do not count.
+    /// Parses a comma-separated list, without regard to spaces around patterns and to empty items.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.split(',')
-            .map(str::trim)
-            .filter(|pattern| !pattern.is_empty())
-            .map(str::parse)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let patterns = text.split(',').filter(|pattern| !pattern.trim().is_empty());
+        patterns.map(str::parse).collect::<Result<_, _>>().map(Self)
     }
 }
 

@@ -1,8 +1,12 @@
 //! Standard Webhooks signatures, as Loops makes them (Loops docs, "Webhooks": "Verify requests";
 //! standardwebhooks.com, "Signature scheme").
 //!
-//! What came in is [`UnverifiedWebhook`]; only [`UnverifiedWebhook::verify`] makes a [`VerifiedWebhook`], and only that can be read as an
-//! event. A handler that forgets to verify does not compile.
+//! A request arrives as an [`UnverifiedWebhook`]; only [`UnverifiedWebhook::verify`] makes a [`VerifiedWebhook`], and only
+//! that can be parsed as an event. A handler that forgets to verify does not compile.
+//!
+//! See docs/adr/0010-signatures.md.
+
+use std::num::NonZeroU32;
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -10,76 +14,62 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
+use secrecy::SecretSlice;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use crate::error::{ErrorCode, RequestError};
+use crate::secret::ExposeSecret as _;
 
-/// The header with the id of the message: the only key by which Loops' webhooks can be told apart.
+/// Name of the header with the id of the message, which is the only identity of a Loops webhook.
 pub const ID_HEADER: &str = "webhook-id";
-/// The header with the time of the request, in Unix seconds.
+/// Name of the header with the time of the request, in Unix seconds.
 pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
-/// The header with the signatures, separated by spaces.
+/// Name of the header with the signatures, separated by spaces.
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
 
-/// The longest `webhook-id` that is taken, in characters.
 const MAX_ID_LEN: usize = 256;
-/// The most digits of a timestamp that are taken.
 const MAX_TIMESTAMP_DIGITS: usize = 15;
 
-/// A secret may come with or without padding; its last bits do not matter, as in most decoders.
-const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
-/// A signature has one text only, padding apart: a changed character is a changed signature.
-const SIGNATURE_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+const OPTIONAL_PADDING: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+/// The last bits of a secret do not matter, as in most decoders.
+const SECRET_BASE64: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, OPTIONAL_PADDING.with_decode_allow_trailing_bits(true));
+/// A signature has one spelling, padding apart: a changed character is a changed signature.
+const SIGNATURE_BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, OPTIONAL_PADDING);
 
 /// A signing secret, decoded.
-#[derive(Clone)]
-pub struct SigningSecret(Vec<u8>);
+#[derive(Debug, Clone)]
+pub struct SigningSecret(SecretSlice<u8>);
 
-impl std::fmt::Debug for SigningSecret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SigningSecret([redacted])")
-    }
-}
-
-/// A signing secret that is not the base64 of at least one byte.
+/// A text that is not the base64 of at least one byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signing secret is not base64, with or without whsec_ before it")]
 pub struct MalformedSecret;
 
 impl SigningSecret {
-    /// Reads a secret as Loops shows it: base64 with or without padding, with or without `whsec_` before it.
+    /// Parses a secret as Loops shows it: base64 with or without padding, with or without `whsec_` before it.
     ///
     /// # Errors
-    /// When it is not base64, or empty: an empty key would let everybody sign.
+    /// If it is not base64, or empty: with an empty key, any client could sign.
     pub fn parse(text: &str) -> Result<Self, MalformedSecret> {
         let text = text.trim();
         let encoded = text.strip_prefix("whsec_").unwrap_or(text);
         match SECRET_BASE64.decode(encoded) {
-            Ok(key) if !key.is_empty() => Ok(Self(key)),
+            Ok(key) if !key.is_empty() => Ok(Self(key.into())),
             _ => Err(MalformedSecret),
         }
     }
 
-    /// The signature entry (`v1,…`) of a message.
-    #[must_use]
+    /// Returns the signature entry (`v1,…`) of a message.
     pub fn sign(&self, id: &str, timestamp: &str, body: &[u8]) -> String {
-        format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(self.mac(id, timestamp, body)))
+        format!("v1,{}", SIGNATURE_BASE64.encode(self.mac(id, timestamp, body)))
     }
 
     fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> Vec<u8> {
-        // HMAC takes keys of any length (RFC 2104), so this constructor has nothing to refuse.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
-            return Vec::new();
-        };
+        // HMAC takes a key of any length (RFC 2104 §2), so this does not fail.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()) else { return Vec::new() };
         for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
             mac.update(part);
         }
@@ -87,38 +77,21 @@ impl SigningSecret {
     }
 }
 
-/// How far the time of a signed request may be off, in both directions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tolerance {
-    /// At most this many seconds.
-    Seconds(u32),
-    /// Any time is taken.
-    Off,
-}
+/// Maximum seconds between the time of a signed request and now, in both directions. With none, any time is accepted.
+pub type Tolerance = Option<NonZeroU32>;
 
-impl Tolerance {
-    /// The tolerance of that many seconds, 0 being [`Tolerance::Off`].
-    #[must_use]
-    pub const fn from_secs(seconds: u32) -> Self {
-        match seconds {
-            0 => Self::Off,
-            seconds => Self::Seconds(seconds),
-        }
-    }
-}
-
-/// Why a request is not taken as Loops'.
+/// Why a request is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// None of the secrets made any of the signatures: forged, or signed with a secret that is not known here (yet).
+    /// None of the secrets made any of the signatures: forged, or signed with a secret that the relay does not have (yet).
     #[error("no signature matches")]
     NoMatch,
     /// Signed by Loops, this many seconds ago (or, below zero, ahead).
     #[error("signed {0} seconds ago")]
-    OutOfRange(i64),
+    TimestampOutOfRange(i64),
 }
 
-/// A request on the webhook route whose sender is not known yet.
+/// A request on the webhook route before its signature is verified.
 #[derive(Debug, Clone)]
 pub struct UnverifiedWebhook {
     id: String,
@@ -128,10 +101,10 @@ pub struct UnverifiedWebhook {
 }
 
 impl UnverifiedWebhook {
-    /// Takes the three headers, verbatim, and the body.
+    /// Creates a request from the three headers, verbatim, and the body.
     ///
     /// # Errors
-    /// [`ErrorCode::MissingHeader`] and [`ErrorCode::MalformedHeader`], naming the header.
+    /// [`ErrorCode::MissingHeader`] and [`ErrorCode::MalformedHeader`], with the header as field.
     pub fn new(
         id: Option<&[u8]>,
         timestamp: Option<&[u8]>,
@@ -145,7 +118,7 @@ impl UnverifiedWebhook {
             return Err(malformed_header(ID_HEADER, "must have 1 to 256 characters"));
         }
         let all_digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
-        if !all_digits || timestamp.is_empty() || timestamp.len() > MAX_TIMESTAMP_DIGITS {
+        if !all_digits || !(1..=MAX_TIMESTAMP_DIGITS).contains(&timestamp.len()) {
             return Err(malformed_header(TIMESTAMP_HEADER, "must be Unix seconds, 1 to 15 digits"));
         }
         Ok(Self { id, timestamp, signatures, body })
@@ -154,15 +127,16 @@ impl UnverifiedWebhook {
     /// Verifies the request against every secret and every `v1` signature, in constant time, then its age.
     ///
     /// # Errors
-    /// [`SignatureError::NoMatch`] where nothing matches, [`SignatureError::OutOfRange`] where something does, but the
-    /// request is older, or further ahead, than `tolerance`; exactly that far is taken.
+    /// [`SignatureError::NoMatch`] if nothing matches; [`SignatureError::TimestampOutOfRange`] if the request is older, or further
+    /// ahead, than `tolerance` (exactly that far is accepted).
     pub fn verify(
         &self,
         secrets: &[SigningSecret],
         now: Timestamp,
         tolerance: Tolerance,
     ) -> Result<VerifiedWebhook, SignatureError> {
-        let signatures: Vec<Vec<u8>> = self.signatures.split(' ').filter_map(decode_v1_signature).collect();
+        let decode = |entry: &str| SIGNATURE_BASE64.decode(entry.strip_prefix("v1,")?).ok();
+        let signatures: Vec<Vec<u8>> = self.signatures.split(' ').filter_map(decode).collect();
         let mut matched = subtle::Choice::from(0);
         for secret in secrets {
             let expected = secret.mac(&self.id, &self.timestamp, &self.body);
@@ -175,10 +149,8 @@ impl UnverifiedWebhook {
         }
         let signed_at: i64 = self.timestamp.parse().map_err(|_| SignatureError::NoMatch)?;
         let age = now.as_second() - signed_at;
-        if let Tolerance::Seconds(limit) = tolerance
-            && age.unsigned_abs() > u64::from(limit)
-        {
-            return Err(SignatureError::OutOfRange(age));
+        if tolerance.is_some_and(|limit| age.unsigned_abs() > u64::from(limit.get())) {
+            return Err(SignatureError::TimestampOutOfRange(age));
         }
         Ok(VerifiedWebhook { id: self.id.clone(), body: self.body.clone() })
     }
@@ -192,15 +164,13 @@ pub struct VerifiedWebhook {
 }
 
 impl VerifiedWebhook {
-    /// The id of the message, the same on every attempt of the same message.
-    #[must_use]
-    pub fn webhook_id(&self) -> &str {
+    /// Id of the message, the same on every attempt.
+    pub(crate) fn webhook_id(&self) -> &str {
         &self.id
     }
 
     /// The bytes that were signed.
-    #[must_use]
-    pub fn body(&self) -> &Bytes {
+    pub(crate) fn body(&self) -> &Bytes {
         &self.body
     }
 }
@@ -210,19 +180,12 @@ fn parse_header(name: &str, value: Option<&[u8]>) -> Result<String, RequestError
         let message = format!("The header {name} is missing: only Loops' signed webhooks are taken here.");
         return Err(RequestError::new(ErrorCode::MissingHeader, message).with_field(name));
     };
-    match std::str::from_utf8(value) {
-        Ok(value) => Ok(value.to_owned()),
-        Err(_) => Err(malformed_header(name, "must be UTF-8")),
-    }
+    std::str::from_utf8(value).map(str::to_owned).map_err(|_| malformed_header(name, "must be UTF-8"))
 }
 
 fn malformed_header(name: &str, requirement: &str) -> RequestError {
     let message = format!("The header {name} {requirement}: send the webhook exactly as Loops made it.");
     RequestError::new(ErrorCode::MalformedHeader, message).with_field(name)
-}
-
-fn decode_v1_signature(entry: &str) -> Option<Vec<u8>> {
-    SIGNATURE_BASE64.decode(entry.strip_prefix("v1,")?).ok()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The published keys of events. `tests/fixtures/event_keys/derive.py` derives them a second time, from their description alone.
+//! The published keys of events, which `tests/fixtures/event_keys/derive.py` derives a second time from their description.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,13 +15,13 @@ fn published_events_have_published_keys() {
     let mut keys = BTreeSet::new();
     for vector in vectors {
         let text = |name: &str| vector[name].as_str().unwrap();
-        let row = Row::clean(RowKind::Event, text("row").as_bytes(), RowOptions::default()).unwrap();
+        let row = Row::clean(RowKind::Event, text("row").as_bytes(), RowOptions::default(), None).unwrap();
         assert_eq!(String::from_utf8(row.to_body()).unwrap(), text("sent"), "{}", text("name"));
         let name = row.event_name().unwrap();
         let key = IdempotencyKey::derive(name, row.email(), row.user_id(), row.event_properties());
         assert_eq!(key.as_str(), text("key"), "{}", text("name"));
         keys.insert(key.as_str().to_owned());
     }
-    // Eight ways of writing the example of the page are one event, and so are two of writing booleans; no others are.
+    // Eight spellings of the page's example are one event, and so are two spellings of booleans; no others are.
     assert_eq!((vectors.len(), keys.len()), (25, 17));
 }

@@ -1,4 +1,4 @@
-//! The rules against the tables that all programs of the relay are held to.
+//! The rules, tested with the tables that all programs of the relay are tested with.
 
 mod keys;
 #[expect(clippy::panic, unreachable_pub, reason = "the file belongs to the tests of the programs")]

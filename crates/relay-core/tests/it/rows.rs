@@ -1,4 +1,4 @@
-//! The table of rows, without any program around the rules.
+//! The table of rows, without a program around the rules.
 
 use std::path::Path;
 
@@ -9,20 +9,20 @@ use relay_core::row::{Row, RowKind, RowOptions};
 
 use crate::row_cases::{Case, Expected, groups};
 
-/// The row as a handler cleans it: options, key, body, in this order.
+/// Cleans a row like a handler: options, key, body, in this order.
 fn clean(case: &Case, schema: Option<&ContactSchema>) -> Result<Row, RequestError> {
     let kind = if case.event { RowKind::Event } else { RowKind::Contact };
     let options = RowOptions::from_query(&case.query)?;
-    let key = case.headers.iter().find(|(name, _)| case.event && name.eq_ignore_ascii_case(idempotency::HEADER));
-    key.map(|(_, key)| IdempotencyKey::from_header(key.as_bytes())).transpose()?;
-    Row::clean_with_schema(kind, case.row.as_bytes(), options, schema)
+    let keys = case.headers.iter().filter(|(name, _)| case.event && name.eq_ignore_ascii_case(idempotency::HEADER));
+    IdempotencyKey::from_headers(keys.map(|(_, key)| key.as_bytes()))?;
+    Row::clean(kind, case.row.as_bytes(), options, schema)
 }
 
 fn body_of(row: &Row) -> String {
     String::from_utf8_lossy(&row.to_body()).into_owned()
 }
 
-/// What is not as the case says, or nothing.
+/// Returns the difference from the expected result, or nothing.
 fn difference(case: &Case, schema: Option<&ContactSchema>) -> Option<String> {
     match (clean(case, schema), &case.expected) {
         (Ok(row), Expected::Sent(body)) => {

@@ -1,34 +1,36 @@
 //! `deliveries`: what is waiting, delivered and dead.
 
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{CommandError, CommandStatus};
+use relay::ports::admin::{Admin as _, DeliveryQuery, DeliveryRecord};
+use relay_core::delivery_state::DeliveryState;
+use relay_sqlite::admin::{self, SqliteAdmin};
 use relay_sqlite::data_dir::config::LocalSettings;
-use relay_sqlite::store::{self, DeliveryListItem, DeliveryState, ListFilter};
 
-/// How many deliveries a table shows unless it is told otherwise.
+use super::CommandError;
+
+/// Number of deliveries in a table without `--limit`.
 const TABLE_LIMIT: u32 = 50;
 
-/// What `deliveries` is told.
 #[derive(Debug, Clone, Args)]
-pub struct DeliveriesArguments {
+pub(crate) struct DeliveriesArguments {
     /// Print a JSON array instead of a table
     #[arg(long)]
-    pub json: bool,
+    json: bool,
     /// Only deliveries in this state
     #[arg(long)]
-    pub state: Option<State>,
+    state: Option<State>,
     /// At most this many, the latest [default: 50 in a table, all in JSON]
     #[arg(long)]
-    pub limit: Option<u32>,
+    limit: Option<u32>,
 }
 
-/// A state, as it is typed.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum State {
+enum State {
     /// It will be sent
     Waiting,
     /// The far end has it
@@ -47,57 +49,56 @@ impl From<State> for DeliveryState {
     }
 }
 
-/// Prints the deliveries.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<CommandStatus, CommandError> {
+pub(crate) async fn run(settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<ExitCode, CommandError> {
     if !settings.data_dir.is_dir() {
-        return Err(CommandError::NoDataDir { folder: settings.data_dir.display().to_string() });
+        return Err(CommandError::NoDataDir(settings.data_dir.clone()));
     }
     let limit = arguments.limit.unwrap_or(if arguments.json { u32::MAX } else { TABLE_LIMIT });
-    let filter = ListFilter { state: arguments.state.map(DeliveryState::from), limit };
-    let items = match store::open_existing(&settings.data_dir)? {
-        Some(connection) => store::list(&connection, &filter)?,
-        None => Vec::new(),
+    let query = DeliveryQuery {
+        state: arguments.state.map(DeliveryState::from),
+        limit: Some(limit),
+        ..DeliveryQuery::default()
+    };
+    let records = match SqliteAdmin::open(&settings.data_dir) {
+        Ok(admin) => admin.deliveries(&query, &|_| ()).await?,
+        Err(admin::Error::NoStore(_)) => Vec::new(),
+        Err(error) => return Err(error.into()),
     };
     let mut out = io::stdout().lock();
     if arguments.json {
-        serde_json::to_writer_pretty(&mut out, &items)?;
+        serde_json::to_writer_pretty(&mut out, &records)?;
         writeln!(out)?;
-    } else if items.is_empty() {
+    } else if records.is_empty() {
         writeln!(out, "There are no deliveries in {}.", settings.data_dir.display())?;
     } else {
-        writeln!(out, "{}", table(&items))?;
-        if items.len() == limit as usize {
+        writeln!(out, "{}", table(&records))?;
+        if records.len() == limit as usize {
             writeln!(out, "These are the latest {limit}; --limit shows more.")?;
         }
     }
-    Ok(CommandStatus::Succeeded)
+    Ok(ExitCode::SUCCESS)
 }
 
-fn table(items: &[DeliveryListItem]) -> Table {
+fn table(records: &[DeliveryRecord]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["received", "direction", "what", "state", "attempts", "reason", "next attempt", "id"]);
-    for item in items {
+    for record in records {
         table.add_row([
-            format_time(item.received_at),
-            item.direction.clone(),
-            item.kind.clone(),
-            item.state.as_str().to_owned(),
-            item.attempts.to_string(),
-            format_reason(item.reason.as_deref(), item.status),
-            item.next_attempt_at.map(format_time).unwrap_or_default(),
-            item.id.clone(),
+            record.received_at.map(format_time).unwrap_or_default(),
+            record.direction.as_str().to_owned(),
+            record.kind.clone(),
+            record.state.as_str().to_owned(),
+            record.attempts.to_string(),
+            format_reason(record.reason.as_deref(), record.status),
+            record.next_attempt_at.map(format_time).unwrap_or_default(),
+            record.id.clone(),
         ]);
     }
     table
 }
 
-/// A reason and its status in one text.
-#[must_use]
-pub fn format_reason(reason: Option<&str>, status: Option<u16>) -> String {
+fn format_reason(reason: Option<&str>, status: Option<u16>) -> String {
     match (reason, status) {
         (Some(reason), Some(status)) => format!("{reason} ({status})"),
         (Some(reason), None) => reason.to_owned(),
@@ -105,8 +106,6 @@ pub fn format_reason(reason: Option<&str>, status: Option<u16>) -> String {
     }
 }
 
-/// A time in a table.
-#[must_use]
-pub fn format_time(at: jiff::Timestamp) -> String {
+fn format_time(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }

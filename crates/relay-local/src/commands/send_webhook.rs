@@ -1,6 +1,7 @@
-//! `send-webhook`: what Loops does with an event, and what becomes of it.
+//! `send-webhook`: posts an event as Loops does, and follows its delivery.
 
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -8,39 +9,32 @@ use http::Method;
 use http::header::CONTENT_TYPE;
 use relay::destination::http_client;
 use relay::ports::clock::{Clock as _, SystemClock};
-use relay_core::policy::response::CallOutcome;
-
-use super::{CommandError, CommandStatus};
-use crate::commands::sign::{self, SignedHeaders};
-use crate::startup_banner::loopback_address;
 use relay::routes::WEBHOOK_PATH;
-use relay_sqlite::data_dir::config::LocalSettings;
-use relay_sqlite::store::{self, DeliveryState};
+use relay_core::delivery_state::DeliveryState;
+use relay_core::policy::response::CallOutcome;
+use relay_sqlite::admin::{self, SqliteAdmin};
+use relay_sqlite::data_dir::config::{LocalSettings, loopback_address};
 
-/// How long the relay may take to answer.
+use super::CommandError;
+use crate::commands::sign::{self, SignedHeaders};
+
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often the store is asked what became of it.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What `send-webhook` is told.
 #[derive(Debug, Clone, Args)]
-pub struct SendWebhookArguments {
-    /// What is signed, and with which headers
+pub(crate) struct SendWebhookArguments {
     #[command(flatten)]
-    pub sign: sign::SignArguments,
+    sign: sign::SignArguments,
     /// Where to post it [default: the relay at RELAY_LISTEN]
     #[arg(long)]
-    pub to: Option<String>,
+    to: Option<String>,
     /// How many seconds to follow it on its way to Clay
     #[arg(long, default_value_t = 5)]
-    pub wait: u64,
+    wait: u64,
 }
 
-/// Posts the file, prints the answer, and follows the delivery.
-///
-/// # Errors
-/// When there is nothing to sign or to sign with, or no relay answers.
-pub async fn run(settings: &LocalSettings, arguments: &SendWebhookArguments) -> Result<CommandStatus, CommandError> {
+/// Posts the file, prints the response, and follows the delivery. It fails if the response is not a 2xx.
+pub(crate) async fn run(settings: &LocalSettings, arguments: &SendWebhookArguments) -> Result<ExitCode, CommandError> {
     let signed = sign::sign(settings, &arguments.sign)?;
     let url =
         arguments.to.clone().unwrap_or_else(|| format!("http://{}{WEBHOOK_PATH}", loopback_address(settings.listen)));
@@ -48,12 +42,12 @@ pub async fn run(settings: &LocalSettings, arguments: &SendWebhookArguments) -> 
     let mut out = io::stdout().lock();
     writeln!(out, "{status} {body}")?;
     if !(200..300).contains(&status) {
-        return Ok(CommandStatus::Rejected);
+        return Ok(ExitCode::FAILURE);
     }
     if arguments.to.is_none() && body.contains("\"queued\"") {
         writeln!(out, "{}", follow(settings, signed.id(), Duration::from_secs(arguments.wait)).await?)?;
     }
-    Ok(CommandStatus::Succeeded)
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn post(signed: &SignedHeaders, url: &str) -> Result<(u16, String), CommandError> {
@@ -66,27 +60,28 @@ async fn post(signed: &SignedHeaders, url: &str) -> Result<(u16, String), Comman
     let response = client.send(request, RESPONSE_TIMEOUT, SystemClock.now()).await;
     match response.outcome {
         CallOutcome::Responded(status) => Ok((status, String::from_utf8_lossy(&response.body).into_owned())),
-        _ => Err(CommandError::NoRelay { url: url.to_owned() }),
+        _ => Err(CommandError::NoRelay(url.to_owned())),
     }
 }
 
-async fn follow(settings: &LocalSettings, webhook_id: &str, max_wait: Duration) -> Result<String, CommandError> {
-    let Some(connection) = store::open_existing(&settings.data_dir)? else {
-        return Ok("its delivery is not in RELAY_DATA: this relay has another data folder".to_owned());
+/// Polls the store until the delivery is delivered or dead, or the time is over.
+async fn follow(settings: &LocalSettings, webhook_id: &str, max_wait: Duration) -> Result<&'static str, CommandError> {
+    const UNKNOWN: &str = "its delivery is not in RELAY_DATA: this relay has another data folder";
+    let admin = match SqliteAdmin::open(&settings.data_dir) {
+        Err(admin::Error::NoStore(_)) => return Ok(UNKNOWN),
+        opened => opened?,
     };
     let started_at = Instant::now();
     loop {
-        let state = store::webhook_state(&connection, webhook_id)?;
-        match state {
-            Some(DeliveryState::Delivered) => return Ok("delivered to Clay".to_owned()),
-            Some(DeliveryState::Dead) => {
-                return Ok("kept as a dead letter: `relay-local deliveries` tells why".to_owned());
-            }
+        return Ok(match admin.webhook_state(webhook_id)? {
+            Some(DeliveryState::Delivered) => "delivered to Clay",
+            Some(DeliveryState::Dead) => "kept as a dead letter: `relay-local deliveries` tells why",
             Some(DeliveryState::Waiting) | None if started_at.elapsed() < max_wait => {
                 tokio::time::sleep(POLL_INTERVAL).await;
+                continue;
             }
-            Some(DeliveryState::Waiting) => return Ok("still waiting: `relay-local deliveries` tells why".to_owned()),
-            None => return Ok("its delivery is not in RELAY_DATA: this relay has another data folder".to_owned()),
-        }
+            Some(DeliveryState::Waiting) => "still waiting: `relay-local deliveries` tells why",
+            None => UNKNOWN,
+        });
     }
 }

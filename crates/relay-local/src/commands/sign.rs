@@ -1,30 +1,28 @@
 //! `sign`: the headers that Loops would send with a body.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::process::ExitCode;
 
 use clap::Args;
 use relay::ports::clock::{Clock as _, SystemClock};
 use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
-
-use super::{CommandError, CommandStatus, signing_secret};
-use crate::commands::input::Input;
 use relay_sqlite::data_dir::config::LocalSettings;
 
-/// What `sign` is told.
+use super::{CommandError, signing_secret};
+
 #[derive(Debug, Clone, Args)]
-pub struct SignArguments {
+pub(crate) struct SignArguments {
     /// The body to sign (- for standard input)
-    pub file: Input,
+    file: String,
     /// The message's id [default: a new one]
     #[arg(long)]
-    pub id: Option<String>,
+    id: Option<String>,
     /// The time of the request, in Unix seconds [default: now]
     #[arg(long)]
-    pub timestamp: Option<String>,
+    timestamp: Option<String>,
 }
 
-/// A signed body.
-#[derive(Debug)]
+/// A body, and the headers that carry its signature.
 pub(super) struct SignedHeaders {
     pub(super) body: Vec<u8>,
     pub(super) headers: [(&'static str, String); 3],
@@ -37,24 +35,29 @@ impl SignedHeaders {
     }
 }
 
-/// Signs a body as the arguments say.
 pub(super) fn sign(settings: &LocalSettings, arguments: &SignArguments) -> Result<SignedHeaders, CommandError> {
     let secret = signing_secret(settings)?;
-    let body = arguments.file.read()?;
+    let body = read_input(&arguments.file)?;
     let id = arguments.id.clone().unwrap_or_else(|| format!("msg_{}", SystemClock.new_id()));
     let timestamp = arguments.timestamp.clone().unwrap_or_else(|| SystemClock.now().as_second().to_string());
     let signature = secret.sign(&id, &timestamp, &body);
     Ok(SignedHeaders { body, headers: [(ID_HEADER, id), (TIMESTAMP_HEADER, timestamp), (SIGNATURE_HEADER, signature)] })
 }
 
+fn read_input(path: &str) -> Result<Vec<u8>, CommandError> {
+    let mut bytes = Vec::new();
+    let read = match path {
+        "-" => io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes),
+        _ => std::fs::read(path),
+    };
+    read.map_err(|detail| CommandError::Input { path: path.to_owned(), detail })
+}
+
 /// Prints the headers, one on a line, as curl's `-H @file` reads them.
-///
-/// # Errors
-/// When there is nothing to sign, or nothing to sign with.
-pub fn run(settings: &LocalSettings, arguments: &SignArguments) -> Result<CommandStatus, CommandError> {
+pub(crate) fn run(settings: &LocalSettings, arguments: &SignArguments) -> Result<ExitCode, CommandError> {
     let mut out = io::stdout().lock();
     for (name, value) in sign(settings, arguments)?.headers {
         writeln!(out, "{name}: {value}")?;
     }
-    Ok(CommandStatus::Succeeded)
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! Connections: taken one by one, each with a limit on how long its caller may take to say what it wants.
+//! Accepts connections, and limits how long a caller may take to send a request's head.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tracing::warn;
 
-/// How long a caller may take to send the head of a request, and how long a connection may lie idle: who sends half a head
-/// and stops must not keep a place for ever.
+/// Maximum time for the head of a request, and for a connection to be idle: a caller that stops in the middle of a head must
+/// not hold a connection for ever.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the listener waits when the system gives it no more connections.
+/// Pause after the system has refused a connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
 
 /// Serves until `shutdown` resolves. Requests in progress are then answered, and no new connection is accepted.
-pub async fn serve(listener: TcpListener, app: Router, shutdown: impl Future<Output = ()>) {
+pub(crate) async fn serve(listener: TcpListener, app: Router, shutdown: impl Future<Output = ()>) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
     let graceful = GracefulShutdown::new();
@@ -32,7 +32,7 @@ pub async fn serve(listener: TcpListener, app: Router, shutdown: impl Future<Out
             Ok((stream, _)) => {
                 let service = TowerToHyperService::new(app.clone());
                 let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-                // A connection that breaks is its caller's affair; what it asked for is logged by its handler.
+                // A broken connection is the caller's problem; the handler logs the request.
                 tokio::spawn(async move { drop(connection.await) });
             }
             Err(error) => {

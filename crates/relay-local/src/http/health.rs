@@ -1,4 +1,6 @@
-//! What a monitor asks: `GET /metrics` and `GET /healthz`. Neither tells whom anything is about, so neither asks for a token.
+//! The routes for monitoring: `GET /metrics` and `GET /healthz`. Neither shows personal data, so neither asks for a token.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
@@ -8,49 +10,37 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use relay_core::delivery::Direction;
+use relay_sqlite::SqliteStore;
 use tracing::error;
 
-use crate::metrics::{Metrics, QueueSample};
-use relay_sqlite::store::SqliteStore;
+use crate::metrics::Metrics;
 
-/// The form of the answer to `/metrics` (OpenMetrics 1.0, "Protocol negotiation").
+/// Content type of `/metrics` (OpenMetrics 1.0, "Protocol negotiation").
 const OPENMETRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What is known of the running relay.
-#[derive(Debug, Clone)]
-pub struct HealthRoutes {
-    /// What was counted.
-    pub metrics: Metrics,
-    /// What waits.
-    pub store: SqliteStore,
+type HealthState = State<(Arc<Metrics>, SqliteStore)>;
+
+pub(crate) fn routes(metrics: Arc<Metrics>, store: SqliteStore) -> Router {
+    Router::new().route("/metrics", get(show_metrics)).route("/healthz", get(healthz)).with_state((metrics, store))
 }
 
-/// The two paths.
-pub fn routes(state: HealthRoutes) -> Router {
-    Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthz)).with_state(state)
-}
-
-async fn metrics(State(state): State<HealthRoutes>) -> Response {
-    let mut queues = Vec::new();
+async fn show_metrics(State((metrics, store)): HealthState) -> Response {
     for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
-        match state.store.queue_status(direction).await {
+        match store.backlog(direction).await {
             Ok(status) => {
-                let age = status
-                    .oldest_received_at
-                    .map(|oldest| Timestamp::now().duration_since(oldest).as_secs_f64().max(0.0));
-                let (direction, oldest_seconds) = (direction.as_str(), age.unwrap_or_default());
-                queues.push(QueueSample { direction, waiting: status.waiting, oldest_seconds });
+                let age = status.oldest_received_at.map(|oldest| Timestamp::now().duration_since(oldest).as_secs_f64());
+                metrics.record_queue(direction, status.waiting, age.unwrap_or_default().max(0.0));
             }
-            // What was counted is told all the same; the store's own state is asked at `/healthz`.
+            // The other metrics are shown all the same; `/healthz` reports the store's health.
             Err(error) => error!(%error, "the queue cannot be measured"),
         }
     }
-    ([(CONTENT_TYPE, OPENMETRICS_CONTENT_TYPE)], state.metrics.to_openmetrics(&queues)).into_response()
+    ([(CONTENT_TYPE, OPENMETRICS_CONTENT_TYPE)], metrics.to_openmetrics()).into_response()
 }
 
-async fn healthz(State(state): State<HealthRoutes>) -> Response {
+async fn healthz(State((_, store)): HealthState) -> Response {
     let json = [(CONTENT_TYPE, "application/json")];
-    match state.store.check_health().await {
+    match store.check_health().await {
         Ok(()) => (json, r#"{"success":true}"#).into_response(),
         Err(error) => {
             error!(%error, "the store cannot be written");

@@ -1,5 +1,5 @@
 //! The HTTP server: connections, routes, health and metrics.
 
-pub mod accept;
-pub mod health;
-pub mod routes;
+pub(crate) mod accept;
+pub(crate) mod health;
+pub(crate) mod routes;

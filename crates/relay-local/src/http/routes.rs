@@ -1,4 +1,4 @@
-//! HTTP: which path is which handler, and how a body is read.
+//! The three routes, and how a request's body is read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use axum::routing::{MethodRouter, any};
 use bytes::{Bytes, BytesMut};
-use http::Method;
 use http_body_util::BodyExt as _;
 use relay::ingress::response::{self, Caller};
 use relay::routes::{CONTACT_PATH, EVENT_PATH, MAX_REQUEST_BYTES, WEBHOOK_PATH};
@@ -18,93 +18,65 @@ use tracing::error;
 
 use crate::app::Relay;
 
-/// How long a caller may take to send a body.
+/// Maximum time for a request's body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How much of a body that is too large is still read, so that the caller is there for the answer.
+/// How much of a body that is too large is read and discarded, so that the caller is still there for the response.
 const MAX_DISCARDED_BODY: usize = 10 * 1024 * 1024;
 
-/// What answers a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Endpoint {
-    Webhook,
-    Row(RowKind),
-}
-
-impl Endpoint {
-    const fn method(self) -> Method {
-        match self {
-            Self::Row(RowKind::Contact) => Method::PUT,
-            Self::Webhook | Self::Row(RowKind::Event) => Method::POST,
-        }
-    }
-
-    const fn allow_header(self) -> &'static str {
-        match self {
-            Self::Row(RowKind::Contact) => "PUT",
-            Self::Webhook | Self::Row(RowKind::Event) => "POST",
-        }
-    }
-
-    const fn caller(self) -> Caller {
-        match self {
-            Self::Webhook => Caller::Loops,
-            Self::Row(_) => Caller::Clay,
-        }
-    }
-}
-
-/// The relay as a service.
-pub fn app(relay: Arc<Relay>) -> Router {
-    let handler_for = |endpoint: Endpoint| {
-        axum::routing::any(move |State(relay): State<Arc<Relay>>, request: Request| handle(relay, endpoint, request))
-    };
+pub(crate) fn app(relay: Arc<Relay>) -> Router {
     Router::new()
-        .route(WEBHOOK_PATH, handler_for(Endpoint::Webhook))
-        .route(CONTACT_PATH, handler_for(Endpoint::Row(RowKind::Contact)))
-        .route(EVENT_PATH, handler_for(Endpoint::Row(RowKind::Event)))
+        .route(WEBHOOK_PATH, route("POST", None))
+        .route(CONTACT_PATH, route("PUT", Some(RowKind::Contact)))
+        .route(EVENT_PATH, route("POST", Some(RowKind::Event)))
         .fallback(|State(relay): State<Arc<Relay>>| async move {
-            relay.unhandled_error(Caller::Clay, ErrorCode::NotFound, response::not_found()).map(Body::from)
+            unhandled(&relay, Caller::Clay, ErrorCode::NotFound, response::not_found())
         })
         .with_state(relay)
 }
 
-async fn handle(relay: Arc<Relay>, endpoint: Endpoint, request: Request) -> Response {
-    let caller = endpoint.caller();
-    let reject = |error: &RequestError| {
-        relay.unhandled_error(caller, error.code(), response::error_response(caller, error)).map(Body::from)
-    };
-    if request.method() != endpoint.method() {
-        let response = response::method_not_allowed(caller, endpoint.allow_header());
-        return relay.unhandled_error(caller, ErrorCode::MethodNotAllowed, response).map(Body::from);
-    }
-    let (parts, body) = request.into_parts();
-    let Some(body) = read_body(body).await else {
-        let error = RequestError::new(
-            ErrorCode::InvalidBody,
-            "The request broke off before its body was complete: send it again.",
-        );
-        return reject(&error);
-    };
-    let request = Request::from_parts(parts, body);
-    // In a task of its own: what was begun is ended and recorded, also when the caller has hung up.
-    let handler = Arc::clone(&relay);
-    let handled = tokio::spawn(async move {
-        match endpoint {
-            Endpoint::Webhook => handler.handle_webhook(request).await,
-            Endpoint::Row(kind) => handler.handle_row(kind, request).await,
+/// A route for one method: for rows of this kind, or for webhooks.
+fn route(method: &'static str, row_kind: Option<RowKind>) -> MethodRouter<Arc<Relay>> {
+    let caller = if row_kind.is_some() { Caller::Clay } else { Caller::Loops };
+    any(move |State(relay): State<Arc<Relay>>, request: Request| async move {
+        if request.method() != method {
+            let response = response::method_not_allowed(caller, method);
+            return unhandled(&relay, caller, ErrorCode::MethodNotAllowed, response);
         }
-    });
-    match handled.await {
-        Ok(response) => response.map(Body::from),
-        Err(_) => {
-            error!("a handler panicked");
-            let error = RequestError::new(ErrorCode::Internal, "The relay failed on this request: look into its log.");
-            reject(&error)
+        match handle(&relay, row_kind, request).await {
+            Ok(response) => response.map(Body::from),
+            Err(error) => unhandled(&relay, caller, error.code(), response::error_response(caller, &error)),
         }
-    }
+    })
 }
 
-/// Reads a body; of one that is too large only so much that it shows. `None` where the caller broke off.
+fn unhandled(relay: &Relay, caller: Caller, code: ErrorCode, response: http::Response<Bytes>) -> Response {
+    response::unhandled_error(caller, code, response, &relay.row_handler.clock.new_id()).map(Body::from)
+}
+
+async fn handle(
+    relay: &Arc<Relay>,
+    row_kind: Option<RowKind>,
+    request: Request,
+) -> Result<http::Response<Bytes>, RequestError> {
+    let (parts, body) = request.into_parts();
+    let incomplete = "The request broke off before its body was complete: send it again.";
+    let body = read_body(body).await.ok_or_else(|| RequestError::new(ErrorCode::InvalidBody, incomplete))?;
+    let request = Request::from_parts(parts, body);
+    // In a task of its own: what the handler has begun is finished and recorded even if the caller hangs up.
+    let relay = Arc::clone(relay);
+    let handled = tokio::spawn(async move {
+        match row_kind {
+            None => relay.webhook_handler.handle(request).await,
+            Some(kind) => relay.row_handler.handle(kind, request).await,
+        }
+    });
+    handled.await.map_err(|_| {
+        error!("a handler panicked");
+        RequestError::new(ErrorCode::Internal, "The relay failed on this request: look into its log.")
+    })
+}
+
+/// Reads a body, of a body that is too large only enough to see that. Returns `None` if it was not complete in time.
 async fn read_body(mut body: Body) -> Option<Bytes> {
     let collect = async {
         let (mut bytes, mut received_bytes) = (BytesMut::new(), 0_usize);

@@ -1,6 +1,5 @@
 //! A Clay workspace: any number of table webhooks under one rate limit.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +20,14 @@ use tokio::net::TcpListener;
 use crate::clay::state::{ClayError, ClayOptions, ClayRow, Workspace, parse_raw_json};
 use crate::{Rejections, Simulator};
 
-/// How long `GET /rows?wait=…` waits for rows.
+/// Maximum wait of `GET /rows?wait=…`.
 const MAX_ROWS_WAIT: Duration = Duration::from_secs(10);
 
 const ABOUT: &str = "A simulated Clay workspace. POST a row to /v3/sources/webhook/{name}; \
                      GET /rows shows what arrived, GET /rows?wait=1 waits for the first row.\n";
 
 /// A simulated Clay workspace on a socket of its own. It stops when it is dropped.
+#[derive(Debug)]
 pub struct Clay {
     server: Simulator,
     workspace: Arc<Workspace>,
@@ -37,7 +37,6 @@ impl Clay {
     /// Serves a new, empty workspace on `listener`. Every webhook name exists from its first use.
     ///
     /// # Errors
-    ///
     /// If the socket has no address.
     pub async fn start(listener: TcpListener, options: ClayOptions) -> std::io::Result<Self> {
         let workspace = Arc::new(Workspace::new(options));
@@ -45,34 +44,24 @@ impl Clay {
         Ok(Self { server, workspace })
     }
 
-    /// The URL of the webhook of this name, in Clay's shape (Clay, webhook guide: set-up).
-    #[must_use]
+    /// The URL of a webhook, in Clay's form (Clay, webhook guide: set-up).
     pub fn webhook_url(&self, name: &str) -> String {
         format!("http://{}/v3/sources/webhook/{name}", self.server.address)
     }
 
-    /// Where the workspace listens.
-    #[must_use]
+    /// Address of the server.
     pub fn address(&self) -> SocketAddr {
         self.server.address
     }
 
-    /// Every accepted row, in the order of arrival.
-    #[must_use]
+    /// All accepted rows, in the order of arrival.
     pub fn rows(&self) -> Vec<ClayRow> {
         self.workspace.rows()
     }
 
-    /// The status of every refusal, in order.
-    #[must_use]
+    /// The statuses of all rejected requests, in order.
     pub fn rejected_statuses(&self) -> Vec<u16> {
         self.workspace.rejections.statuses()
-    }
-}
-
-impl fmt::Debug for Clay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clay").field("address", &self.server.address).finish_non_exhaustive()
     }
 }
 
@@ -88,14 +77,14 @@ fn routes(workspace: &Arc<Workspace>) -> Router {
         .with_state(Arc::clone(workspace))
 }
 
-/// The body of the answer to an accepted row is not stated; it is no JSON here, so that nobody leans on it.
+/// The body of the response to an accepted row is not stated; here it is no JSON, so that no caller relies on it.
 async fn receive(
     State(workspace): State<Arc<Workspace>>,
     Path(webhook): Path<String>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<&'static str, ClayError> {
-    let body = body.map_err(|_| ClayError::InvalidRow("Payload could not be read"))?;
+    let body = body.map_err(|_| ClayError(StatusCode::BAD_REQUEST, "Payload could not be read"))?;
     workspace.accept(webhook, &headers, body)?;
     Ok("OK")
 }
@@ -115,7 +104,7 @@ struct RowView<'a> {
 }
 
 async fn show_rows(State(workspace): State<Arc<Workspace>>, Query(WaitQuery { wait }): Query<WaitQuery>) -> Response {
-    // Rows or not, what is there is shown.
+    // After a timeout the rows so far are shown.
     let _ = tokio::time::timeout(MAX_ROWS_WAIT, workspace.wait_for_rows(wait)).await;
     let rows: Vec<String> = workspace.rows().iter().filter_map(to_json_line).collect();
     let list = if rows.is_empty() { "[]\n".to_owned() } else { format!("[\n{}\n]\n", rows.join(",\n")) };

@@ -1,7 +1,6 @@
-//! What a simulated Clay workspace holds, and what it takes.
+//! The rows of a simulated Clay workspace, and the checks before a row is accepted.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Mutex;
 
 use axum::Json;
@@ -9,39 +8,39 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use governor::DefaultDirectRateLimiter;
 use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
-use crate::rate_limit::TokenBucket;
+use crate::rate_limit::token_bucket;
 use crate::{Rejections, lock};
 
-/// What a simulated workspace allows. The defaults are Clay's own figures.
-#[derive(Clone)]
+/// Limits of a simulated workspace. The defaults are Clay's.
+#[derive(Debug, Clone)]
 pub struct ClayOptions {
-    /// The token that every webhook asks for in `x-clay-webhook-auth`; none by default (Clay, webhook guide:
-    /// authentication is optional).
-    pub auth_token: Option<String>,
-    /// Rows a second, shared by all webhooks of the workspace: 10 (Clay, webhook guide: limits). At least 1;
-    /// `u32::MAX` is no limit.
+    /// Token that every webhook requires; none by default (Clay, webhook guide: authentication is optional).
+    pub auth_token: Option<SecretString>,
+    /// Rows a second of all webhooks together: 10 (Clay, webhook guide: limits). At least 1; `u32::MAX` is no limit.
     pub per_second: u32,
     /// Rows at once after a pause: 20 (Clay, webhook guide: limits). At least 1.
     pub burst: u32,
-    /// Rows that one webhook accepts in its life: 50,000 (Clay, webhook guide: limits).
+    /// Rows that one webhook accepts in all: 50,000 (Clay, webhook guide: limits).
     pub cap: u64,
-    /// The largest row in bytes: 100 KB (Clay, webhook guide: limits), read as 100,000.
+    /// Maximum bytes of a row: 100 KB (Clay, webhook guide: limits), taken as 100,000.
     pub limit_bytes: usize,
 }
 
-/// A row that was accepted.
+/// An accepted row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClayRow {
-    /// The name of the webhook, the last part of its URL.
+    /// Name of the webhook, the last part of its URL.
     pub webhook: String,
     /// The body, byte for byte.
     pub body: Bytes,
-    /// When it was accepted.
+    /// Time of its acceptance.
     pub received_at: Timestamp,
 }
 
@@ -51,49 +50,33 @@ impl Default for ClayOptions {
     }
 }
 
-impl fmt::Debug for ClayOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClayOptions")
-            .field("auth_token", &self.auth_token.as_ref().map(|_| "[redacted]"))
-            .field("per_second", &self.per_second)
-            .field("burst", &self.burst)
-            .field("cap", &self.cap)
-            .field("limit_bytes", &self.limit_bytes)
-            .finish()
-    }
-}
-
-/// The header that carries a webhook's token (Clay, webhook guide: authentication).
+/// Header with a webhook's token (Clay, webhook guide: authentication).
 const AUTH_HEADER: &str = "x-clay-webhook-auth";
 
 /// All webhooks of one workspace and their shared limit.
+#[derive(Debug)]
 pub(crate) struct Workspace {
     options: ClayOptions,
-    bucket: TokenBucket,
+    bucket: DefaultDirectRateLimiter,
     table: Mutex<Table>,
-    /// How many rows there are, for those who wait for some.
+    /// Number of accepted rows, for requests that wait for rows.
     row_count: watch::Sender<usize>,
     pub(crate) rejections: Rejections,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Table {
     rows: Vec<ClayRow>,
     rows_accepted: HashMap<String, u64>,
 }
 
-/// Why a row was not taken (Clay, webhook guide: responses).
-pub(crate) enum ClayError {
-    Unauthorized,
-    RateLimited,
-    InvalidRow(&'static str),
-    RowLimitReached,
-}
+/// Status and message of the response to a rejected row (Clay, webhook guide: responses).
+pub(crate) struct ClayError(pub(crate) StatusCode, pub(crate) &'static str);
 
 impl Workspace {
     pub(crate) fn new(options: ClayOptions) -> Self {
         Self {
-            bucket: TokenBucket::new(options.per_second, options.burst),
+            bucket: token_bucket(options.per_second, options.burst),
             options,
             table: Mutex::default(),
             row_count: watch::Sender::new(0),
@@ -101,44 +84,43 @@ impl Workspace {
         }
     }
 
-    /// Every accepted row, in the order of arrival.
     pub(crate) fn rows(&self) -> Vec<ClayRow> {
         lock(&self.table).rows.clone()
     }
 
-    /// Waits until there are so many rows.
     pub(crate) async fn wait_for_rows(&self, min_rows: usize) {
         let mut row_count = self.row_count.subscribe();
-        // The sender lives as long as the workspace: this ends with the rows or not at all.
+        // It cannot fail: the sender lives as long as the workspace.
         let _ = row_count.wait_for(|count| *count >= min_rows).await;
     }
 
-    /// Takes a row or says why not. The order of the checks is not stated.
+    /// Checks and stores a row. The order of the checks is not stated.
     pub(crate) fn accept(&self, webhook: String, headers: &HeaderMap, body: Bytes) -> Result<(), ClayError> {
         let token = headers.get(AUTH_HEADER).map(HeaderValue::as_bytes);
-        if self.options.auth_token.as_ref().is_some_and(|expected| token != Some(expected.as_bytes())) {
-            return Err(ClayError::Unauthorized);
+        let expected_token = self.options.auth_token.as_ref().map(|token| token.expose_secret().as_bytes());
+        if expected_token.is_some() && token != expected_token {
+            return Err(ClayError(StatusCode::UNAUTHORIZED, "Unauthorized"));
         }
-        if !self.bucket.try_acquire() {
-            return Err(ClayError::RateLimited);
+        if self.bucket.check().is_err() {
+            return Err(ClayError(StatusCode::TOO_MANY_REQUESTS, "Too many requests. Wait a bit and retry."));
         }
         if !is_json(headers) {
-            return Err(ClayError::InvalidRow("Content-Type must be application/json"));
+            return Err(ClayError(StatusCode::BAD_REQUEST, "Content-Type must be application/json"));
         }
         if body.len() > self.options.limit_bytes {
-            return Err(ClayError::InvalidRow("Payload is larger than 100 KB"));
+            return Err(ClayError(StatusCode::BAD_REQUEST, "Payload is larger than 100 KB"));
         }
         if parse_raw_json(&body).is_none() {
-            return Err(ClayError::InvalidRow("Body is not valid JSON"));
+            return Err(ClayError(StatusCode::BAD_REQUEST, "Body is not valid JSON"));
         }
         let mut table = lock(&self.table);
-        // Only what was accepted counts (Clay, webhook guide: limits).
+        // Only accepted rows count (Clay, webhook guide: limits).
         let accepted = table.rows_accepted.entry(webhook.clone()).or_default();
         if *accepted >= self.options.cap {
-            return Err(ClayError::RowLimitReached);
+            return Err(ClayError(StatusCode::FORBIDDEN, "Record limit reached for webhook"));
         }
         *accepted = accepted.saturating_add(1);
-        // One row per POST, whatever the shape: a list is not split (Clay, webhook guide: body).
+        // One row per POST, whatever its JSON: a list is not split (Clay, webhook guide: body).
         table.rows.push(ClayRow { webhook, body, received_at: Timestamp::now() });
         self.row_count.send_replace(table.rows.len());
         Ok(())
@@ -147,25 +129,16 @@ impl Workspace {
 
 impl IntoResponse for ClayError {
     fn into_response(self) -> Response {
-        // Only the 429's body and the 403's words are stated; the others are dressed alike.
-        let (status, kind, message) = match self {
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized"),
-            Self::RateLimited => {
-                (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "Too many requests. Wait a bit and retry.")
-            }
-            Self::InvalidRow(message) => (StatusCode::BAD_REQUEST, "BadRequest", message),
-            Self::RowLimitReached => (StatusCode::FORBIDDEN, "Forbidden", "Record limit reached for webhook"),
-        };
+        // Only the 429's body and the 403's message are stated; the other bodies have the same form.
+        let Self(status, message) = self;
+        let kind = status.canonical_reason().unwrap_or_default().replace(' ', "");
         let body = Json(json!({"type": kind, "message": message, "details": null}));
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            (status, [(RETRY_AFTER, "1")], body).into_response()
-        } else {
-            (status, body).into_response()
-        }
+        let retry_after = (status == StatusCode::TOO_MANY_REQUESTS).then_some([(RETRY_AFTER, "1")]);
+        (status, retry_after, body).into_response()
     }
 }
 
-/// A body as JSON text, if it is any.
+/// Returns a body as JSON text, if it is JSON.
 pub(crate) fn parse_raw_json(body: &[u8]) -> Option<&RawValue> {
     serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
 }

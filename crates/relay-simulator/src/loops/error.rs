@@ -1,4 +1,4 @@
-//! What Loops answers when it does not do what it was asked.
+//! Loops' error responses.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-/// A status and a sentence, in the shape of all of Loops' refusals: `{"success":false,"message":"…"}`
-/// (Loops, API introduction: errors). There is no machine-readable code in it.
+/// An error response in Loops' form: `{"success":false,"message":"…"}`, without an error code (Loops, API introduction:
+/// errors).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LoopsError {
     status: StatusCode,
@@ -16,25 +16,18 @@ pub(crate) struct LoopsError {
 }
 
 impl LoopsError {
-    /// 400.
+    pub(crate) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, message: message.into() }
+    }
+
     pub(crate) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, message: message.into() }
+        Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 409, for a contact that exists (Loops, API reference: create a contact) and for an idempotency key that was
-    /// used (Loops, API reference: send an event).
+    /// 409, for a contact that exists (Loops, API reference: create a contact) and for a used idempotency key (Loops, API
+    /// reference: send an event).
     pub(crate) fn conflict(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: StatusCode::CONFLICT, message: message.into() }
-    }
-
-    /// 404, for a path that is none of the API's.
-    pub(crate) fn not_found() -> Self {
-        Self { status: StatusCode::NOT_FOUND, message: "Not found".into() }
-    }
-
-    /// 429 (Loops, API introduction: rate limiting). Its body is not stated, a `Retry-After` not documented.
-    pub(crate) fn too_many_requests() -> Self {
-        Self { status: StatusCode::TOO_MANY_REQUESTS, message: "Rate limit exceeded".into() }
+        Self::new(StatusCode::CONFLICT, message)
     }
 
     /// 401, with the older `error` beside the `message` (Loops, API reference: API key).

@@ -1,20 +1,20 @@
 //! A Loops team behind its API: routes, key and rate limit.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Query, Request, State};
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post, put};
+use axum::routing::{MethodFilter, MethodRouter, any, get, on};
 use axum::{Json, Router};
 use bytes::Bytes;
 use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -30,18 +30,18 @@ const ABOUT: &str =
     "A simulated Loops team. Its API is under /api/v1; GET /contacts and GET /events show what it holds.\n";
 
 /// A simulated Loops team on a socket of its own. It stops when it is dropped.
+#[derive(Debug)]
 pub struct Loops {
     server: Simulator,
     account: Arc<Account>,
 }
 
-/// What a simulated team asks for and allows.
-#[derive(Clone)]
+/// API key and limits of a simulated team.
+#[derive(Debug, Clone)]
 pub struct LoopsOptions {
     /// The only API key: `simulated`.
-    pub api_key: String,
-    /// Calls a second, shared by the whole team: 10 (Loops, API introduction: rate limiting). At least 1;
-    /// `u32::MAX` is no limit.
+    pub api_key: SecretString,
+    /// Calls a second of the whole team: 10 (Loops, API introduction: rate limiting). At least 1; `u32::MAX` is no limit.
     pub per_second: u32,
 }
 
@@ -49,12 +49,11 @@ impl Loops {
     /// Serves a new, empty team on `listener`.
     ///
     /// # Errors
-    ///
     /// If the socket has no address.
     pub async fn start(listener: TcpListener, options: LoopsOptions) -> std::io::Result<Self> {
         let account = Arc::new(Account {
             window: Mutex::new(FixedWindow::new(options.per_second)),
-            api_key: options.api_key,
+            options,
             team: Mutex::default(),
             rejections: Rejections::default(),
         });
@@ -62,86 +61,62 @@ impl Loops {
         Ok(Self { server, account })
     }
 
-    /// What takes the place of `https://app.loops.so/api`.
-    #[must_use]
+    /// Replacement for `https://app.loops.so/api`.
     pub fn api_url(&self) -> String {
         format!("http://{}/api", self.server.address)
     }
 
-    /// Where the team listens.
-    #[must_use]
+    /// Address of the server.
     pub fn address(&self) -> SocketAddr {
         self.server.address
     }
 
-    /// Every contact, the oldest first, as Loops shows it (Loops, API reference: find a contact).
-    #[must_use]
+    /// All contacts, the oldest first, as Loops shows them (Loops, API reference: find a contact).
     pub fn contacts(&self) -> Vec<Value> {
-        lock(&self.account.team).contacts.iter().map(Contact::to_json).collect()
+        self.account.contacts()
     }
 
-    /// Every accepted event, in order.
-    #[must_use]
+    /// All accepted events, in order.
     pub fn events(&self) -> Vec<ReceivedEvent> {
         lock(&self.account.team).events.clone()
     }
 
-    /// Every call that was answered with a 2xx, in the order in which it took effect.
-    #[must_use]
+    /// All calls that got a 2xx, in the order in which they took effect.
     pub fn calls(&self) -> Vec<ReceivedCall> {
         lock(&self.account.team).calls.clone()
     }
 
-    /// The status of every refusal, in order.
-    #[must_use]
+    /// The statuses of all rejected requests, in order.
     pub fn rejected_statuses(&self) -> Vec<u16> {
         self.account.rejections.statuses()
     }
 }
 
-impl fmt::Debug for Loops {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loops").field("address", &self.server.address).finish_non_exhaustive()
-    }
-}
-
 impl Default for LoopsOptions {
     fn default() -> Self {
-        Self { api_key: "simulated".to_owned(), per_second: 10 }
+        Self { api_key: "simulated".into(), per_second: 10 }
     }
 }
 
-impl fmt::Debug for LoopsOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoopsOptions").field("api_key", &"[redacted]").field("per_second", &self.per_second).finish()
-    }
-}
-
+#[derive(Debug)]
 struct Account {
-    api_key: String,
+    options: LoopsOptions,
     window: Mutex<FixedWindow>,
     team: Mutex<Team>,
     rejections: Rejections,
 }
 
-type LoopsResult = Result<Json<Value>, LoopsError>;
+type LoopsResult = Result<Value, LoopsError>;
 
 impl Account {
-    /// Does what a call asks for and notes the call, as one step, so that both are in the same order.
-    fn apply(
-        &self,
-        call: ReceivedCall,
-        operation: impl FnOnce(&mut Team, &ReceivedCall) -> Result<Value, LoopsError>,
-    ) -> LoopsResult {
-        let mut team = lock(&self.team);
-        let body = operation(&mut team, &call)?;
-        team.calls.push(call);
-        Ok(Json(body))
+    fn contacts(&self) -> Vec<Value> {
+        lock(&self.team).contacts.iter().map(Contact::to_json).collect()
     }
 
     fn is_authorized(&self, headers: &HeaderMap) -> bool {
         let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        value.split_once(' ').is_some_and(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer") && key == self.api_key)
+        let expected = self.options.api_key.expose_secret();
+        value.split_once(' ').is_some_and(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer") && key == expected)
     }
 }
 
@@ -158,39 +133,54 @@ impl<S: Send + Sync> FromRequest<S> for ReceivedCall {
 }
 
 fn routes(account: &Arc<Account>) -> Router {
+    let properties = operation(MethodFilter::GET, properties).merge(operation(MethodFilter::POST, create_property));
     let api = Router::new()
-        .route("/api/v1/contacts/update", put(update))
-        .route("/api/v1/contacts/create", post(create))
-        .route("/api/v1/contacts/find", get(find))
-        .route("/api/v1/contacts/properties", get(properties).post(create_property))
-        .route("/api/v1/events/send", post(send))
-        .route("/api/v1/api-key", get(api_key))
-        .route("/api/v1/lists", get(lists))
-        .route("/api/{*rest}", any(|| async { LoopsError::not_found() }))
+        .route("/api/v1/contacts/update", operation(MethodFilter::PUT, update))
+        .route("/api/v1/contacts/create", operation(MethodFilter::POST, create))
+        .route("/api/v1/contacts/find", operation(MethodFilter::GET, find))
+        .route("/api/v1/contacts/properties", properties)
+        .route("/api/v1/events/send", operation(MethodFilter::POST, send))
+        .route("/api/v1/api-key", operation(MethodFilter::GET, api_key))
+        .route("/api/v1/lists", operation(MethodFilter::GET, lists))
+        .route("/api/{*rest}", any(|| async { LoopsError::new(StatusCode::NOT_FOUND, "Not found") }))
         .layer(from_fn_with_state(Arc::clone(account), authorize_and_limit))
         .layer(from_fn_with_state(account.rejections.clone(), Rejections::record));
     Router::new()
         .route("/", get(|| async { ABOUT }))
-        .route("/contacts", get(show_contacts))
+        .route("/contacts", get(|State(account): State<Arc<Account>>| async move { Json(account.contacts()) }))
         .route("/events", get(show_events))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .merge(api)
         .with_state(Arc::clone(account))
 }
 
-/// Middleware: the key first, then the rate. Every answer but the 401 says what is left of the second (Loops, API
-/// introduction: rate limiting); a call without a valid key takes nothing from it.
+/// A route that runs `run` and records its call as one step, so that both happen in the same order.
+fn operation(
+    method: MethodFilter,
+    run: fn(&mut Team, &ReceivedCall, &Uri) -> LoopsResult,
+) -> MethodRouter<Arc<Account>> {
+    on(method, async move |State(account): State<Arc<Account>>, uri: Uri, call: ReceivedCall| {
+        let mut team = lock(&account.team);
+        let body = run(&mut team, &call, &uri)?;
+        team.calls.push(call);
+        Ok::<_, LoopsError>(Json(body))
+    })
+}
+
+/// Middleware that checks the key, then the rate. Every response but the 401 has the remaining calls of the second (Loops, API
+/// introduction: rate limiting); a call without a valid key is not counted.
 async fn authorize_and_limit(State(account): State<Arc<Account>>, request: Request, next: Next) -> Response {
     if !account.is_authorized(request.headers()) {
         return LoopsError::invalid_api_key();
     }
     let (limit, remaining) = {
         let mut window = lock(&account.window);
-        (window.limit(), window.try_acquire(Instant::now()))
+        (window.limit, window.try_acquire(Instant::now()))
     };
     let mut response = match remaining {
         Some(_) => next.run(request).await,
-        None => LoopsError::too_many_requests().into_response(),
+        // Body and `Retry-After` of a 429 are not stated.
+        None => LoopsError::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded").into_response(),
     };
     let headers = response.headers_mut();
     headers.insert("x-ratelimit-limit", HeaderValue::from(limit));
@@ -198,87 +188,67 @@ async fn authorize_and_limit(State(account): State<Arc<Account>>, request: Reque
     response
 }
 
-async fn update(State(account): State<Arc<Account>>, call: ReceivedCall) -> LoopsResult {
-    account.apply(call, |team, call| {
-        let id = team.update(rules::parse_contact(&call.body)?)?;
-        Ok(json!({"success": true, "id": id}))
-    })
+fn update(team: &mut Team, call: &ReceivedCall, _: &Uri) -> LoopsResult {
+    let id = team.update(rules::parse_contact(&call.body)?)?;
+    Ok(json!({"success": true, "id": id}))
 }
 
-async fn create(State(account): State<Arc<Account>>, call: ReceivedCall) -> LoopsResult {
-    account.apply(call, |team, call| {
-        let id = team.create(rules::parse_contact(&call.body)?)?;
-        Ok(json!({"success": true, "id": id}))
-    })
+fn create(team: &mut Team, call: &ReceivedCall, _: &Uri) -> LoopsResult {
+    let id = team.create(rules::parse_contact(&call.body)?)?;
+    Ok(json!({"success": true, "id": id}))
 }
 
-async fn send(State(account): State<Arc<Account>>, call: ReceivedCall) -> LoopsResult {
-    account.apply(call, |team, call| {
-        team.send(call, Timestamp::now())?;
-        Ok(json!({"success": true}))
-    })
+fn send(team: &mut Team, call: &ReceivedCall, _: &Uri) -> LoopsResult {
+    team.send(call, Timestamp::now())?;
+    Ok(json!({"success": true}))
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct FindQuery {
+struct LoopsQuery {
     email: Option<String>,
     user_id: Option<String>,
-}
-
-async fn find(
-    State(account): State<Arc<Account>>,
-    query: Result<Query<FindQuery>, QueryRejection>,
-    call: ReceivedCall,
-) -> LoopsResult {
-    let Query(FindQuery { email, user_id }) =
-        query.map_err(|rejection| LoopsError::bad_request(rejection.body_text()))?;
-    account.apply(call, |team, _| team.find(email.as_deref(), user_id.as_deref()))
-}
-
-#[derive(Deserialize)]
-struct PropertiesQuery {
     list: Option<String>,
 }
 
-async fn properties(
-    State(account): State<Arc<Account>>,
-    query: Result<Query<PropertiesQuery>, QueryRejection>,
-    call: ReceivedCall,
-) -> LoopsResult {
-    let Query(PropertiesQuery { list }) = query.map_err(|rejection| LoopsError::bad_request(rejection.body_text()))?;
-    account.apply(call, |team, _| Ok(team.properties(list.as_deref() == Some("custom"))))
+impl LoopsQuery {
+    fn parse(uri: &Uri) -> Result<Self, LoopsError> {
+        let query = Query::try_from_uri(uri).map_err(|rejection| LoopsError::bad_request(rejection.body_text()))?;
+        Ok(query.0)
+    }
 }
 
-async fn create_property(State(account): State<Arc<Account>>, call: ReceivedCall) -> LoopsResult {
-    account.apply(call, |team, call| {
-        team.create_property(rules::parse_new_property(&call.body)?)?;
-        Ok(json!({"success": true}))
-    })
+fn find(team: &mut Team, _: &ReceivedCall, uri: &Uri) -> LoopsResult {
+    let LoopsQuery { email, user_id, .. } = LoopsQuery::parse(uri)?;
+    team.find(email.as_deref(), user_id.as_deref())
 }
 
-/// The team's name comes with its key (Loops, API reference: API key).
-async fn api_key(State(account): State<Arc<Account>>, call: ReceivedCall) -> LoopsResult {
-    account.apply(call, |_, _| Ok(json!({"success": true, "teamName": "Simulated team"})))
+fn properties(team: &mut Team, _: &ReceivedCall, uri: &Uri) -> LoopsResult {
+    let query = LoopsQuery::parse(uri)?;
+    Ok(team.properties(query.list.as_deref() == Some("custom")))
 }
 
-/// One list of each kind, as in Loops' examples (Loops, API reference: list mailing lists).
-async fn lists(State(account): State<Arc<Account>>, call: ReceivedCall) -> LoopsResult {
-    account.apply(call, |_, _| {
-        Ok(json!([
-            {
-                "id": "clm2k8j4h6g0f8d6s4a2b0z8",
-                "name": "Product updates",
-                "description": "Monthly product news and release notes",
-                "isPublic": true,
-            },
-            {"id": "cm06f5v0e45nf0ml5754o9cix", "name": "Beta testers", "description": null, "isPublic": false},
-        ]))
-    })
+fn create_property(team: &mut Team, call: &ReceivedCall, _: &Uri) -> LoopsResult {
+    team.create_property(rules::parse_new_property(&call.body)?)?;
+    Ok(json!({"success": true}))
 }
 
-async fn show_contacts(State(account): State<Arc<Account>>) -> Json<Vec<Value>> {
-    Json(lock(&account.team).contacts.iter().map(Contact::to_json).collect())
+/// Returns the team's name (Loops, API reference: API key).
+fn api_key(_: &mut Team, _: &ReceivedCall, _: &Uri) -> LoopsResult {
+    Ok(json!({"success": true, "teamName": "Simulated team"}))
+}
+
+/// Returns one list of each kind, as in Loops' examples (Loops, API reference: list mailing lists).
+fn lists(_: &mut Team, _: &ReceivedCall, _: &Uri) -> LoopsResult {
+    Ok(json!([
+        {
+            "id": "clm2k8j4h6g0f8d6s4a2b0z8",
+            "name": "Product updates",
+            "description": "Monthly product news and release notes",
+            "isPublic": true,
+        },
+        {"id": "cm06f5v0e45nf0ml5754o9cix", "name": "Beta testers", "description": null, "isPublic": false},
+    ]))
 }
 
 async fn show_events(State(account): State<Arc<Account>>) -> Json<Vec<Value>> {

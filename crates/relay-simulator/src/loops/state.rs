@@ -1,4 +1,4 @@
-//! What a simulated team holds: its contacts, its events, and the calls that made them.
+//! The contacts, events and properties of a simulated team, and the calls that created them.
 
 use std::collections::HashMap;
 
@@ -10,31 +10,30 @@ use crate::loops::contact::Contact;
 use crate::loops::error::LoopsError;
 use crate::loops::validation::{self as rules, ContactFields};
 
-/// How long a key is remembered (Loops, API reference: send an event).
+/// Time for which a used key is remembered (Loops, API reference: send an event).
 const IDEMPOTENCY_KEY_TTL: SignedDuration = SignedDuration::from_hours(24);
-
-/// The longest key (Loops, API reference: send an event).
+/// Maximum length of a key (Loops, API reference: send an event).
 const MAX_KEY_LEN: usize = 100;
 
-/// An event that was accepted.
+/// An accepted event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReceivedEvent {
-    /// The whole body, as it was understood.
+    /// The whole body, parsed.
     pub body: Value,
-    /// The `Idempotency-Key` it came with.
+    /// Its `Idempotency-Key`.
     pub idempotency_key: Option<String>,
-    /// When it was accepted.
+    /// Time of its acceptance.
     pub received_at: Timestamp,
 }
 
-/// A call that was answered with a 2xx.
+/// A call that got a 2xx.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceivedCall {
-    /// The path without its query, such as `/api/v1/contacts/update`.
+    /// Path without the query, such as `/api/v1/contacts/update`.
     pub path: String,
-    /// The body, byte for byte; empty where a call has none.
+    /// The body, byte for byte.
     pub body: Bytes,
-    /// The `Idempotency-Key` it came with.
+    /// Its `Idempotency-Key`.
     pub idempotency_key: Option<String>,
 }
 
@@ -45,12 +44,12 @@ pub(crate) struct Team {
     pub(crate) events: Vec<ReceivedEvent>,
     pub(crate) calls: Vec<ReceivedCall>,
     used_keys: HashMap<String, Timestamp>,
-    /// Names and types of the properties that were made before any contact had them.
+    /// Names and types of the properties that a call created.
     created_properties: Vec<(String, String)>,
 }
 
 impl Team {
-    /// Makes a property (Loops, API reference: create a contact property).
+    /// Creates a property (Loops, API reference: create a contact property).
     pub(crate) fn create_property(&mut self, (name, kind): (String, String)) -> Result<(), LoopsError> {
         if self.created_properties.iter().any(|(declared, _)| *declared == name) {
             return Err(LoopsError::bad_request(format!("Property {name} already exists")));
@@ -59,7 +58,7 @@ impl Team {
         Ok(())
     }
 
-    /// Updates a contact or makes one (Loops, API reference: update a contact), and returns its id.
+    /// Updates or creates a contact (Loops, API reference: update a contact), and returns its id.
     pub(crate) fn update(&mut self, fields: ContactFields) -> Result<String, LoopsError> {
         let email = fields.email.as_deref();
         let user_id = fields.user_id.as_deref();
@@ -71,13 +70,13 @@ impl Team {
             (Some(_), Some(_)) => Err(LoopsError::bad_request("Multiple contacts found for the given criteria")),
             (Some(contact), None) => {
                 contact.apply(fields);
-                Ok(contact.id().to_owned())
+                Ok(contact.id.clone())
             }
             (None, _) => self.insert_contact(fields),
         }
     }
 
-    /// Makes a contact (Loops, API reference: create a contact), and returns its id.
+    /// Creates a contact (Loops, API reference: create a contact), and returns its id.
     pub(crate) fn create(&mut self, fields: ContactFields) -> Result<String, LoopsError> {
         let Some(email) = &fields.email else {
             return Err(LoopsError::bad_request("email is required"));
@@ -91,7 +90,7 @@ impl Team {
         self.insert_contact(fields)
     }
 
-    /// The contact with the address or the user id, or an empty list (Loops, API reference: find a contact).
+    /// Returns a list with the contact that has the address or the user id (Loops, API reference: find a contact).
     pub(crate) fn find(&self, email: Option<&str>, user_id: Option<&str>) -> Result<Value, LoopsError> {
         let found = match (email, user_id) {
             (Some(email), None) => {
@@ -104,21 +103,19 @@ impl Team {
         Ok(found.map(Contact::to_json).into_iter().collect())
     }
 
-    /// Takes an event and updates its contact on the way (Loops, API reference: send an event).
+    /// Accepts an event and updates its contact (Loops, API reference: send an event).
     ///
-    /// A key that was used within a day is refused, whatever the body. Which answers use up a key is not stated;
-    /// here only a 200 does, because then somebody may have been e-mailed.
+    /// A key that was used within a day is rejected, whatever the body. Which responses use a key is not stated; here only a
+    /// 200 does, because then the contact may have been e-mailed.
     pub(crate) fn send(&mut self, call: &ReceivedCall, now: Timestamp) -> Result<(), LoopsError> {
         let key = call.idempotency_key.as_deref();
         self.used_keys.retain(|_, used_at| now.duration_since(*used_at) < IDEMPOTENCY_KEY_TTL);
-        if let Some(key) = key {
-            if key.chars().count() > MAX_KEY_LEN {
-                return Err(LoopsError::bad_request("Idempotency-Key is longer than 100 characters"));
-            }
-            if self.used_keys.contains_key(key) {
-                let message = format!("Request with idempotency key {key} has already been processed.");
-                return Err(LoopsError::conflict(message));
-            }
+        if key.is_some_and(|key| key.chars().count() > MAX_KEY_LEN) {
+            return Err(LoopsError::bad_request("Idempotency-Key is longer than 100 characters"));
+        }
+        if let Some(key) = key.filter(|key| self.used_keys.contains_key(*key)) {
+            let message = format!("Request with idempotency key {key} has already been processed.");
+            return Err(LoopsError::conflict(message));
         }
         let (fields, body) = rules::parse_event(&call.body)?;
         self.update(fields)?;
@@ -129,10 +126,10 @@ impl Team {
         Ok(())
     }
 
-    /// The team's contact properties (Loops, API reference: list contact properties). Here a custom property exists
-    /// as soon as a contact has it: whether Loops drops or keeps an undeclared one is not stated.
+    /// The team's contact properties (Loops, API reference: list contact properties). Here a custom property exists as soon
+    /// as a contact has it; what Loops does with an undeclared one is not stated.
     pub(crate) fn properties(&self, custom_only: bool) -> Value {
-        // The three that begin with `__` are Loops' own and listed all the same.
+        // Loops lists its internal ones, those with `__`, as well.
         const STANDARD: [(&str, &str); 11] = [
             ("firstName", "string"),
             ("lastName", "string"),
@@ -164,13 +161,13 @@ impl Team {
         listed.into_iter().map(|(_, property)| property).collect()
     }
 
-    /// A contact needs an address: a `userId` that nobody has makes none (Loops, API reference: update a contact).
+    /// Requires an address: an unknown `userId` alone creates no contact (Loops, API reference: update a contact).
     fn insert_contact(&mut self, fields: ContactFields) -> Result<String, LoopsError> {
         let Some(email) = fields.email.clone() else {
             return Err(LoopsError::bad_request("Contact not found."));
         };
         let contact = Contact::new(email, fields);
-        let id = contact.id().to_owned();
+        let id = contact.id.clone();
         self.contacts.push(contact);
         Ok(id)
     }
@@ -180,11 +177,11 @@ fn property_json(key: &str, kind: &str) -> Value {
     json!({"key": key, "label": label(key), "type": kind})
 }
 
-/// `favoriteColor` is labelled "Favorite color" (Loops, API reference: list contact properties).
+/// Returns "Favorite color" for `favoriteColor` (Loops, API reference: list contact properties).
 fn label(key: &str) -> String {
     let mut label = String::new();
-    for (index, character) in key.chars().enumerate() {
-        if index == 0 {
+    for character in key.chars() {
+        if label.is_empty() {
             label.extend(character.to_uppercase());
         } else if character.is_uppercase() {
             label.push(' ');
@@ -201,12 +198,8 @@ mod tests {
     use super::*;
 
     fn call(body: &'static str, key: &str) -> ReceivedCall {
-        let idempotency_key = Some(key.to_owned());
-        ReceivedCall {
-            path: "/api/v1/events/send".to_owned(),
-            body: Bytes::from_static(body.as_bytes()),
-            idempotency_key,
-        }
+        let (path, idempotency_key) = ("/api/v1/events/send".to_owned(), Some(key.to_owned()));
+        ReceivedCall { path, body: Bytes::from_static(body.as_bytes()), idempotency_key }
     }
 
     #[test]

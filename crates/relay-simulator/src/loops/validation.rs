@@ -1,18 +1,17 @@
-//! What Loops takes: the bodies of contact and event calls, read strictly.
+//! Parses and checks the bodies of contact, event and property calls.
 
 use serde_json::{Map, Value};
 
 use crate::loops::error::LoopsError;
 
-/// The longest value, "including the quotes" around a text (Loops, API introduction: debugging).
+/// Maximum length of a value, "including the quotes" around a text (Loops, API introduction: debugging).
 const MAX_VALUE_CHARS: usize = 500;
 
-/// Keys of a contact that no call sets: `id` and `optInStatus` are Loops' own, `notes` has no API name (Loops,
-/// contact properties).
+/// Keys that no call sets: `id` and `optInStatus` are Loops' own, `notes` has no API name (Loops, contact properties).
 const READ_ONLY_FIELDS: [&str; 3] = ["id", "optInStatus", "notes"];
 
-/// What a call says about a contact. `null` for an id, `subscribed` or `mailingLists` is not stated; it counts as
-/// not said.
+/// Fields of a contact in a call. The meaning of `null` for an id, `subscribed` or `mailingLists` is not stated; here it
+/// counts as absent.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct ContactFields {
     pub(crate) email: Option<String>,
@@ -20,17 +19,16 @@ pub(crate) struct ContactFields {
     pub(crate) subscribed: Option<bool>,
     /// List id, and whether the contact is to be on it.
     pub(crate) lists: Vec<(String, bool)>,
-    /// Everything else at the root, standard or custom; `null` empties a property (Loops, contact properties).
+    /// The other fields at the root, standard or custom; `null` clears a property (Loops, contact properties).
     pub(crate) properties: Map<String, Value>,
 }
 
-/// Reads the body of a contact call (Loops, API reference: update a contact, create a contact).
+/// Parses the body of a contact call (Loops, API reference: update a contact, create a contact).
 pub(crate) fn parse_contact(body: &[u8]) -> Result<ContactFields, LoopsError> {
     parse_fields(parse_object(body)?)
 }
 
-/// Reads the body of an event call: the contact it is about, and the whole body as it was understood (Loops, API
-/// reference: send an event).
+/// Parses the body of an event call into its contact and the whole body (Loops, API reference: send an event).
 pub(crate) fn parse_event(body: &[u8]) -> Result<(ContactFields, Value), LoopsError> {
     let mut root = parse_object(body)?;
     let full_body = Value::Object(root.clone());
@@ -47,8 +45,7 @@ pub(crate) fn parse_event(body: &[u8]) -> Result<(ContactFields, Value), LoopsEr
     Ok((parse_fields(root)?, full_body))
 }
 
-/// Reads the body of a call that makes a property: its name in camel case, and its type (Loops, API reference: create a
-/// contact property).
+/// Parses the name and the type of a new property (Loops, API reference: create a contact property).
 pub(crate) fn parse_new_property(body: &[u8]) -> Result<(String, String), LoopsError> {
     let mut root = parse_object(body)?;
     let name = take_string(&mut root, "name")?.unwrap_or_default();
@@ -64,7 +61,7 @@ pub(crate) fn parse_new_property(body: &[u8]) -> Result<(String, String), LoopsE
     Ok((name, kind))
 }
 
-/// An address with something on both sides of its `@` and no spaces. How closely Loops looks is not stated.
+/// Requires an `@` with text on both sides, and no spaces. Loops' own check is not stated.
 pub(crate) fn validate_email(text: &str) -> Result<(), LoopsError> {
     let plausible = text
         .rsplit_once('@')
@@ -85,7 +82,7 @@ fn parse_fields(mut root: Map<String, Value>) -> Result<ContactFields, LoopsErro
     if let Some(address) = &contact.email {
         validate_email(address)?;
     }
-    // Whether an empty text is an id is not stated; if it were, all who have none would be one contact.
+    // Whether an empty text is an id is not stated; if it were, all contacts without an id would be one.
     contact.user_id = take_string(&mut root, "userId")?.filter(|id| !id.is_empty());
     if contact.email.is_none() && contact.user_id.is_none() {
         return Err(LoopsError::bad_request("email or userId is required"));
@@ -113,8 +110,8 @@ fn take_string(root: &mut Map<String, Value>, key: &'static str) -> Result<Optio
     }
 }
 
-/// List ids with `true` to join and `false` to leave (Loops, API reference: update a contact). What happens with an
-/// id that is no list's is not stated; it is taken.
+/// Parses list ids with `true` to join and `false` to leave (Loops, API reference: update a contact). What Loops does with an
+/// unknown id is not stated; here it is accepted.
 fn parse_lists(value: Option<Value>) -> Result<Vec<(String, bool)>, LoopsError> {
     let invalid = || LoopsError::bad_request("mailingLists must be an object of booleans");
     match value {
@@ -126,7 +123,8 @@ fn parse_lists(value: Option<Value>) -> Result<Vec<(String, bool)>, LoopsError> 
     }
 }
 
-/// Properties are texts, numbers, booleans and dates (Loops, contact properties; Loops, event properties).
+/// Rejects objects and lists: properties are texts, numbers, booleans and dates (Loops, contact properties; Loops, event
+/// properties).
 fn check_scalar(key: &str, value: &Value) -> Result<(), LoopsError> {
     if value.is_object() || value.is_array() {
         return Err(LoopsError::bad_request(format!("{key} must be a string, a number, a boolean or null")));
@@ -134,8 +132,8 @@ fn check_scalar(key: &str, value: &Value) -> Result<(), LoopsError> {
     check_len(key, value)
 }
 
-/// Both keys and values have an end (Loops, API introduction: debugging). Characters are counted as typed: whether
-/// escapes count double is not stated.
+/// Limits both keys and values (Loops, API introduction: debugging). Whether escaped characters count double is not stated;
+/// here they do not.
 fn check_len(key: &str, value: &Value) -> Result<(), LoopsError> {
     let quoted_len = |text: &str| text.chars().count().saturating_add(2);
     let length = match value {

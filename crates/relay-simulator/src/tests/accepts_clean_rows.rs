@@ -1,4 +1,4 @@
-//! Whatever a row held: once it is clean, Loops has nothing to say against the length or the type of any value.
+//! Loops accepts the length and the type of every value of a clean row, whatever the row was before.
 
 use proptest::prelude::*;
 use relay_core::row::{BlankPolicy, LongTextPolicy, Row, RowKind, RowOptions};
@@ -61,7 +61,7 @@ proptest! {
         fields.push(("email".to_owned(), "\" Ada@example.com\"".to_owned()));
         fields.push(("eventName".to_owned(), "\"e\"".to_owned()));
         let kind = if event { RowKind::Event } else { RowKind::Contact };
-        if let Ok(row) = Row::clean(kind, to_json_object(&fields).as_bytes(), options) {
+        if let Ok(row) = Row::clean(kind, to_json_object(&fields).as_bytes(), options, None) {
             let body = row.to_body();
             let error = if event { rules::parse_event(&body).err() } else { rules::parse_contact(&body).err() };
             prop_assert!(error.is_none(), "{error:?}: {}", String::from_utf8_lossy(&body));

@@ -1,4 +1,4 @@
-//! The webhooks of a workspace: what they take, what they refuse, and the figures.
+//! The webhooks of a workspace: accepted and rejected rows, limits, and the list of rows.
 
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,7 @@ async fn row_over_size_limit_returns_400() {
 
 #[tokio::test]
 async fn missing_or_wrong_token_returns_401() {
-    let clay = start_clay(ClayOptions { auth_token: Some("secret".to_owned()), ..ClayOptions::default() }).await;
+    let clay = start_clay(ClayOptions { auth_token: Some("secret".into()), ..ClayOptions::default() }).await;
     let request_line = "POST /v3/sources/webhook/contacts";
     assert_eq!(call(clay.address(), request_line, &[JSON], "{}").await.status, 401);
     assert_eq!(call(clay.address(), request_line, &[JSON, ("x-clay-webhook-auth", "Secret")], "{}").await.status, 401);
@@ -82,7 +82,7 @@ async fn missing_or_wrong_token_returns_401() {
 #[tokio::test]
 async fn row_above_rate_limit_returns_documented_429() {
     let clay = start_clay(ClayOptions { per_second: 1, burst: 3, ..ClayOptions::default() }).await;
-    // The limit is the workspace's, whatever the webhook.
+    // All webhooks of a workspace share the limit.
     for webhook in ["one", "two", "three"] {
         assert_eq!(post(&clay, webhook, "{}").await.status, 200);
     }
@@ -107,7 +107,7 @@ async fn row_above_rate_limit_returns_documented_429() {
 async fn webhook_over_row_limit_returns_403_others_unaffected() {
     let clay = start_clay(ClayOptions { cap: 2, ..ClayOptions::default() }).await;
     assert_eq!(post(&clay, "old", "{}").await.status, 200);
-    // What is refused does not count.
+    // A rejected row does not count.
     assert_eq!(post(&clay, "old", "no json").await.status, 400);
     assert_eq!(post(&clay, "old", "{}").await.status, 200);
     let response = post(&clay, "old", "{}").await;
@@ -144,5 +144,5 @@ async fn get_rows_with_wait_returns_once_rows_arrive() {
     };
     let (response, ()) = tokio::join!(call(clay.address(), "GET /rows?wait=2", &[], ""), rows);
     assert_eq!(response.json().as_array().map(Vec::len), Some(2));
-    assert!(started.elapsed() < Duration::from_secs(9), "the answer came with the rows, not with the end of the wait");
+    assert!(started.elapsed() < Duration::from_secs(9), "the response came with the rows, not after the maximum wait");
 }

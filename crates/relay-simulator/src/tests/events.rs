@@ -1,4 +1,4 @@
-//! The files under `events/`, sent to the ends that they are made for.
+//! The files under `events/`, sent to the destination that each is an example for.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ fn files(dir: &str) -> Vec<(String, Vec<u8>)> {
         let entry = entry.expect("an entry");
         (entry.file_name().into_string().expect("a plain name"), std::fs::read(entry.path()).expect("a file"))
     };
-    let mut files: Vec<_> = std::fs::read_dir(&path).expect("the folder").map(read).collect();
+    let mut files: Vec<_> = std::fs::read_dir(&path).expect("the directory").map(read).collect();
     files.sort();
     files
 }

@@ -1,4 +1,4 @@
-//! The key, the rate, the routes, and what can be looked at.
+//! API key, rate limit, routes, and the pages that list contacts and events.
 
 use serde_json::{Value, json};
 

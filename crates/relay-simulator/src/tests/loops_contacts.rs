@@ -1,4 +1,4 @@
-//! Contacts: made, matched, changed, emptied, refused.
+//! Contacts: created, matched, updated, cleared, rejected.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Events, and the keys that keep them from being sent twice.
+//! Events, and the idempotency keys that prevent duplicates.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! The simulators over real sockets, by a client of a few lines that hides nothing.
+//! The simulators over real sockets, called by a minimal HTTP client.
 
 mod accepts_clean_rows;
 mod clay;
@@ -24,7 +24,7 @@ async fn start_clay(options: ClayOptions) -> Clay {
     Clay::start(listener().await, options).await.expect("an address")
 }
 
-/// A team without a rate limit worth the name, for tests about something else.
+/// Starts a team whose rate limit no test reaches.
 async fn start_loops() -> Loops {
     let options = LoopsOptions { per_second: 10_000, ..LoopsOptions::default() };
     Loops::start(listener().await, options).await.expect("an address")
@@ -53,7 +53,7 @@ impl HttpResponse {
     }
 }
 
-/// One request on a connection of its own. `line` is the method and the target.
+/// Sends one request on a connection of its own. `request_line` is the method and the target.
 async fn call(
     address: SocketAddr,
     request_line: &str,
@@ -71,7 +71,7 @@ async fn call(
     let mut request = format!("{request}\r\n").into_bytes();
     request.extend_from_slice(body);
     let response = tokio::task::spawn_blocking(move || exchange(address, &request)).await;
-    parse(&response.expect("no panic").expect("an answer"))
+    parse(&response.expect("no panic").expect("a response"))
 }
 
 fn exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<String> {
@@ -92,7 +92,7 @@ fn parse(response: &str) -> HttpResponse {
     HttpResponse { status: status.parse().expect("a number"), headers: headers.collect(), body: body.to_owned() }
 }
 
-/// What a simulated team wants to see.
+/// The header with the API key of a simulated team.
 const AUTHORIZATION: (&str, &str) = ("authorization", "Bearer simulated");
 
 async fn get(loops: &Loops, target: &str) -> HttpResponse {
@@ -129,8 +129,8 @@ async fn dropped_simulator_closes_its_port() {
 
 #[test]
 fn options_debug_output_has_no_secrets() {
-    let clay = ClayOptions { auth_token: Some("clay-token".to_owned()), ..ClayOptions::default() };
-    let loops = LoopsOptions { api_key: "loops-key".to_owned(), ..LoopsOptions::default() };
+    let clay = ClayOptions { auth_token: Some("clay-token".into()), ..ClayOptions::default() };
+    let loops = LoopsOptions { api_key: "loops-key".into(), ..LoopsOptions::default() };
     let printed = format!("{clay:?} {loops:?}");
     assert!(!printed.contains("clay-token") && !printed.contains("loops-key"), "{printed}");
 }

@@ -1,55 +1,97 @@
-//! What a person does with dead letters. Each is one transaction, beside a running relay or without one.
+//! The dead letters of a data folder. Each change is one transaction.
 
-use jiff::Timestamp;
+use std::path::Path;
+use std::sync::Arc;
+
+use relay::ports::clock::Clock;
+use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOutcome};
 use relay_core::delivery::Delivery;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
+use crate::admin::connection::{self, Error};
+use crate::admin::queries;
 use crate::delivery_row;
 
-/// What came of sending a dead letter again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RedriveOutcome {
-    /// It waits for a worker, with the position in the order of arrival that it had.
-    Requeued,
-    /// It is no dead letter any more.
-    NotFound,
-    /// Something newer of its contact has been delivered, or is being sent: it would overwrite that.
-    Superseded,
+/// The dead letters of a data folder.
+#[derive(Debug)]
+pub struct SqliteDeadLetters {
+    connection: Connection,
+    clock: Arc<dyn Clock>,
+    was_read: bool,
 }
 
-/// Makes a dead letter a delivery that waits; `even_if_older` also where it would overwrite something newer.
-///
-/// # Errors
-/// When the file cannot be written; nothing is changed then.
-pub fn redrive(
-    connection: &mut Connection,
-    id: &str,
-    even_if_older: bool,
-    now: Timestamp,
-) -> rusqlite::Result<RedriveOutcome> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let outcome = plan_redrive(&transaction, id, even_if_older)?;
-    if outcome == RedriveOutcome::Requeued {
-        transaction.execute(
-            "UPDATE deliveries
-             SET state = 'waiting', next_at = ?2, settled_at = NULL, failing_since = NULL, held_since = NULL,
-                 reason = NULL, status = NULL
-             WHERE id = ?1 AND state = 'dead'",
-            params![id, now.as_millisecond()],
-        )?;
+impl SqliteDeadLetters {
+    /// Opens the store of a data folder.
+    pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        Ok(Self { connection: connection::open(dir)?, clock, was_read: false })
     }
-    transaction.commit()?;
-    Ok(outcome)
 }
 
-/// Returns what [`redrive`] would come to.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn plan_redrive(connection: &Connection, id: &str, even_if_older: bool) -> rusqlite::Result<RedriveOutcome> {
-    let Some((seq, delivery)) = find_dead(connection, id)? else { return Ok(RedriveOutcome::NotFound) };
+impl DeadLetterQueue for SqliteDeadLetters {
+    type Error = Error;
+
+    /// All of them are one page.
+    async fn next_page(&mut self) -> Result<Vec<DeadLetter>, Self::Error> {
+        if std::mem::replace(&mut self.was_read, true) {
+            return Ok(Vec::new());
+        }
+        Ok(queries::dead_letters(&self.connection)?)
+    }
+
+    async fn plan_redrive(&self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Self::Error> {
+        Ok(plan_redrive(&self.connection, &dead_letter.key, even_if_older)?)
+    }
+
+    /// Makes it a waiting delivery, which keeps its position in the order of arrival.
+    async fn redrive(&mut self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Self::Error> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let outcome = plan_redrive(&transaction, &dead_letter.key, even_if_older)?;
+        if outcome == RedriveOutcome::Redriven {
+            transaction.execute(
+                "UPDATE deliveries
+                 SET state = 'waiting', next_at = ?2, settled_at = NULL, failing_since = NULL, held_since = NULL,
+                     reason = NULL, status = NULL
+                 WHERE id = ?1 AND state = 'dead'",
+                params![dead_letter.key, self.clock.now().as_millisecond()],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(outcome)
+    }
+
+    async fn delete(&mut self, dead_letter: &DeadLetter) -> Result<bool, Self::Error> {
+        // A body that was dropped is not to be found in the file's free pages either.
+        self.connection.pragma_update(None, "secure_delete", true)?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let deleted =
+            transaction.execute("DELETE FROM deliveries WHERE id = ?1 AND state = 'dead'", [&dead_letter.key])? == 1;
+        if deleted {
+            transaction.execute("DELETE FROM failures WHERE delivery_id = ?1", [&dead_letter.key])?;
+        }
+        transaction.commit()?;
+        Ok(deleted)
+    }
+
+    /// Reading the store leases nothing.
+    async fn release(&mut self) {
+        self.was_read = false;
+    }
+
+    async fn count(&self) -> Result<u64, Self::Error> {
+        Ok(queries::dead_letter_count(&self.connection, None)?.into())
+    }
+}
+
+fn plan_redrive(connection: &Connection, id: &str, even_if_older: bool) -> rusqlite::Result<RedriveOutcome> {
+    let columns = delivery_row::COLUMNS;
+    let dead: Option<(i64, Delivery)> = connection
+        .query_row(&format!("SELECT seq, {columns} FROM deliveries WHERE id = ?1 AND state = 'dead'"), [id], |row| {
+            Ok((row.get("seq")?, delivery_row::from_row(row)?))
+        })
+        .optional()?;
+    let Some((seq, delivery)) = dead else { return Ok(RedriveOutcome::NotFound) };
     if even_if_older || !delivery.updates_contact() {
-        return Ok(RedriveOutcome::Requeued);
+        return Ok(RedriveOutcome::Redriven);
     }
     // What waits behind it goes after it: it keeps its position.
     let newer: bool = connection.query_row(
@@ -59,30 +101,5 @@ pub fn plan_redrive(connection: &Connection, id: &str, even_if_older: bool) -> r
         params![delivery.kind.direction().as_str(), delivery.contact.as_str(), seq],
         |row| row.get(0),
     )?;
-    Ok(if newer { RedriveOutcome::Superseded } else { RedriveOutcome::Requeued })
-}
-
-/// Forgets a dead letter, and its body with it. False where it is none any more.
-///
-/// # Errors
-/// When the file cannot be written; nothing is changed then.
-pub fn delete(connection: &mut Connection, id: &str) -> rusqlite::Result<bool> {
-    // What is dropped is not to be found in the file's free pages either.
-    connection.pragma_update(None, "secure_delete", true)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let deleted = transaction.execute("DELETE FROM deliveries WHERE id = ?1 AND state = 'dead'", [id])? == 1;
-    if deleted {
-        transaction.execute("DELETE FROM failures WHERE delivery_id = ?1", [id])?;
-    }
-    transaction.commit()?;
-    Ok(deleted)
-}
-
-fn find_dead(connection: &Connection, id: &str) -> rusqlite::Result<Option<(i64, Delivery)>> {
-    let columns = delivery_row::COLUMNS;
-    connection
-        .query_row(&format!("SELECT seq, {columns} FROM deliveries WHERE id = ?1 AND state = 'dead'"), [id], |row| {
-            Ok((row.get("seq")?, delivery_row::from_row(row)?))
-        })
-        .optional()
+    Ok(if newer { RedriveOutcome::Superseded } else { RedriveOutcome::Redriven })
 }

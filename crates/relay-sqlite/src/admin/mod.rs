@@ -1,8 +1,10 @@
-//! What an operator asks of the store and does to it.
+//! The operator's ports on the store, beside a running relay or without one.
 
-pub(crate) mod counts;
-pub(crate) mod dead_letters;
-pub(crate) mod pause;
-pub(crate) mod queue_state;
-pub(crate) mod report;
-pub(crate) mod search;
+mod connection;
+mod dead_letters;
+mod deliveries;
+pub(crate) mod queries;
+
+pub use connection::Error;
+pub use dead_letters::SqliteDeadLetters;
+pub use deliveries::{SqliteAdmin, StoreSummary};

@@ -1,7 +1,7 @@
-//! The settings of the program: those that every relay has, and those that take the place of the cloud's.
+//! The settings of the one-machine program: those that every relay has, and its own.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use relay::config::env::{EnvReader, SettingError, SharedSettings};
@@ -13,50 +13,47 @@ use relay_core::secret::{SecretString, is_set, secret_if_set};
 use relay_core::webhook::route::{ClayWebhook, parse_destination_url};
 use relay_core::webhook::signature::SigningSecret;
 
-/// Where the relay listens unless it is told otherwise.
+/// Default of `RELAY_LISTEN`.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8787";
-/// Where its data is unless it is told otherwise.
+/// Default of `RELAY_DATA`.
 pub const DEFAULT_DATA: &str = ".relay";
 
-/// What was set for something that is simulated or generated where nothing was.
+/// A setting that is simulated or generated if it is not set.
 #[derive(Debug, Clone)]
 pub enum Setting<T> {
-    /// Nothing: it is simulated or generated.
+    /// It is not set.
     Unset,
-    /// A value; an empty one closes.
+    /// It is set. An empty value closes the route that needs it.
     Set(T),
 }
 
-/// The settings.
+/// Settings of the one-machine program.
 #[derive(Debug, Clone)]
 pub struct LocalSettings {
-    /// Those that every relay has.
+    /// Settings that every relay has.
     pub shared: SharedSettings,
-    /// Where the relay listens.
+    /// Address that the relay listens on.
     pub listen: SocketAddr,
-    /// The data folder.
+    /// Path of the data folder.
     pub data_dir: PathBuf,
-    /// The Loops key; `None` inside is closed.
+    /// API key of Loops; `None` if it is set and empty.
     pub loops_api_key: Setting<Option<SecretString>>,
-    /// Whether [`LOOPS_API_URL`] was set: then Loops is not simulated, key or no key.
+    /// Whether [`LOOPS_API_URL`] is set: then Loops is not simulated, with or without a key.
     pub loops_api_url_is_set: bool,
-    /// The signing secrets; none is closed.
+    /// Signing secrets of Loops.
     pub signing_secrets: Setting<Vec<SigningSecret>>,
-    /// The pool of Clay webhooks; none is closed.
+    /// Pool of Clay webhooks.
     pub clay_webhooks: Setting<Vec<ClayWebhook>>,
-    /// The first token for Clay, for the simulated one to ask for.
+    /// First token for Clay, which the simulator expects.
     pub simulated_clay_token: Option<String>,
-    /// The relay tokens; none is closed.
+    /// Relay tokens.
     pub relay_tokens: Setting<Vec<String>>,
-    /// Which of them come from the data folder instead of the environment.
+    /// Names of the settings that come from the data folder instead of the environment.
     pub stored_names: Vec<&'static str>,
 }
 
 impl LocalSettings {
-    /// Reads the settings.
-    ///
-    /// # Errors
-    /// Every fault that was found.
+    /// Reads the settings, or returns every error in them.
     pub fn from_env(env: &BTreeMap<String, String>) -> Result<Self, Vec<SettingError>> {
         let mut env_reader = EnvReader::new(env);
         let shared = SharedSettings::from_reader(&mut env_reader);
@@ -77,23 +74,17 @@ impl LocalSettings {
             "one or more signing secrets, comma-separated, each base64 with or without whsec_",
             "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             |text| {
-                split_list(text)
-                    .filter(|text| is_set(text))
-                    .map(SigningSecret::parse)
-                    .collect::<Result<_, _>>()
-                    .ok()
-                    .map(Setting::Set)
+                let secrets = split_list(text).filter(|text| is_set(text)).map(SigningSecret::parse);
+                secrets.collect::<Result<_, _>>().ok().map(Setting::Set)
             },
         );
         let auth_tokens: Vec<&str> =
             env_reader.raw(CLAY_WEBHOOK_AUTH_TOKEN).map(|text| split_list(text).collect()).unwrap_or_default();
         let clay_webhooks = clay_webhooks(&mut env_reader, &auth_tokens);
         for name in [LOOPS_API_KEY, CLAY_WEBHOOK_AUTH_TOKEN, RELAY_TOKEN] {
-            // They are sent, or come, in a header.
-            if env_reader
-                .raw(name)
-                .is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '))
-            {
+            // These are values of headers.
+            let is_visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+            if env_reader.raw(name).is_some_and(|text| !is_visible(text)) {
                 env_reader.push_error(SettingError {
                     name,
                     expected_format: "visible ASCII characters only",
@@ -150,6 +141,16 @@ fn setting<T>(env_reader: &EnvReader<'_>, name: &str, parse: impl FnOnce(&str) -
 
 fn split_list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim)
+}
+
+/// Returns the address by which programs of this machine reach a listener.
+pub fn loopback_address(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    address
 }
 
 #[cfg(test)]

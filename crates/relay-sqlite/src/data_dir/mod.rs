@@ -1,9 +1,9 @@
-//! The data folder: the store, the generated keys, and the lock that keeps a second relay out.
+//! The data folder: generated keys, stored settings, and the lock against a second relay.
 
 pub mod config;
 pub mod secrets_file;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -11,39 +11,39 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tempfile::NamedTempFile;
 
-/// The file with the generated signing secret.
 const SIGNING_SECRET_FILE: &str = "signing-secret";
-/// The file with the generated relay token.
 const RELAY_TOKEN_FILE: &str = "relay-token";
-/// The file with the key under which contacts are hashed in the log.
 const CONTACT_HASH_KEY_FILE: &str = "contact-hash-key";
-/// The file with the address that the running relay listens on.
 const ADDRESS_FILE: &str = "address";
-/// The file whose lock the running relay holds.
 const LOCK_FILE: &str = "lock";
 
-/// Why the folder is not used.
+/// Why the data folder cannot be used. Each variant has its path.
 #[derive(Debug, thiserror::Error)]
+#[error("{}: {}", self.parts().0, self.parts().1)]
 pub enum DataDirError {
-    /// Nothing can be written there.
-    #[error(
-        "the data folder {path} cannot be written ({detail}): check its permissions, or set RELAY_DATA to another folder"
-    )]
-    Unwritable {
-        /// The folder.
-        path: String,
-        /// What the system says.
-        detail: String,
-    },
-    /// A relay is running on it.
-    #[error(
-        "the data folder {path} is in use by another relay-local: stop that one, or set RELAY_DATA to another folder"
-    )]
-    InUse {
-        /// The folder.
-        path: String,
-    },
+    /// A file cannot be read or written there.
+    Unwritable(PathBuf, io::Error),
+    /// Another relay is running on it.
+    InUse(PathBuf),
+}
+
+impl DataDirError {
+    /// Returns what happened, and what to do about it.
+    pub fn parts(&self) -> (String, String) {
+        let (problem, remedy) = match self {
+            Self::Unwritable(path, error) => (
+                format!("the data folder {} cannot be written ({error})", path.display()),
+                "check its permissions, or set RELAY_DATA to another folder",
+            ),
+            Self::InUse(path) => (
+                format!("the data folder {} is in use by another relay-local", path.display()),
+                "stop that one, or set RELAY_DATA to another folder",
+            ),
+        };
+        (problem, remedy.to_owned())
+    }
 }
 
 /// A data folder.
@@ -52,12 +52,12 @@ pub struct DataDir {
     path: PathBuf,
 }
 
-/// The right to run a relay on a folder, for as long as it is kept.
+/// The lock of the relay that runs on a data folder.
 #[derive(Debug)]
 pub struct DataDirLock(File);
 
 impl DataDirLock {
-    /// Gives the folder back.
+    /// Releases the lock.
     pub fn release(self) {
         // The lock goes with the file; there is nothing to be done about a failure.
         let _ = self.0.unlock();
@@ -65,93 +65,65 @@ impl DataDirLock {
 }
 
 impl DataDir {
-    /// The folder at this path; it need not exist.
-    #[must_use]
+    /// Returns the data folder at a path, where it need not exist.
     pub const fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// Its path.
-    #[must_use]
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes the folder where there is none, for its owner alone, and takes it for one relay.
+    /// Creates the folder for its owner alone if there is none, and locks it for one relay.
     ///
     /// # Errors
-    /// When nothing can be written there, or another relay has it.
+    /// If nothing can be written there, or another relay has locked it.
     pub fn lock(&self) -> Result<DataDirLock, DataDirError> {
-        let unwritable = |error: io::Error| self.unwritable(&error);
+        let unwritable = |error| self.unwritable(error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(unwritable)?;
         let mut options = OpenOptions::new();
-        let file = options
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(self.path.join(LOCK_FILE))
-            .map_err(unwritable)?;
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = options.open(self.path.join(LOCK_FILE)).map_err(unwritable)?;
         match file.try_lock() {
             Ok(()) => Ok(DataDirLock(file)),
-            Err(fs::TryLockError::WouldBlock) => Err(DataDirError::InUse { path: self.path.display().to_string() }),
-            Err(fs::TryLockError::Error(error)) => Err(self.unwritable(&error)),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(self.path.clone())),
+            Err(TryLockError::Error(error)) => Err(self.unwritable(error)),
         }
     }
 
-    /// Returns whether a relay is using the folder.
-    #[must_use]
+    /// Returns whether a relay is running on the folder.
     pub fn is_in_use(&self) -> bool {
-        match File::open(self.path.join(LOCK_FILE)) {
-            Ok(file) => matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)),
-            Err(_) => false,
-        }
+        let Ok(file) = File::open(self.path.join(LOCK_FILE)) else { return false };
+        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
     }
 
-    /// The generated signing secret, made once and kept.
-    ///
-    /// # Errors
-    /// When it can be neither read nor written.
+    /// Returns the signing secret of the folder, which is generated once.
     pub fn signing_secret(&self) -> Result<String, DataDirError> {
         self.read_or_generate(SIGNING_SECRET_FILE, || format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 32]>())))
     }
 
-    /// The generated relay token, made once and kept.
-    ///
-    /// # Errors
-    /// When it can be neither read nor written.
+    /// Returns the relay token of the folder, which is generated once.
     pub fn relay_token(&self) -> Result<String, DataDirError> {
         self.read_or_generate(RELAY_TOKEN_FILE, || format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())))
     }
 
-    /// The relay token, if one was generated; nothing is made.
-    ///
-    /// # Errors
-    /// When it cannot be read.
+    /// Returns the relay token of the folder, if one was generated.
     pub fn existing_relay_token(&self) -> Result<Option<String>, DataDirError> {
         self.read(RELAY_TOKEN_FILE)
     }
 
-    /// The generated key under which contacts are hashed for the log and for listings, made once and kept.
-    ///
-    /// # Errors
-    /// When it can be neither read nor written.
+    /// Returns the key to hash contacts with for logs and listings, which is generated once.
     pub fn contact_hash_key(&self) -> Result<String, DataDirError> {
         self.read_or_generate(CONTACT_HASH_KEY_FILE, || hex::encode(rand::random::<[u8; 16]>()))
     }
 
-    /// Leaves the address that the relay listens on, for programs that look for it.
-    ///
-    /// # Errors
-    /// When it cannot be written.
+    /// Writes the address that the relay listens on, for other programs to find it.
     pub fn write_address(&self, address: SocketAddr) -> Result<(), DataDirError> {
         self.write(ADDRESS_FILE, &address.to_string())
     }
 
-    /// The address that the relay listens on which runs on the folder, or listened on which ran there last.
-    ///
-    /// # Errors
-    /// When it cannot be read.
+    /// Returns the address of the relay that runs on the folder, or ran there last.
     pub fn read_address(&self) -> Result<Option<SocketAddr>, DataDirError> {
         Ok(self.read(ADDRESS_FILE)?.and_then(|address| address.parse().ok()))
     }
@@ -166,28 +138,29 @@ impl DataDir {
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), DataDirError> {
-        let path = self.path.join(name);
-        let replace_file = || -> io::Result<()> {
-            let temporary = self.path.join(format!("{name}.new"));
-            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(temporary, path)
-        };
-        replace_file().map_err(|error| self.unwritable(&error))
+        replace_file(&self.path, name, text).map_err(|error| self.unwritable(error))
     }
 
     fn read(&self, name: &str) -> Result<Option<String>, DataDirError> {
         match fs::read_to_string(self.path.join(name)) {
-            Ok(kept) => Ok(Some(kept.trim().to_owned()).filter(|read| !read.is_empty())),
+            Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.unwritable(&error)),
+            Err(error) => Err(self.unwritable(error)),
         }
     }
 
-    fn unwritable(&self, error: &io::Error) -> DataDirError {
-        DataDirError::Unwritable { path: self.path.display().to_string(), detail: error.to_string() }
+    fn unwritable(&self, error: io::Error) -> DataDirError {
+        DataDirError::Unwritable(self.path.clone(), error)
     }
+}
+
+/// Writes a file as a whole or not at all, for its owner alone: a temporary file has mode 0600.
+fn replace_file(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    let mut file = NamedTempFile::new_in(dir)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(dir.join(name))?;
+    Ok(())
 }
 
 #[cfg(test)]

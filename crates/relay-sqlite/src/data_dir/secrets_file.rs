@@ -1,71 +1,71 @@
-//! Keys and URLs that are kept in the data folder instead of the environment: `relayctl setup --local` writes them.
+//! Settings that are stored in the data folder instead of the environment: `relayctl setup --local` writes them.
 //!
-//! One file, so that a change is whole or not there, for its owner alone. The environment wins: what is set there, even to
-//! nothing, is not looked up here.
+//! They are one file, so that a change is whole or not there. The environment wins, even with an empty value.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::data_dir::config::DEFAULT_DATA;
+use crate::data_dir::replace_file;
 use relay::config::names::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_DATA, RELAY_TOKEN,
 };
 
-/// The file: a JSON object of texts.
+/// Name of the file: a JSON object of texts.
 pub const SECRETS_FILE: &str = "secrets.json";
-/// What may be in it.
+/// The settings that it may have.
 pub const ALLOWED_KEYS: [&str; 5] =
     [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN, RELAY_TOKEN];
 
-/// Why what is stored is not used.
+/// Why the file of stored settings cannot be used. Each variant has its path.
 #[derive(Debug, thiserror::Error)]
+#[error("{}: {}", self.parts().0, self.parts().1)]
 pub enum SecretsFileError {
-    /// It cannot be read.
-    #[error("{path} cannot be read ({detail}): check its permissions, or set RELAY_DATA to another folder")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// What the system says.
-        detail: io::ErrorKind,
-    },
-    /// It cannot be written.
-    #[error("{path} cannot be written ({detail}): check the folder's permissions and the free space")]
-    Unwritable {
-        /// The file.
-        path: String,
-        /// What the system says.
-        detail: io::ErrorKind,
-    },
-    /// Somebody else writes, or has written since it was read.
-    #[error(
-        "another setup is changing {path} at the same time, so nothing was written: let it end, and run this again"
-    )]
-    Busy {
-        /// The file.
-        path: String,
-    },
-    /// It is not what it should be.
-    #[error(
-        "{path} is not a JSON object of texts: mend it at line {line}, and do not delete it, because the keys that are kept there would be lost"
-    )]
-    InvalidJson {
-        /// The file.
-        path: String,
-        /// Where it breaks.
-        line: usize,
-    },
-    /// It has something that is not kept there.
-    #[error("{path} has a name that is not kept there: take it out, and leave {}", ALLOWED_KEYS.join(", "))]
-    UnknownKey {
-        /// The file.
-        path: String,
-    },
+    /// The file cannot be read.
+    Unreadable(PathBuf, io::ErrorKind),
+    /// The file cannot be written.
+    Unwritable(PathBuf, io::ErrorKind),
+    /// Another process is writing the file, or has written it since it was read.
+    Busy(PathBuf),
+    /// The file is not a JSON object of texts, as this line shows.
+    InvalidJson(PathBuf, usize),
+    /// The file has a name that is not stored there.
+    UnknownKey(PathBuf),
 }
 
-/// What is stored: texts by the names of their variables. It does not print.
+impl SecretsFileError {
+    /// Returns what happened, and what to do about it.
+    pub fn parts(&self) -> (String, String) {
+        match self {
+            Self::Unreadable(path, detail) => (
+                format!("{} cannot be read ({detail})", path.display()),
+                "check its permissions, or set RELAY_DATA to another folder".to_owned(),
+            ),
+            Self::Unwritable(path, detail) => (
+                format!("{} cannot be written ({detail})", path.display()),
+                "check the folder's permissions and the free space".to_owned(),
+            ),
+            Self::Busy(path) => (
+                format!("another setup is changing {} at the same time, so nothing was written", path.display()),
+                "let it end, and run this again".to_owned(),
+            ),
+            Self::InvalidJson(path, line) => (
+                format!("{} is not a JSON object of texts", path.display()),
+                format!(
+                    "mend it at line {line}, and do not delete it, because the keys that are kept there would be lost"
+                ),
+            ),
+            Self::UnknownKey(path) => (
+                format!("{} has a name that is not kept there", path.display()),
+                format!("take it out, and leave {}", ALLOWED_KEYS.join(", ")),
+            ),
+        }
+    }
+}
+
+/// Stored settings: texts by the names of their variables. Its `Debug` shows no value.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SecretsFile(pub BTreeMap<String, String>);
 
@@ -76,76 +76,51 @@ impl std::fmt::Debug for SecretsFile {
 }
 
 impl SecretsFile {
-    /// Reads what is stored in a folder; nothing where there is none.
-    ///
-    /// # Errors
-    /// When it cannot be read, or is something else.
+    /// Reads the stored settings of a data folder. They are empty if there is no file.
     pub fn load(dir: &Path) -> Result<Self, SecretsFileError> {
         let path = dir.join(SECRETS_FILE);
-        let display_path = path.display().to_string();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound || error.kind() == io::ErrorKind::NotADirectory => {
                 return Ok(Self::default());
             }
-            Err(error) => return Err(SecretsFileError::Unreadable { path: display_path, detail: error.kind() }),
+            Err(error) => return Err(SecretsFileError::Unreadable(path, error.kind())),
         };
-        let values: BTreeMap<String, String> = serde_json::from_str(&text)
-            .map_err(|error| SecretsFileError::InvalidJson { path: display_path.clone(), line: error.line() })?;
-        if values.keys().any(|name| !ALLOWED_KEYS.contains(&name.as_str())) {
-            return Err(SecretsFileError::UnknownKey { path: display_path });
+        match serde_json::from_str::<BTreeMap<String, String>>(&text) {
+            Ok(values) if values.keys().all(|name| ALLOWED_KEYS.contains(&name.as_str())) => Ok(Self(values)),
+            Ok(_) => Err(SecretsFileError::UnknownKey(path)),
+            Err(error) => Err(SecretsFileError::InvalidJson(path, error.line())),
         }
-        Ok(Self(values))
     }
 
-    /// Stores it in place of `known`, as a whole or not at all.
+    /// Writes the settings in place of `expected`, as a whole or not at all.
     ///
     /// # Errors
-    /// When something else is stored by now, somebody else writes, or it cannot be written; what was stored is still there
-    /// then.
+    /// If the file has other settings by now, another process is writing it, or it cannot be written. It is unchanged then.
     pub fn compare_and_write(&self, expected: &Self, dir: &Path) -> Result<(), SecretsFileError> {
         let path = dir.join(SECRETS_FILE);
-        let unwritable =
-            |error: io::Error| SecretsFileError::Unwritable { path: path.display().to_string(), detail: error.kind() };
-        let busy = || SecretsFileError::Busy { path: path.display().to_string() };
+        let unwritable = |error: io::Error| SecretsFileError::Unwritable(path.clone(), error.kind());
         // The folder's own lock, which goes with the handle: a running relay has that of a file in it.
         let dir_handle = File::open(dir).map_err(unwritable)?;
         match dir_handle.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(busy()),
+            Ok(()) if Self::load(dir)? == *expected => {}
+            Ok(()) | Err(TryLockError::WouldBlock) => return Err(SecretsFileError::Busy(path)),
             Err(TryLockError::Error(error)) => return Err(unwritable(error)),
         }
-        if Self::load(dir)? != *expected {
-            return Err(busy());
-        }
-        let replace_file = || -> io::Result<()> {
-            let temporary = dir.join(format!("{SECRETS_FILE}.new"));
-            // One that a killed program has left may have other rights.
-            match fs::remove_file(&temporary) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
-            file.write_all(serde_json::to_string_pretty(&self.0)?.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(temporary, &path)
-        };
-        replace_file().map_err(unwritable)
+        let text = serde_json::to_string_pretty(&self.0).map_err(|error| unwritable(error.into()))?;
+        replace_file(dir, SECRETS_FILE, &text).map_err(unwritable)
     }
 }
 
-/// Fills in what the environment does not set, and tells what that is.
-///
-/// # Errors
-/// When what is stored cannot be used.
+/// Fills in the stored settings that the environment does not set. Returns their names.
 pub fn merge_into_env(env: &mut BTreeMap<String, String>) -> Result<Vec<&'static str>, SecretsFileError> {
     let data_dir = env.get(RELAY_DATA).map(|text| text.trim()).filter(|text| !text.is_empty());
-    let secrets_file = SecretsFile::load(&PathBuf::from(data_dir.unwrap_or(DEFAULT_DATA)))?;
+    let SecretsFile(stored) = SecretsFile::load(Path::new(data_dir.unwrap_or(DEFAULT_DATA)))?;
     // A token belongs to the URLs that it was stored with, and is sent to no other.
     let clay_url_in_env = env.contains_key(CLAY_WEBHOOK_URL);
     let mut merged = Vec::new();
     for name in ALLOWED_KEYS {
-        let Some(value) = secrets_file.0.get(name) else { continue };
+        let Some(value) = stored.get(name) else { continue };
         if !(env.contains_key(name) || (clay_url_in_env && name == CLAY_WEBHOOK_AUTH_TOKEN)) {
             env.insert(name.to_owned(), value.clone());
             merged.push(name);

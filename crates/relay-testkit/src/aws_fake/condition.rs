@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::aws_fake::tokens::{Item, Tokens, number_value};
 
-/// Whether an item is as an expression says.
+/// Returns whether an item fulfils a condition expression.
 pub(crate) fn holds(expression: &str, request: &Value, item: &Item) -> bool {
     let mut tokens = Tokens::tokenize(expression, request);
     let holds = parse_or(&mut tokens, item);
@@ -37,8 +37,8 @@ fn parse_comparison(tokens: &mut Tokens<'_>, item: &Item) -> bool {
         tokens.expect(")");
         return holds;
     }
-    for (word, must_exist) in [("attribute_not_exists", false), ("attribute_exists", true)] {
-        if tokens.eat(word) {
+    for (function, must_exist) in [("attribute_not_exists", false), ("attribute_exists", true)] {
+        if tokens.eat(function) {
             tokens.expect("(");
             let name = tokens.attribute_name();
             tokens.expect(")");
@@ -57,7 +57,7 @@ fn parse_comparison(tokens: &mut Tokens<'_>, item: &Item) -> bool {
     let order = compare(left.as_ref(), right.as_ref());
     match operator {
         "=" => left.is_some() && left == right,
-        // What is not there differs from everything.
+        // A missing attribute differs from every value.
         "<>" => left != right,
         "<" => order.is_some_and(Ordering::is_lt),
         "<=" => order.is_some_and(Ordering::is_le),

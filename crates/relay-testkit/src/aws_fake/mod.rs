@@ -1,8 +1,9 @@
-//! SQS and DynamoDB inside a test's process: what the AWS SDK's clients call, without sockets, so that tokio's paused clock
-//! moves them along. Time is that of the test; a call takes some milliseconds of it, and takes effect in between.
+//! SQS and DynamoDB inside the test's process, behind the AWS SDK's clients and without sockets, so that tokio's paused
+//! clock controls them. A call takes some milliseconds of the test's time, and takes effect halfway. `function_harness`
+//! serves them on a port.
 //!
-//! Only what the relay uses is here. That it behaves as the emulator behind `make test-lambda` does is shown by the behaviours of
-//! `tests/store_contract`, which run against both.
+//! Only the operations and expressions that the relay uses are implemented. `tests/store_contract` runs against this
+//! fake and against the emulator behind `make test-lambda`, so the two behave alike.
 
 mod condition;
 pub mod queues;
@@ -24,7 +25,7 @@ use aws_smithy_types::body::SdkBody;
 use relay::delivery::Deliver;
 use relay::ports::clock::Clock;
 use relay_aws::lambda::contact_order::ContactOrder;
-use relay_aws::lambda::sqs;
+use relay_aws::lambda::queue_function;
 use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::ledger::table::LedgerTable;
 use relay_aws::sdk::clients::AwsClients;
@@ -38,7 +39,7 @@ pub use table::Table;
 use crate::lambda_fake::services::ServiceFault;
 use crate::lambda_fake::stack;
 
-/// What a call takes to arrive at most, and its answer to come back.
+/// Maximum time for a request to arrive, and for its response to come back.
 const MAX_LATENCY_MS: f64 = 10.0;
 
 /// The most messages of a worker's batch (the template's `BatchSize`).
@@ -59,22 +60,22 @@ pub fn table(clients: &AwsClients) -> LedgerTable {
     LedgerTable::new(clients.dynamodb(), "ledger".to_owned())
 }
 
-/// Hands a batch to a worker, as Lambda does, and gives the ids of the messages that come back.
+/// Invokes a worker with a batch, as Lambda does, and returns the ids of the failed messages.
 ///
 /// # Panics
-/// When the worker takes it for no batch.
-pub async fn invoke_worker<D: Deliver, O: ContactOrder, C: Clock>(
-    worker: &QueueWorker<D, O, C>,
+/// When the worker cannot parse the batch.
+pub async fn invoke_worker<D: Deliver, O: ContactOrder>(
+    worker: &QueueWorker<D, O>,
     batch: &[Message],
 ) -> HashSet<String> {
     let payload = json!({"Records": batch.iter().map(Message::to_lambda_record).collect::<Vec<_>>()}).to_string();
     let deadline = u64::try_from((worker.clock.now() + WORKER_TIMEOUT).as_millisecond()).unwrap_or_default();
-    let response = sqs::handle_batch_event(worker, &payload, deadline).await;
+    let response = queue_function::handle_batch_event(worker, &payload, deadline).await;
     let failures = response.unwrap_or_else(|error| panic!("{error}")).batch_item_failures;
     failures.into_iter().map(|failure| failure.item_identifier).collect()
 }
 
-/// What a service answers: the status, and JSON.
+/// A service's response: status and JSON body.
 pub(crate) struct ServiceResponse {
     pub(crate) status: u16,
     pub(crate) body: Value,
@@ -90,14 +91,14 @@ impl ServiceResponse {
     }
 }
 
-/// What the services keep; it outlives whoever calls them.
+/// State of the services. It outlives the workers and clients.
 #[derive(Debug, Default)]
 pub struct ServiceState {
     /// The queues.
     pub queues: Queues,
     /// The ledger's table.
     pub table: Table,
-    /// The heap that the services hold, in bytes, where somebody counts it.
+    /// Heap that the services hold, in bytes, where a test measures it.
     pub heap_bytes: usize,
 }
 
@@ -109,14 +110,14 @@ pub type MeasureHeap = fn() -> usize;
 pub struct FakeServices {
     state: Arc<Mutex<ServiceState>>,
     clock: Arc<dyn Clock>,
-    /// Something has come into a queue, or is shown again.
+    /// Notified when a message may have become available.
     message_available: Arc<Notify>,
     measure_heap: Option<MeasureHeap>,
     latency: f64,
     failing_calls: Arc<Mutex<Vec<FailingCalls>>>,
 }
 
-/// Calls that do not end well.
+/// Calls that are to fail.
 #[derive(Debug)]
 struct FailingCalls {
     operation: &'static str,
@@ -132,7 +133,7 @@ impl std::fmt::Debug for FakeServices {
 }
 
 impl FakeServices {
-    /// Services with what they kept, at the time of this world.
+    /// Creates services with this state, on the test's clock.
     #[must_use]
     pub fn new(state: Arc<Mutex<ServiceState>>, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -145,7 +146,7 @@ impl FakeServices {
         }
     }
 
-    /// The same, which answer at once: for a clock that stands.
+    /// Creates services that respond at once, for a clock that only the test advances.
     #[must_use]
     pub fn without_latency(self) -> Self {
         Self { latency: 0.0, ..self }
@@ -157,7 +158,8 @@ impl FakeServices {
         Self { measure_heap, ..self }
     }
 
-    /// The next so many calls of an operation (`UpdateItem`) that say this (`contact#`) are slow, lose their answers, or fail.
+    /// Makes the next `times` calls of an operation (`UpdateItem`) whose body contains a text (`contact#`) slow or
+    /// faulty.
     pub fn inject(&self, operation: &'static str, body_contains: &'static str, error: ServiceFault, times: u32) {
         self.failing_calls().push(FailingCalls { operation, body_contains, error, remaining: times });
     }
@@ -183,18 +185,18 @@ impl FakeServices {
         Some(call.error)
     }
 
-    /// An account whose services these are.
+    /// Returns AWS clients for these services.
     #[must_use]
     pub fn clients(&self) -> AwsClients {
         stack::clients_at("http://emulated.invalid", "emulated").with_http_client(self.clone())
     }
 
-    /// What they keep.
+    /// Locks the state.
     pub fn state(&self) -> MutexGuard<'_, ServiceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is done to what they keep; the heap that it takes is theirs.
+    /// Changes the state, and accounts for the heap that the change allocates.
     pub fn change<T>(
         &self,
         change: impl FnOnce(&mut ServiceState, jiff::Timestamp) -> T,
@@ -204,17 +206,17 @@ impl FakeServices {
         let before = self.measure_heap.map_or(0, |count| count());
         let output = change(&mut state, self.clock.now());
         let after = self.measure_heap.map_or(0, |count| count());
-        // What is handed out is the caller's.
+        // The returned value belongs to the caller.
         state.heap_bytes = (state.heap_bytes + after).saturating_sub(before + returned_bytes(&output));
         output
     }
 
-    /// Waits until something may have come, for so long at most.
+    /// Waits until a message may be available, for `wait` at most.
     pub async fn wait_for_message(&self, wait: Duration) {
         let _ = tokio::time::timeout(wait, self.message_available.notified()).await;
     }
 
-    /// Tells who waits that something may have come.
+    /// Wakes the waiting workers.
     pub fn notify_message_available(&self) {
         self.message_available.notify_waiters();
     }
@@ -226,7 +228,7 @@ impl FakeServices {
         }
     }
 
-    async fn handle_call(&self, target: &str, body: &[u8]) -> (u16, Box<[u8]>) {
+    pub(crate) async fn handle_call(&self, target: &str, body: &[u8]) -> (u16, Box<[u8]>) {
         self.network_delay().await;
         let error = self.take_fault(target, body);
         match error {
@@ -244,7 +246,7 @@ impl FakeServices {
 }
 
 fn internal_error() -> (u16, Box<[u8]>) {
-    let body = json!({"__type": "InternalServerError", "message": "as told"});
+    let body = json!({"__type": "InternalServerError", "message": "injected"});
     (500, body.to_string().into_bytes().into_boxed_slice())
 }
 
@@ -253,7 +255,7 @@ fn dispatch(state: &mut ServiceState, target: &str, body: &[u8], now: jiff::Time
     let response = match target.split_once('.') {
         Some(("AmazonSQS", operation)) => state.queues.handle(operation, &request, now),
         Some(("DynamoDB_20120810", operation)) => state.table.handle(operation, &request),
-        _ => panic!("nobody calls {target}"),
+        _ => panic!("unexpected call {target}"),
     };
     (response.status, response.body.to_string().into_bytes().into_boxed_slice())
 }

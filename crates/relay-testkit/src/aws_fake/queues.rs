@@ -1,7 +1,7 @@
-//! FIFO queues: groups in their order, messages that are hidden for a time, repeats that are known, and dead letters.
+//! FIFO queues: ordered groups, visibility timeouts, deduplication and dead-letter queues.
 //!
-//! As AWS' pages have it: "Amazon SQS visibility timeout", "FIFO queue delivery logic", "Using the message deduplication ID",
-//! "Using dead-letter queues". The numbers are those of the template.
+//! Behaviour as in AWS' pages "Amazon SQS visibility timeout", "FIFO queue delivery logic", "Using the message
+//! deduplication ID" and "Using dead-letter queues". The numbers are those of the template.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -11,20 +11,20 @@ use serde_json::{Map, Value, json};
 
 use super::ServiceResponse;
 
-/// The queues, each with the one of its dead letters: of this direction to Clay, and of the other.
+/// Queue and dead-letter queue of each direction: to Clay, and to Loops.
 pub const QUEUES: [(&str, &str); 2] = [
     ("http://emulated.invalid/clay", "http://emulated.invalid/clay-dead"),
     ("http://emulated.invalid/loops", "http://emulated.invalid/loops-dead"),
 ];
-/// For how long what is received is hidden (the template's `VisibilityTimeout`).
+/// Visibility timeout of a received message (the template's `VisibilityTimeout`).
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(360);
-/// For how long a message can be hidden after it was received.
+/// Maximum time for which a message can be hidden after it was received.
 const MAX_VISIBILITY: Duration = Duration::from_secs(12 * 60 * 60);
-/// After how many receives a message goes to the dead letters (the template's `maxReceiveCount`).
+/// Receives after which a message moves to the dead-letter queue (the template's `maxReceiveCount`).
 const MAX_RECEIVES: u32 = 1000;
-/// For how long a message is kept (the template's `MessageRetentionPeriod`).
+/// Retention of a message (the template's `MessageRetentionPeriod`).
 const RETENTION: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-/// For how long it is known what was sent.
+/// Interval in which a repeated deduplication id is recognised.
 const DEDUPLICATION_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// All queues, by their URLs.
@@ -38,7 +38,7 @@ pub struct Message {
     pub id: String,
     /// Its group.
     pub group: String,
-    /// What it says.
+    /// The message body.
     pub body: String,
     /// Its attributes.
     pub attributes: Value,
@@ -49,7 +49,7 @@ pub struct Message {
     /// When it was sent.
     pub sent_at: Timestamp,
     received_at: Timestamp,
-    /// Until when it is hidden, where it is.
+    /// End of the visibility timeout, if the message is in flight.
     hidden_until: Option<Timestamp>,
 }
 
@@ -68,7 +68,7 @@ impl Queues {
         self.0.entry(url.to_owned()).or_default()
     }
 
-    /// How many messages are in a queue, hidden ones included.
+    /// Returns the number of messages in a queue, hidden ones included.
     #[must_use]
     pub fn len(&self, url: &str) -> usize {
         self.0.get(url).map_or(0, |queue| queue.messages.len())
@@ -79,7 +79,7 @@ impl Queues {
         self.0.get(url).into_iter().flat_map(|queue| queue.messages.values())
     }
 
-    /// Receives so many messages at most; what was received too often joins the dead letters.
+    /// Receives `max` messages at most. Messages over the receive limit move to the dead-letter queue.
     pub fn receive(&mut self, url: &str, max: usize, now: Timestamp) -> Vec<Message> {
         let received = self.queue(url).receive(max, now);
         let (over_limit, within_limit): (Vec<_>, Vec<_>) =
@@ -94,12 +94,12 @@ impl Queues {
         within_limit
     }
 
-    /// Deletes what was received last with this receipt.
+    /// Deletes the message with this receipt, if the receipt is its latest.
     pub fn delete(&mut self, url: &str, receipt: &str) {
         self.queue(url).delete(receipt);
     }
 
-    /// Takes a message out of a queue by its id, as a person does.
+    /// Deletes a message by its id, as an operator does in the console.
     pub fn remove_by_id(&mut self, url: &str, id: &str) {
         let queue = self.queue(url);
         let numbers: Vec<u64> =
@@ -112,7 +112,7 @@ impl Queues {
         self.queue(url).send(message.group, token, message.body, message.attributes, now);
     }
 
-    /// Ends the time of every message that is hidden.
+    /// Ends the visibility timeout of every hidden message.
     pub fn make_all_visible(&mut self, url: &str) {
         let queue = self.queue(url);
         for (_, number) in std::mem::take(&mut queue.hidden) {
@@ -123,7 +123,7 @@ impl Queues {
         }
     }
 
-    /// When the next hidden message is shown.
+    /// Returns when the next hidden message becomes visible.
     #[must_use]
     pub fn next_visible_at(&self, url: &str) -> Option<Timestamp> {
         self.0.get(url)?.hidden.first().map(|(until, _)| *until)
@@ -147,7 +147,7 @@ impl Queues {
                 let seconds = request["VisibilityTimeout"].as_u64().unwrap_or_default();
                 queue.change_visibility(&string_field("ReceiptHandle"), Duration::from_secs(seconds), now)
             }
-            _ => panic!("nobody asks SQS for {operation}"),
+            _ => panic!("unexpected SQS operation {operation}"),
         }
     }
 }
@@ -204,7 +204,7 @@ impl Queue {
 
     fn receive(&mut self, max: usize, now: Timestamp) -> Vec<Message> {
         self.advance_to(now);
-        // A group is closed as long as any of its messages is hidden.
+        // A group is locked while any of its messages is hidden.
         let hidden = self.hidden.iter().filter_map(|(_, number)| self.messages.get(number));
         let locked_groups: HashSet<&str> = hidden.map(|message| message.group.as_str()).collect();
         let is_available =
@@ -269,7 +269,7 @@ impl Queue {
 }
 
 impl Message {
-    /// What its texts hold of the heap, in bytes. The attributes are null but for dead letters.
+    /// Returns the heap of its texts, in bytes. The attributes are null except in dead letters.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         [&self.id, &self.group, &self.body, &self.receipt].into_iter().map(String::capacity).sum()

@@ -26,13 +26,18 @@ impl Table {
         self.items.is_empty()
     }
 
-    /// Forgets what is to be forgotten by then.
+    /// Deletes the expired items.
     pub fn delete_expired(&mut self, now: jiff::Timestamp) {
         let is_expired =
             |item: &Item| item.get("expires_at").and_then(number_value).is_some_and(|at| at <= now.as_second());
         let expired_keys: Vec<String> =
             self.items.iter().filter(|(_, item)| is_expired(item)).map(|(key, _)| key.clone()).collect();
         expired_keys.iter().for_each(|key| drop(self.items.remove(key)));
+    }
+
+    /// Deletes the items whose keys have this prefix.
+    pub fn delete_with_prefix(&mut self, prefix: &str) {
+        self.items.retain(|key, _| !key.starts_with(prefix));
     }
 
     pub(crate) fn handle(&mut self, operation: &str, request: &Value) -> ServiceResponse {
@@ -49,7 +54,7 @@ impl Table {
                 self.items.remove(key(request));
                 ServiceResponse::ok(json!({}))
             }
-            _ => panic!("nobody asks DynamoDB for {operation}"),
+            _ => panic!("unexpected DynamoDB operation {operation}"),
         }
     }
 
@@ -67,7 +72,7 @@ impl Table {
         response
     }
 
-    /// What a change is answered whose condition does not hold.
+    /// Returns the error response of a change whose condition does not hold.
     fn condition_failure(&self, request: &Value) -> Option<ServiceResponse> {
         let current = self.items.get(key(request));
         let condition = request["ConditionExpression"].as_str()?;

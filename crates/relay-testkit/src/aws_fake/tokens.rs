@@ -1,4 +1,4 @@
-//! The words of an expression, and what they stand for.
+//! Tokenizer of DynamoDB expressions.
 
 use std::collections::VecDeque;
 
@@ -40,37 +40,37 @@ impl<'a> Tokens<'a> {
         self.rest.pop_front().unwrap_or_else(|| panic!("the expression ends too early"))
     }
 
-    /// Takes this word, if it is the next.
-    pub(crate) fn eat(&mut self, word: &str) -> bool {
-        let is_next = self.peek() == Some(word);
+    /// Takes this token, if it is the next.
+    pub(crate) fn eat(&mut self, token: &str) -> bool {
+        let is_next = self.peek() == Some(token);
         if is_next {
             self.rest.pop_front();
         }
         is_next
     }
 
-    pub(crate) fn expect(&mut self, word: &str) {
+    pub(crate) fn expect(&mut self, token: &str) {
         let next = self.next();
-        assert_eq!(next, word, "in an expression");
+        assert_eq!(next, token, "in an expression");
     }
 
-    /// The attribute that the next word names.
+    /// The attribute that the next token names.
     pub(crate) fn attribute_name(&mut self) -> &'a str {
-        let word = self.next();
-        if word.starts_with('#') {
-            return self.request["ExpressionAttributeNames"][word]
+        let token = self.next();
+        if token.starts_with('#') {
+            return self.request["ExpressionAttributeNames"][token]
                 .as_str()
-                .unwrap_or_else(|| panic!("{word} is no name"));
+                .unwrap_or_else(|| panic!("{token} is no name"));
         }
-        word
+        token
     }
 
     /// What the next operand is in an item, if it is anything.
     pub(crate) fn operand(&mut self, item: &Item) -> Option<Value> {
-        if self.peek().is_some_and(|word| word.starts_with(':')) {
-            let word = self.next();
-            let value = self.request["ExpressionAttributeValues"].get(word);
-            return Some(value.unwrap_or_else(|| panic!("{word} has no value")).clone());
+        if self.peek().is_some_and(|token| token.starts_with(':')) {
+            let token = self.next();
+            let value = self.request["ExpressionAttributeValues"].get(token);
+            return Some(value.unwrap_or_else(|| panic!("{token} has no value")).clone());
         }
         item.get(self.attribute_name()).cloned()
     }

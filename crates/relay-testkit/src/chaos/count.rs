@@ -1,43 +1,44 @@
-//! What a history comes to.
+//! Evaluates a history.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chaos::history::{DeadLetter, DestinationOutcome, History, Item, ItemKind};
 use crate::chaos::order;
 
-/// The reasons of a dead letter that the far end has refused for good.
+/// Reasons of dead letters that the destination has rejected for good.
 const REJECTION_REASONS: [&str; 2] = ["clay_rejected", "loops_rejected"];
 
-/// What a history comes to.
+/// Totals of a history.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     /// The items that were sent.
     pub sent: usize,
     /// The items that were acknowledged at least once.
     pub acknowledged: usize,
-    /// The items that were never acknowledged, nor refused by the far end, though their sender went on for long.
+    /// Items that were neither acknowledged nor rejected by the destination, although their sender retried until its
+    /// timeout.
     pub unacknowledged: usize,
-    /// The items that were taken at least once.
+    /// Items that the destination accepted at least once.
     pub delivered: usize,
-    /// The items that the far end refused for good.
+    /// Items that the destination rejected for good.
     pub rejected: usize,
-    /// The items that were acknowledged and never taken, and of which no dead letter, nor a later answer, tells why.
+    /// Items that were acknowledged and never accepted, and that no dead letter or later response accounts for.
     pub lost: usize,
-    /// The dead letters, and answers of a refusal, of what the far end never refused.
+    /// Dead letters and rejecting responses for items that the destination never rejected.
     pub unjustified_failures: usize,
-    /// How many more dead letters of an item there are than there were requests.
+    /// Dead letters of an item beyond the number of its requests.
     pub extra_dead_letters: usize,
-    /// The items that were taken, and that nobody sent.
+    /// Items that were accepted, but never sent.
     pub never_sent: usize,
-    /// How often an item was taken more than once.
+    /// Repeated acceptances of an item.
     pub duplicated: usize,
     /// How often each of those items may be, all together.
     pub allowed_duplicates: usize,
-    /// How often an item was taken more than once, and more often than that one may be.
+    /// Repeated acceptances of an item beyond the allowed ones.
     pub unjustified_duplicates: usize,
-    /// How often an older step went out after a newer one of the same contact was taken.
+    /// Requests of an older step after a newer one of the same contact was accepted.
     pub out_of_order: usize,
-    /// How often an event was taken more than once.
+    /// Repeated acceptances of an event.
     pub duplicate_events: usize,
     /// The requests above ten a second.
     pub rate_limit_violations: usize,
@@ -45,9 +46,9 @@ pub struct Totals {
     pub redirects_followed: usize,
     /// What still waited.
     pub waiting: usize,
-    /// Whether there was to be a fault.
+    /// Whether the scenario has a fault.
     pub is_faulty: bool,
-    /// How often the fault was met.
+    /// Times the fault occurred.
     pub faults_hit: usize,
 }
 
@@ -56,19 +57,25 @@ impl Totals {
     #[must_use]
     pub fn from_history(history: &History) -> Self {
         let accepted = occurrences(
-            history.received.iter().filter(|came| came.outcome == DestinationOutcome::Accepted).map(|came| &came.item),
+            history
+                .received
+                .iter()
+                .filter(|received| received.outcome == DestinationOutcome::Accepted)
+                .map(|received| &received.item),
         );
         let rejected: BTreeSet<&Item> = history
             .received
             .iter()
-            .filter(|came| came.outcome == DestinationOutcome::Rejected)
-            .map(|came| &came.item)
+            .filter(|received| received.outcome == DestinationOutcome::Rejected)
+            .map(|received| &received.item)
             .collect();
         let sent_items = history.sent.values();
         let mut totals = Self {
             sent: history.sent.len(),
-            acknowledged: sent_items.clone().filter(|told| told.acknowledged > 0).count(),
-            unacknowledged: sent_items.filter(|told| told.acknowledged == 0 && told.rejected == 0).count(),
+            acknowledged: sent_items.clone().filter(|sent_item| sent_item.acknowledged > 0).count(),
+            unacknowledged: sent_items
+                .filter(|sent_item| sent_item.acknowledged == 0 && sent_item.rejected == 0)
+                .count(),
             delivered: accepted.len(),
             rejected: rejected.len(),
             never_sent: accepted.keys().filter(|item| !history.sent.contains_key(*item)).count(),
@@ -113,7 +120,7 @@ impl Totals {
             let sent_item = history.sent.get(item).copied().unwrap_or_default();
             let expected = match item.kind {
                 ItemKind::Webhook | ItemKind::Event => 1,
-                // A sender who gets no answer has to send an update again: that is another one.
+                // A sender without a response has to send an update again, which is another update.
                 ItemKind::Contact => (sent_item.acknowledged + sent_item.unanswered).max(1),
             };
             let extra = accepted_times.saturating_sub(expected);
@@ -132,22 +139,22 @@ impl Totals {
         let checks = [
             (self.unacknowledged, "never acknowledged"),
             (self.lost, "acknowledged and never delivered"),
-            (self.unjustified_failures, "given up though the end did not refuse them"),
-            (self.extra_dead_letters, "dead letters too many"),
-            (self.never_sent, "delivered that nobody sent"),
-            (self.unjustified_duplicates, "doubled without need"),
+            (self.unjustified_failures, "dead-lettered though the destination did not reject them"),
+            (self.extra_dead_letters, "superfluous dead letters"),
+            (self.never_sent, "delivered but never sent"),
+            (self.unjustified_duplicates, "duplicated without need"),
             (self.duplicate_events, "events processed twice"),
             (self.out_of_order, "delivered out of order"),
-            (self.redirects_followed, "sent where a redirect led"),
+            (self.redirects_followed, "sent to the target of a redirect"),
             (self.waiting, "still waiting"),
         ];
         let failed_checks = checks.into_iter().filter(|(number, _)| *number > 0);
         let mut violations: Vec<String> = failed_checks.map(|(number, what)| format!("{number} {what}")).collect();
         if self.sent == 0 || self.acknowledged == 0 {
-            violations.push("nothing was sent and acknowledged, so nothing was tried".to_owned());
+            violations.push("nothing was sent and acknowledged, so nothing was tested".to_owned());
         }
         if self.is_faulty && self.faults_hit == 0 {
-            violations.push("the fault never came, so nothing was tried".to_owned());
+            violations.push("the fault never occurred, so nothing was tested".to_owned());
         }
         violations
     }

@@ -1,4 +1,4 @@
-//! The relay as functions, against emulated services, under faults.
+//! The functions on emulated services, under faults.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{KEY, NEW_KEY, RelayUnderTest};
-use crate::chaos::end::FaultyDestination;
+use crate::chaos::faulty_destination::FaultyDestination;
 use crate::chaos::history::{DeadLetter, Item};
 use crate::chaos::kinds::{FaultScenario, RelayFault, WorkloadSize};
 use crate::flaky_proxy::{Disconnect, FlakyProxy};
@@ -36,12 +36,12 @@ const SERVICE_FAULTS: [ServiceFault; 5] = [
 #[derive(Debug)]
 pub struct FunctionsUnderTest {
     fake_stack: FakeStack,
-    /// What is between the functions and the ends.
+    /// Proxies between the functions and the destinations.
     proxies: [FlakyProxy; 2],
     clay_url: String,
     base: watch::Sender<String>,
     size: WorkloadSize,
-    /// What workers had when they were killed, to Clay and to Loops.
+    /// Items that workers were sending when they were killed, to Clay and to Loops.
     in_flight_at_crash: [Vec<Item>; 2],
     keys_rotated: bool,
 }
@@ -61,7 +61,7 @@ fn parse_items(bodies: &[String]) -> impl Iterator<Item = Item> {
 
 fn parse_item(body: &str) -> Item {
     let item = relay_aws::sqs::message::decode(body).ok().and_then(|delivery| Item::from_delivery(&delivery));
-    item.unwrap_or_else(|| panic!("nobody sent this: {body}"))
+    item.unwrap_or_else(|| panic!("never sent: {body}"))
 }
 
 fn parse_dead_letter(message: &Message) -> DeadLetter {
@@ -72,8 +72,8 @@ fn parse_dead_letter(message: &Message) -> DeadLetter {
 }
 
 impl FunctionsUnderTest {
-    /// Kills the sandboxes of a function that are at work. What the front door had under way, its sender knows to be
-    /// unanswered; a worker's messages come back.
+    /// Kills the busy sandboxes of a function. The callers of an HTTP function get no response; a worker's messages
+    /// become visible again.
     fn kill(&mut self, name: &str) {
         let [to_clay, to_loops] = &mut self.in_flight_at_crash;
         match name {
@@ -160,7 +160,7 @@ impl RelayUnderTest for FunctionsUnderTest {
                 for (name, frozen) in FUNCTIONS.iter().zip(&frozen) {
                     self.fake_stack.function(name).thaw(frozen);
                 }
-                // As much time as it takes to find out that a connection is dead.
+                // Twice the delay, so that the clients notice the dead connections.
                 tokio::time::sleep(delay * 2).await;
             }
             RelayFault::ServiceOutage(service) => {
@@ -205,14 +205,14 @@ impl RelayUnderTest for FunctionsUnderTest {
         self.fake_stack.make_idle_visible().await;
         let mut waiting = 0;
         for queue in [CLAY_QUEUE, LOOPS_QUEUE] {
-            // Of a queue that cannot be read now, nobody knows that it is empty.
+            // A queue that cannot be read may hold something.
             waiting += self.fake_stack.try_queue_length(queue).await.unwrap_or(1);
         }
         usize::try_from(waiting).unwrap_or(usize::MAX)
     }
 
     fn in_flight_at_crashes(&self) -> [Vec<Item>; 2] {
-        // Who was ended by Lambda, its time being over, was killed as well.
+        // A sandbox that Lambda timed out was killed as well.
         let [to_clay, to_loops] = &self.in_flight_at_crash;
         let timed_out = |queue: &str| self.fake_stack.bodies_timed_out(queue);
         [(to_clay, timed_out(CLAY_QUEUE)), (to_loops, timed_out(LOOPS_QUEUE))]

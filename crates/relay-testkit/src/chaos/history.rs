@@ -1,4 +1,4 @@
-//! What was sent, what was acknowledged and what arrived.
+//! What was sent, acknowledged and received.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,11 +11,11 @@ use serde_json::Value;
 /// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ItemKind {
-    /// A webhook: a repeat is told by its id.
+    /// A webhook, identified by its id.
     Webhook,
     /// A contact's update: every request is an update of its own.
     Contact,
-    /// An event: a repeat is told by its key.
+    /// An event, identified by its key.
     Event,
 }
 
@@ -26,7 +26,7 @@ pub struct Item {
     pub contact: String,
     /// Which of its steps.
     pub step: u32,
-    /// What it is.
+    /// The kind.
     pub kind: ItemKind,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for Item {
     }
 }
 
-/// What the sender of an item has done, and what it was told. Times are those since the beginning.
+/// Requests and responses of an item's sender. Times are relative to the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SentItem {
     /// How many requests there were.
@@ -70,73 +70,73 @@ pub struct SentItem {
     pub acknowledged: usize,
     /// How many of those were stored, to be delivered later.
     pub queued: usize,
-    /// How many of them came to no answer of the relay: what became of them, their sender cannot know.
+    /// Requests without a response: the sender cannot know their outcome.
     pub unanswered: usize,
-    /// How many of them were answered with the far end's refusal.
+    /// Requests that were answered with the destination's rejection.
     pub rejected: usize,
     /// Whether the last one was.
     pub last_rejected: bool,
     /// When the first was begun.
     pub started_at: Duration,
-    /// When the last had come to its end.
+    /// When the last of them ended.
     pub finished_at: Duration,
 }
 
-/// What the far end did with a request.
+/// Outcome of a request at the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DestinationOutcome {
-    /// It took it.
+    /// It was accepted.
     Accepted,
     /// It refused it for good.
     Rejected,
-    /// Neither: it may come again.
+    /// Neither: it may be retried.
     Failed,
 }
 
-/// A request at the far end.
+/// A request at the destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceivedItem {
-    /// What it was about.
+    /// The item in its body.
     pub item: Item,
-    /// What was done with it.
+    /// Its outcome.
     pub outcome: DestinationOutcome,
-    /// When, for who reads a log beside it.
+    /// Time of arrival, to compare with a log.
     pub at: Timestamp,
 }
 
-/// A dead letter that the relay keeps.
+/// A dead letter of the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// What it is about.
+    /// The item in its body.
     pub item: Item,
     /// Its reason, as the relay has it.
     pub reason: String,
-    /// The status that goes with it.
+    /// The destination's last status.
     pub status: Option<u16>,
 }
 
 /// Everything that happened in one direction.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    /// What was sent, and what its sender was told.
+    /// The items that were sent.
     pub sent: BTreeMap<Item, SentItem>,
-    /// What came to the far end, in its order.
+    /// The requests at the destination, in order.
     pub received: Vec<ReceivedItem>,
-    /// What the far end took without saying so; an item as often as that was so.
+    /// Items that the destination accepted without a response, once for each time.
     pub accepted_silently: Vec<Item>,
-    /// What may have been under way when the relay was killed; an item once for each kill.
+    /// Items that may have been in flight when the relay was killed, once for each kill.
     pub in_flight_at_crash: Vec<Item>,
-    /// What the relay keeps for a person when all is over.
+    /// The dead letters at the end.
     pub dead_letters: Vec<DeadLetter>,
-    /// How many requests an end that was well had to refuse, because more than ten came within a second.
+    /// Requests over the rate limit of a destination without a fault.
     pub rate_limit_violations: usize,
-    /// How many requests came where a redirect led.
+    /// Requests to a redirect's target.
     pub redirects_followed: usize,
-    /// How many deliveries still waited when nobody waited for them any more.
+    /// Deliveries that still waited at the timeout.
     pub waiting: usize,
-    /// Whether there was to be a fault.
+    /// Whether the scenario has a fault.
     pub is_faulty: bool,
-    /// How many requests the far end did not answer well, by its ailment, and how often the relay was struck.
+    /// Requests that met a destination fault, and relay faults that were injected.
     pub faults_hit: usize,
 }
 

@@ -1,38 +1,38 @@
-//! The faults: what an end does with a request, and what is done to the relay.
+//! The faults of the destinations and of the relay.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// How many of ten requests meet an ailment where nothing else is said.
+/// Faulty requests of ten, unless a scenario has another number.
 const DEFAULT_FAULTS_PER_TEN: u64 = 6;
 /// How long most freezes last at most.
 const MAX_SHORT_FREEZE: Duration = Duration::from_secs(3);
 
-/// How an end answers a request under a fault.
+/// How a destination responds under a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DestinationFault {
-    /// 429, without a word on when to come again.
+    /// 429 without `Retry-After`.
     RateLimited,
-    /// 429, and when to come again.
+    /// 429 with `Retry-After`.
     RateLimitedRetryAfter,
     /// 500.
     ServerError,
-    /// No answer.
+    /// No response.
     Hang,
-    /// It takes it and says so at once; the body of that answer comes byte by byte.
+    /// It accepts and sends the status at once; the body follows byte by byte.
     SlowBody,
     /// The connection is reset before the request is read.
     Reset,
-    /// The answer breaks off in the middle of its body; it has taken it where its status says so.
+    /// The response ends in the middle of its body; a 200 means that it accepted.
     TruncatedBody,
     /// 502, as an edge writes it.
     HtmlError,
     /// It leads somewhere else.
     Redirect,
-    /// It takes it, and resets the connection.
+    /// It accepts, and resets the connection.
     AcceptThenReset,
-    /// It refuses some for good, those same ones whenever they come, also when it is well again.
+    /// It rejects some items for good, and goes on doing so after the fault.
     RejectSome,
 }
 
@@ -71,46 +71,46 @@ impl DestinationFault {
     }
 }
 
-/// What is done to the relay while the requests come.
+/// A fault of the relay or of its surroundings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelayFault {
     /// It is killed at random moments.
     Kill,
     /// Its store refuses to be written.
     StoreUnwritable,
-    /// Its store takes its time.
+    /// The store responds late.
     StoreSlow,
-    /// It is frozen for a while, and the connections that it has kept die meanwhile.
+    /// The relay is frozen for a while, and its pooled connections die meanwhile.
     Freeze,
     /// Its clock is set ahead while it sleeps, by two minutes, or back again.
     ClockJump,
-    /// The keys of both ends change.
+    /// The keys of both destinations change.
     KeyRotation,
     /// A service that it lives on misbehaves: its name as policies have it.
     ServiceOutage(&'static str),
 }
 
-/// A row of the table: what the ends do, and what is done to the relay.
+/// A scenario: the faults of the destinations and of the relay.
 #[derive(Debug, Clone)]
 pub struct FaultScenario {
     /// What the table calls it.
     pub name: &'static str,
-    /// What the ends do with a request, one of these; nothing where there is none.
+    /// The faults of both destinations, one of which applies to a faulty request.
     pub destination_faults: Vec<DestinationFault>,
     /// How many of ten requests meet one.
     pub faults_per_ten: u64,
-    /// What is done to the relay.
+    /// The fault of the relay.
     pub relay_fault: Option<RelayFault>,
 }
 
 impl FaultScenario {
-    /// No fault at all.
+    /// Returns the scenario without faults.
     #[must_use]
     pub const fn none() -> Self {
         Self { name: "none", destination_faults: Vec::new(), faults_per_ten: 0, relay_fault: None }
     }
 
-    /// Ends that have one ailment.
+    /// Returns a scenario with one destination fault.
     #[must_use]
     pub fn destination(fault: DestinationFault) -> Self {
         Self {
@@ -121,14 +121,15 @@ impl FaultScenario {
         }
     }
 
-    /// Ends that fail now and then, and refuse some for good: so that what is refused has often been put off before.
+    /// Returns a scenario in which destinations fail now and then and reject some items for good, often after a
+    /// deferral.
     #[must_use]
     pub fn failing_and_rejecting_destination() -> Self {
         let destination_faults = vec![DestinationFault::ServerError, DestinationFault::RejectSome];
         Self { name: "500, refuses some", destination_faults, faults_per_ten: 5, relay_fault: None }
     }
 
-    /// Ends that have them all.
+    /// Returns a scenario with all destination faults.
     #[must_use]
     pub fn all_destination_faults() -> Self {
         Self {
@@ -139,21 +140,21 @@ impl FaultScenario {
         }
     }
 
-    /// Something that is done to the relay, the ends being well.
+    /// Returns a scenario with one relay fault.
     #[must_use]
     pub const fn relay(name: &'static str, fault: RelayFault) -> Self {
         Self { name, destination_faults: Vec::new(), faults_per_ten: 0, relay_fault: Some(fault) }
     }
 
-    /// Something that is done to the relay, while the ends fail now and then, before or after they have taken it: so seldom that
-    /// they do not count as down.
+    /// Returns a scenario with a relay fault and destinations that fail, before or after accepting, too seldom to open
+    /// the circuit breaker.
     #[must_use]
     pub fn relay_with_failing_destinations(name: &'static str, fault: RelayFault) -> Self {
         let destination_faults = vec![DestinationFault::ServerError, DestinationFault::AcceptThenReset];
         Self { name, destination_faults, faults_per_ten: 3, relay_fault: Some(fault) }
     }
 
-    /// Something that is done to the relay, while the ends have every ailment as well.
+    /// Returns a scenario with a relay fault and all destination faults.
     #[must_use]
     pub fn relay_with_faulty_destinations(name: &'static str, fault: RelayFault) -> Self {
         Self {
@@ -164,7 +165,7 @@ impl FaultScenario {
         }
     }
 
-    /// Those that any form of the relay can meet.
+    /// Returns the scenarios that apply to every deployment.
     #[must_use]
     pub fn common() -> Vec<Self> {
         let mut scenarios = vec![Self::none()];
@@ -180,18 +181,18 @@ impl FaultScenario {
     }
 }
 
-/// How much is sent, and for how long a fault lasts.
+/// Amount of work, and duration of the fault.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkloadSize {
     /// How many contacts send webhooks, and as many others rows.
     pub contacts: u32,
     /// How many steps each has.
     pub steps: u32,
-    /// For how long the fault lasts at least.
+    /// Minimum duration of the fault.
     pub fault_duration: Duration,
     /// The longest time for which it is frozen.
     pub max_freeze: Duration,
-    /// The longest that is waited, after the fault, until everything is acknowledged, and then until nothing waits.
+    /// Maximum wait, after the fault, until everything is acknowledged, and then until nothing waits.
     pub timeout: Duration,
 }
 

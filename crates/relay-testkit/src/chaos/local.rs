@@ -1,4 +1,4 @@
-//! The relay as one program, under faults.
+//! The one-machine relay, under faults.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use fastrand::Rng;
 use tokio::sync::watch;
 
 use super::{KEY, NEW_KEY, RelayUnderTest};
-use crate::chaos::end::FaultyDestination;
+use crate::chaos::faulty_destination::FaultyDestination;
 use crate::chaos::history::{DeadLetter, Item, ItemKind};
 use crate::chaos::kinds::{FaultScenario, RelayFault, WorkloadSize};
 use crate::deliveries::ListDeliveries as _;
@@ -15,9 +15,9 @@ use crate::fake_clock::{FakeClock, TimerBehavior};
 use crate::flaky_proxy::{Disconnect, FlakyProxy};
 use crate::relay_process::Relay;
 
-/// What is in a state towards an end, as the store has it.
+/// Deliveries of a direction in a state.
 const SELECT_BY_STATE: &str = "SELECT kind, body, reason, status FROM deliveries WHERE state = ?1 AND direction = ?2";
-/// How far its clock is set ahead, in seconds: more than anybody may hold anything, and less than webhooks may be old.
+/// How far the clock is set ahead, in seconds: longer than any lease, and less than the signature tolerance.
 const CLOCK_JUMP_SECS: i64 = 120;
 /// The directions, as the store has them.
 const DIRECTIONS: [&str; 2] = ["loops-to-clay", "clay-to-loops"];
@@ -30,7 +30,7 @@ const UNFILL_STORE_SQL: &str = "DROP TRIGGER full_insert; DROP TRIGGER full_upda
 #[derive(Debug)]
 pub struct LocalUnderTest {
     relay: Option<Relay>,
-    /// What is between the relay and the ends.
+    /// Proxies between the relay and the destinations.
     proxies: [FlakyProxy; 2],
     settings: Vec<(&'static str, String)>,
     base: watch::Sender<String>,
@@ -44,7 +44,7 @@ pub struct LocalUnderTest {
 }
 
 impl LocalUnderTest {
-    async fn restart(&mut self, folder: crate::relay_process::DataFolder) {
+    async fn restart(&mut self, folder: crate::relay_process::TempDataDir) {
         let clock = self.clock.iter().flat_map(FakeClock::environment).collect::<Vec<_>>();
         let settings = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
         let clock = clock.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -73,7 +73,7 @@ impl LocalUnderTest {
     }
 }
 
-/// What is in a state, towards each end, with reason and status.
+/// Returns the deliveries in a state, for each destination, with reason and status.
 fn deliveries_in_state(store: &rusqlite::Connection, state: &str) -> rusqlite::Result<[Vec<DeadLetter>; 2]> {
     let mut found = [Vec::new(), Vec::new()];
     for (found, direction) in found.iter_mut().zip(DIRECTIONS) {
@@ -85,7 +85,7 @@ fn deliveries_in_state(store: &rusqlite::Connection, state: &str) -> rusqlite::R
                 _ => ItemKind::Contact,
             };
             let item = Item::parse_body(kind, &row.get::<_, Vec<u8>>("body")?);
-            let item = item.unwrap_or_else(|| panic!("nobody sent what is {state} in the store"));
+            let item = item.unwrap_or_else(|| panic!("a delivery in state {state} was never sent"));
             let reason = row.get::<_, Option<String>>("reason")?.unwrap_or_default();
             Ok(DeadLetter { item, reason, status: row.get("status")? })
         })?;
@@ -95,7 +95,7 @@ fn deliveries_in_state(store: &rusqlite::Connection, state: &str) -> rusqlite::R
 }
 
 fn open_store(folder: &Path) -> rusqlite::Connection {
-    let store = relay_sqlite::store::open_existing(folder).ok().flatten();
+    let store = relay_sqlite::open_existing(folder).ok().flatten();
     store.unwrap_or_else(|| panic!("there is no store"))
 }
 
@@ -105,12 +105,18 @@ impl RelayUnderTest for LocalUnderTest {
     fn scenarios() -> Vec<FaultScenario> {
         let mut all = FaultScenario::common();
         all.push(FaultScenario::relay("store full", RelayFault::StoreUnwritable));
-        all.push(FaultScenario::relay_with_failing_destinations("store full, ends fail", RelayFault::StoreUnwritable));
+        all.push(FaultScenario::relay_with_failing_destinations(
+            "store full, destinations fail",
+            RelayFault::StoreUnwritable,
+        ));
         all.push(FaultScenario::relay_with_faulty_destinations("store full, all", RelayFault::StoreUnwritable));
         all.push(FaultScenario::relay("store locked", RelayFault::StoreSlow));
         all.push(FaultScenario::relay_with_faulty_destinations("store locked, all", RelayFault::StoreSlow));
         all.push(FaultScenario::relay("clock moved", RelayFault::ClockJump));
-        all.push(FaultScenario::relay_with_failing_destinations("clock moved, ends fail", RelayFault::ClockJump));
+        all.push(FaultScenario::relay_with_failing_destinations(
+            "clock moved, destinations fail",
+            RelayFault::ClockJump,
+        ));
         all.push(FaultScenario::relay_with_faulty_destinations("clock moved, all", RelayFault::ClockJump));
         all
     }
@@ -144,7 +150,7 @@ impl RelayUnderTest for LocalUnderTest {
             in_flight_at_crash,
             keys_rotated: false,
         };
-        under_test.restart(crate::relay_process::DataFolder::new()).await;
+        under_test.restart(crate::relay_process::TempDataDir::new()).await;
         under_test
     }
 
@@ -174,7 +180,7 @@ impl RelayUnderTest for LocalUnderTest {
                 }
                 tokio::time::sleep(self.size.freeze_duration(random)).await;
                 self.relay().thaw();
-                // As much time as it takes to find out that a connection is dead.
+                // Twice the delay, so that the clients notice the dead connections.
                 tokio::time::sleep(delay * 2).await;
             }
             RelayFault::StoreUnwritable => {
@@ -217,7 +223,7 @@ impl RelayUnderTest for LocalUnderTest {
     }
 
     async fn clear_faults(&mut self) {
-        // What was put off by a clock that was set back since is due.
+        // The clock may have been set back after a deferral: deferred deliveries become due.
         self.clock.iter().for_each(|clock| clock.set_offset(CLOCK_JUMP_SECS));
     }
 

@@ -1,17 +1,17 @@
-//! The fault suite: both ends go through everything that an end can do, the relay is killed, its store and its services
-//! fail, and then it is counted what became of what was sent.
+//! The chaos tests. Destinations misbehave in every way, the relay is killed, its store and services fail; afterwards
+//! the items that were acknowledged are compared with those that arrived.
 //!
-//! While a fault lasts, every contact sends its steps; then the fault ends, and when everything is acknowledged and nothing
-//! waits any more, what was acknowledged is compared with what was taken.
+//! While a fault lasts, a sender per contact sends its steps. Then the fault ends, and the totals are taken when
+//! everything is acknowledged and no delivery waits.
 
 pub mod count;
-pub mod end;
-mod fate;
+pub mod faulty_destination;
 pub mod functions;
 pub mod history;
 pub mod kinds;
 pub mod local;
 mod order;
+mod response_plan;
 pub mod workload;
 
 use std::future::Future;
@@ -21,29 +21,29 @@ use fastrand::Rng;
 use tokio::sync::watch;
 
 use count::Totals;
-use end::{DestinationReport, FaultyDestination};
+use faulty_destination::{DestinationReport, FaultyDestination};
 use history::{DeadLetter, History, Item};
 use kinds::{FaultScenario, RelayFault, WorkloadSize};
 use workload::{SenderContext, SentItems};
 
-/// The key by which both ends know the relay.
+/// The key of the relay at both destinations.
 const KEY: &str = "key";
-/// The key that takes its place where keys rotate.
+/// The key after a rotation.
 const NEW_KEY: &str = "new-key";
-/// How much longer a fault lasts than it should, at most, where there is still something to send.
+/// Maximum time by which a fault is prolonged because senders have steps left.
 const MAX_OVERTIME: Duration = Duration::from_secs(90);
-/// How often it is looked whether anything still waits.
+/// Interval between polls of the waiting deliveries.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A form of the relay, and what can be done to it.
+/// A deployment of the relay under test.
 pub trait RelayUnderTest: Sized {
-    /// What it is called.
+    /// Name in the table.
     const NAME: &str;
 
-    /// The faults that it goes through.
+    /// The scenarios that apply to it.
     fn scenarios() -> Vec<FaultScenario>;
 
-    /// Starts it between these ends, for this fault.
+    /// Starts it between these destinations, for this scenario.
     fn start(
         clay: &FaultyDestination,
         loops: &FaultyDestination,
@@ -54,44 +54,44 @@ pub trait RelayUnderTest: Sized {
     /// Where it is.
     fn base(&self) -> watch::Receiver<String>;
 
-    /// Does it something: once, and comes back when that is over. False where it was done before and is done once only.
+    /// Injects a fault, and returns when that is done. False if a fault that occurs only once was injected before.
     fn inject(
         &mut self,
-        strike: RelayFault,
+        fault: RelayFault,
         random: &mut Rng,
         destinations: [&FaultyDestination; 2],
     ) -> impl Future<Output = bool>;
 
-    /// Ends everything that was done to it.
+    /// Ends all injected faults.
     fn clear_faults(&mut self) -> impl Future<Output = ()>;
 
-    /// How many deliveries wait or are under way. Where time has to pass for them, it passes.
+    /// Returns the number of deliveries that wait or are in flight. Advances the time that they wait for.
     fn waiting(&self) -> impl Future<Output = usize>;
 
-    /// What may have been under way when it was killed, to Clay and to Loops; an item once for each kill.
+    /// Returns the items that may have been in flight at a kill, to Clay and to Loops, once for each kill.
     fn in_flight_at_crashes(&self) -> [Vec<Item>; 2];
 
-    /// What it keeps for a person, of what was to go to Clay and to Loops.
+    /// Returns the dead letters, to Clay and to Loops.
     fn dead_letters(&self) -> impl Future<Output = [Vec<DeadLetter>; 2]>;
 
     /// Its log.
     fn log(&self) -> String;
 }
 
-/// A line of the table: a fault in one direction.
+/// A row of the table: a scenario in one direction.
 #[derive(Debug, Clone)]
 pub struct ReportRow {
-    /// The form of the relay.
+    /// The deployment.
     pub relay: &'static str,
-    /// The fault.
+    /// The scenario.
     pub scenario: &'static str,
     /// The direction.
     pub direction: &'static str,
-    /// What it came to.
+    /// The totals.
     pub totals: Totals,
 }
 
-/// Goes through one fault in both directions.
+/// Runs a scenario in both directions.
 pub async fn run_scenario<F: RelayUnderTest>(
     scenario: &FaultScenario,
     size: WorkloadSize,
@@ -159,7 +159,7 @@ fn base_history(sent: SentItems, report: DestinationReport) -> History {
     History { sent, received, accepted_silently, rate_limit_violations, redirects_followed, ..History::default() }
 }
 
-/// Keeps the log of a relay that has failed, and what happened, where `RELAY_FAULT_LOGS` says.
+/// Writes log and history of a failed run to the folder in `RELAY_FAULT_LOGS`.
 fn save_failure_log<F: RelayUnderTest>(relay: &F, row: &ReportRow, history: &History) {
     let violations = row.totals.violations();
     if let (false, Some(folder)) = (violations.is_empty(), std::env::var_os("RELAY_FAULT_LOGS")) {
@@ -179,7 +179,7 @@ fn save_failure_log<F: RelayUnderTest>(relay: &F, row: &ReportRow, history: &His
 #[must_use]
 pub fn format_table(rows: &[ReportRow], seed: u64) -> String {
     let mut table = format!(
-        "seed {seed}\n{:<12} {:<26} {:<14} {:>5} {:>5} {:>6} {:>7} {:>10} {:>8} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}\n",
+        "seed {seed}\n{:<12} {:<32} {:<14} {:>5} {:>5} {:>6} {:>7} {:>10} {:>8} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}\n",
         "form",
         "fault",
         "direction",
@@ -198,7 +198,7 @@ pub fn format_table(rows: &[ReportRow], seed: u64) -> String {
     );
     for ReportRow { relay, scenario, direction, totals } in rows {
         table.push_str(&format!(
-            "{relay:<12} {scenario:<26} {direction:<14} {:>5} {:>5} {:>6} {:>7} {:>10} {:>8} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}",
+            "{relay:<12} {scenario:<32} {direction:<14} {:>5} {:>5} {:>6} {:>7} {:>10} {:>8} {:>5} {:>8} {:>6} {:>9} {:>13} {:>5}",
             totals.faults_hit,
             totals.sent,
             totals.acknowledged,

@@ -1,39 +1,39 @@
-//! The order in which the steps of a contact went out.
+//! The order in which the steps of a contact were sent.
 //!
-//! A sender does not know in which order the relay got two requests that were under way at the same time, so their steps
-//! may come in any order. Two things hold all the same. What was over when another step was begun is older, and never
-//! goes out after that one was taken. And one step at a time goes out: until it is taken or given up, no other of its
-//! contact passes it; so where one comes again after another was taken, it comes by another request.
+//! A sender cannot know in which order the relay received two concurrent requests, so their steps may arrive in any
+//! order. Two rules hold all the same. A step that had finished before another began is older, and is never sent after
+//! that one was accepted. And the relay sends one step of a contact at a time, until it is accepted or dead-lettered;
+//! so a step that arrives again after another was accepted belongs to another request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::chaos::history::{DestinationOutcome, History, Item, ItemKind, ReceivedItem};
 
-/// What the far end has seen of a contact so far.
+/// What the destination has seen of a contact so far.
 #[derive(Default)]
 struct ContactProgress<'a> {
     steps: BTreeMap<&'a Item, StepProgress>,
-    /// How many requests were taken.
+    /// Number of accepted requests.
     accepted: usize,
-    /// The latest beginning of a step that was taken.
+    /// Latest start of an accepted step.
     latest_accepted_start: Option<Duration>,
 }
 
-/// What it has seen of a step.
+/// What the destination has seen of a step.
 #[derive(Default)]
 struct StepProgress {
-    /// How often it was taken.
+    /// Times it was accepted.
     accepted: usize,
-    /// In how many goes it came: between two of them, another step was taken.
+    /// Number of runs: between two runs, another step was accepted.
     runs: usize,
-    /// How many requests of other steps were taken before it came last.
+    /// Accepted requests of other steps before its last request.
     others_accepted: usize,
-    /// Whether it was taken in a go that is over.
+    /// Whether it was accepted in an earlier run.
     accepted_in_earlier_run: bool,
 }
 
-/// How often an older step went out after a newer one of the same contact was taken.
+/// Counts requests of an older step after a newer one of the same contact was accepted.
 pub(super) fn count_out_of_order(history: &History) -> usize {
     let mut contacts: BTreeMap<&str, ContactProgress<'_>> = BTreeMap::new();
     let mut out_of_order = 0;

@@ -1,5 +1,5 @@
-//! What is sent while the fault lasts: every contact has a sender of its own. Some send the next step when the one before
-//! was acknowledged; the others send two or three without waiting.
+//! The workload: a sender per contact. Half of them send a step when the previous one is acknowledged; the others send
+//! two or three steps concurrently.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::webhook;
 /// How long a sender waits before it sends a step again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What the senders of one direction were told.
+/// The items of one direction, with their sender's responses.
 pub type SentItems = BTreeMap<Item, SentItem>;
 
 /// What all senders know.
@@ -75,7 +75,7 @@ async fn random_pause(random: &mut Rng, max: Duration) {
 struct Sender {
     context: SenderContext,
     client: HttpClient,
-    /// By which times are told.
+    /// Start, to which times are relative.
     epoch: Instant,
 }
 
@@ -98,7 +98,7 @@ impl Sender {
         pick_kind: fn(&mut Rng) -> ItemKind,
     ) -> SentItems {
         let (mut sent, mut step, steps) = (SentItems::new(), 1, self.context.size.steps);
-        // Some steps come close upon another, the others are spread over the time of the fault: with room for them at Loops.
+        // Some steps follow each other closely, the others are spread over the fault, within the rate limit of Loops.
         let max_pause = 2 * self.context.size.fault_duration / steps.max(1);
         random_pause(&mut random, max_pause).await;
         while step <= steps && !self.has_timed_out() {
@@ -123,10 +123,10 @@ impl Sender {
 
     async fn send_until_done(mut self, step: Step) -> (Item, SentItem) {
         let mut sent_item = SentItem { started_at: self.epoch.elapsed(), ..SentItem::default() };
-        self.retry_until_answered(&step, &mut sent_item).await;
+        self.retry_until_response(&step, &mut sent_item).await;
         if step.send_twice {
-            // Loops was not sure, or somebody runs the row again.
-            self.retry_until_answered(&step, &mut sent_item).await;
+            // Sent again, as a Clay user does who runs the row again.
+            self.retry_until_response(&step, &mut sent_item).await;
         }
         sent_item.finished_at = self.epoch.elapsed();
         (step.item, sent_item)
@@ -137,21 +137,21 @@ impl Sender {
         self.context.healthy_since.borrow().is_some_and(|since| since.elapsed() > self.context.size.timeout)
     }
 
-    async fn retry_until_answered(&mut self, step: &Step, sent_item: &mut SentItem) {
+    async fn retry_until_response(&mut self, step: &Step, sent_item: &mut SentItem) {
         while !self.send_once(step, sent_item).await && !self.has_timed_out() {
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
-    /// Sends it once; whether that was acknowledged, or refused by the far end.
+    /// Sends it once; returns whether it was acknowledged, or rejected by the destination.
     async fn send_once(&mut self, step: &Step, sent_item: &mut SentItem) -> bool {
         let current_base = self.context.base.wait_for(|base| !base.is_empty()).await.map(|base| base.clone());
         let Ok(base) = current_base else { return false };
         sent_item.requests += 1;
         let response = self.send(&base, &step.item, step.respond_async).await;
         let has_code =
-            |code: &str| response.as_ref().is_some_and(|answer| answer.text().contains(&format!("\"{code}\"")));
-        let status = response.as_ref().map(|answer| answer.status);
+            |code: &str| response.as_ref().is_some_and(|response| response.text().contains(&format!("\"{code}\"")));
+        let status = response.as_ref().map(|response| response.status);
         sent_item.last_rejected = false;
         match status {
             Some(status @ (200 | 202)) => {
@@ -162,8 +162,8 @@ impl Sender {
                 sent_item.rejected += 1;
                 sent_item.last_rejected = true;
             }
-            // A gateway's answer for a function that was killed, or no answer at all; or the relay's own, where a store may have
-            // taken it without saying so.
+            // The outcome is unknown: the function was killed, no response came, or the store may have written despite
+            // its error.
             Some(500) | None => sent_item.unanswered += 1,
             Some(_) if has_code("unavailable") => sent_item.unanswered += 1,
             Some(_) => {}

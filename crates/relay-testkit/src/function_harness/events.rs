@@ -26,7 +26,7 @@ pub(super) fn event(function: &str) -> Vec<u8> {
     event.to_string().into_bytes()
 }
 
-/// An event that the function answers by itself: it asks nobody, and the far end hears nothing of it.
+/// Returns an event that the function answers without any call.
 pub(super) fn self_contained_event(function: &str) -> Option<Vec<u8>> {
     let event = match function {
         // Verified and read, but not selected.
@@ -44,7 +44,7 @@ pub(super) fn self_contained_event(function: &str) -> Option<Vec<u8>> {
     Some(event.to_string().into_bytes())
 }
 
-/// Sees to it that the function answered so.
+/// Checks the response to the self-contained event.
 pub(super) fn check_self_contained(function: &str, response: &[u8]) {
     let response_text = String::from_utf8_lossy(response);
     let response: Value = serde_json::from_slice(response).unwrap_or_default();
@@ -66,7 +66,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// Sees to it that the function did what it is for.
+/// Checks the response to the function's main event.
 pub(super) fn check_response(function: &str, response: &[u8]) {
     let response_text = String::from_utf8_lossy(response);
     let response: Value = serde_json::from_slice(response).unwrap_or_default();
@@ -74,7 +74,7 @@ pub(super) fn check_response(function: &str, response: &[u8]) {
         BARE | BARE_THREADED => response["statusCode"] == 200,
         "clay-delivery" | "loops-delivery" => response["batchItemFailures"] == json!([]),
         "loops-to-clay" => response["statusCode"] == 200 && body(&response)["status"] == "queued",
-        // The far end's own answer: the row has not gone into the queue instead.
+        // The destination's own response: the row was not queued instead.
         _ => response["statusCode"] == 200 && body(&response)["id"] == "c1",
     };
     assert!(is_expected, "{function} answered {response_text}");

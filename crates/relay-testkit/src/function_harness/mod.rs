@@ -1,6 +1,6 @@
-//! What a built function needs around it to run, with canned answers: AWS, the far end, its environment, its events.
+//! Runs a built function between a fake AWS and a mock destination, with the template's environment and example events.
 //!
-//! For measuring and for guarding, not for judging what a function does: that is done against emulated services.
+//! It serves measurements and checks of the binaries. What a function does is tested on emulated services.
 
 mod aws;
 mod events;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::lambda_fake::sandbox::Sandbox;
 use crate::mock_destination::{MockDestination, Reply};
-use aws::CannedAws;
+use aws::AwsServer;
 use template::Template;
 
 /// The functions of the HTTP API.
@@ -25,29 +25,29 @@ pub const BARE: &str = "bare-function";
 /// A function that does nothing, with worker threads as `lambda_http`'s examples.
 pub const BARE_THREADED: &str = "bare-threaded";
 
-/// How long an event may take: the longest time that the template gives a function.
+/// Maximum duration of an event: the longest timeout of the template.
 const INVOKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What stands around the functions.
 #[derive(Debug)]
 pub struct FunctionHarness {
-    aws: CannedAws,
+    aws: AwsServer,
     destination: MockDestination,
     template: Template,
 }
 
 impl FunctionHarness {
-    /// Sets up the stage that the translated template in this file describes.
+    /// Sets up the harness for the translated template in this file.
     ///
     /// # Panics
-    /// When there is no template in it, or no port.
+    /// When the file has no template, or no port is free.
     pub async fn from_template(template: &Path) -> Self {
         let destination = MockDestination::start(Reply::json(200, r#"{"success":true,"id":"c1"}"#)).await;
-        let aws = CannedAws::start(&destination.url("")).await;
+        let aws = AwsServer::start(&destination.url("")).await;
         Self { aws, destination, template: Template::load(template) }
     }
 
-    /// The environment that Lambda and the template give a function; what is at the far end is here.
+    /// Returns a function's environment, as Lambda and the template set it, with local destinations.
     #[must_use]
     pub fn environment(&self, function: &str) -> BTreeMap<String, String> {
         let mut environment = lambda_environment();
@@ -58,7 +58,7 @@ impl FunctionHarness {
         environment.extend(self.template.environment(function, &self.aws.url()));
         let overrides = [
             ("LOOPS_API_URL", self.destination.url("/api")),
-            // The pace costs nothing, but what it does not let pass goes another way: here a hundred events may come at once.
+            // The limiter itself is cheap, but rows over the rate are queued: here a hundred events may come at once.
             ("LOOPS_RATE_PER_SECOND", "1000".to_owned()),
             ("CLAY_RATE_PER_SECOND", "1000".to_owned()),
         ];
@@ -68,10 +68,10 @@ impl FunctionHarness {
         environment
     }
 
-    /// Starts a function in this environment and freezes it when it asks for its first event.
+    /// Starts a function in this environment, and freezes it when it asks for its first event.
     ///
     /// # Panics
-    /// When it does not start; the log tells why.
+    /// When it does not start; its log has the cause.
     pub async fn start_function(
         &self,
         function: &str,
@@ -82,21 +82,22 @@ impl FunctionHarness {
         Sandbox::start(function, binary, environment, log).await
     }
 
-    /// Hands a function an event of the kind that it is for, and sees to it that it does what it is for.
+    /// Invokes a function with an event of its kind, and checks the response.
     ///
     /// # Panics
-    /// When it does not.
+    /// When the check fails.
     pub async fn invoke(&self, function: &str, sandbox: &mut Sandbox) {
+        self.aws.forget_deliveries();
         let response = sandbox.invoke(events::event(function), INVOKE_TIMEOUT).await;
         let response = response.unwrap_or_else(|error| panic!("{function}: {error:?}"));
         events::check_response(function, &response);
     }
 
-    /// Hands a function of the front door an event that it answers by itself, without asking anybody; whether there is one
-    /// for this function.
+    /// Invokes an HTTP function with an event that it answers without any call. False if there is none for this
+    /// function.
     ///
     /// # Panics
-    /// When it answers otherwise.
+    /// When the response is another one.
     pub async fn invoke_self_contained(&self, function: &str, sandbox: &mut Sandbox) -> bool {
         let Some(event) = events::self_contained_event(function) else { return false };
         let response = sandbox.invoke(event, INVOKE_TIMEOUT).await;
@@ -106,7 +107,7 @@ impl FunctionHarness {
     }
 }
 
-/// What Lambda itself sets, besides what the sandbox says.
+/// Returns the variables that Lambda itself sets, besides those of the sandbox.
 fn lambda_environment() -> BTreeMap<String, String> {
     [
         ("AWS_REGION", template::REGION),

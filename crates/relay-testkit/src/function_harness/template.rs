@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// The region of the stage.
+/// Region of the stack.
 pub(super) const REGION: &str = "eu-west-1";
 
-/// The stack of the stage.
+/// Name of the stack.
 const STACK_NAME: &str = "relay";
 /// The last part of its id.
 const STACK_UUID: &str = "5d24b521-7bae-41e6-a2d4-6aa1ba20d425";
@@ -42,7 +42,7 @@ impl Template {
             && let [separator, text] = parts["Fn::Split"].as_array().map_or(&[][..], Vec::as_slice)
         {
             let (text, separator) = (self.resolve(text, queue_base_url), self.resolve(separator, queue_base_url));
-            let index = index.as_u64().and_then(|place| usize::try_from(place).ok()).unwrap_or_default();
+            let index = index.as_u64().and_then(|index| usize::try_from(index).ok()).unwrap_or_default();
             return text.split(&separator).nth(index).unwrap_or_default().to_owned();
         }
         let Some(name) = value["Ref"].as_str() else { panic!("not known here: {value}") };

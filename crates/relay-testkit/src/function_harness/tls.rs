@@ -1,7 +1,7 @@
-//! A far end behind TLS, with a certificate that nobody knows.
+//! A destination behind TLS with an untrusted certificate.
 //!
-//! The functions bring their own list of authorities, so they refuse it. By then everything is done that a handshake costs
-//! but the check of the chain: random numbers are drawn, keys are agreed on, and the certificate has come encrypted.
+//! The functions reject it, since they bring their own list of authorities. By then everything but the check of the
+//! chain has cost its time: random numbers, the key exchange, and the decryption of the certificate.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// The far end.
+/// The destination.
 #[derive(Debug)]
 pub struct TlsDestination {
     address: SocketAddr,
@@ -64,7 +64,7 @@ impl TlsDestination {
         format!("https://{}{path}", self.address)
     }
 
-    /// How many handshakes have come as far as the certificate, which was refused.
+    /// Returns the number of handshakes that got as far as the certificate.
     #[must_use]
     pub fn rejected_handshakes(&self) -> usize {
         self.rejected_handshakes.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! What a stack knows of its deliveries, told as `relay-local deliveries --json` tells it.
+//! A stack's deliveries, in the format of `relay-local deliveries --json`.
 
 use std::collections::HashMap;
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::FakeStack;
 
-/// Queues and dead letters, and which way they lead.
+/// Queue, dead-letter queue and direction.
 const DIRECTIONS: [(&str, &str, &str); 2] =
     [("ClayQueue", "ClayDeadLetters", "loops-to-clay"), ("LoopsQueue", "LoopsDeadLetters", "clay-to-loops")];
 
-/// Every delivery in the order of arrival: those on record, dead letters that never were, and, without an id, what is in
-/// a queue and not on record yet. A contact that went directly is on no record.
+/// Returns every delivery in order of arrival: those in the ledger, dead letters that are not, and, without an id,
+/// queued messages that are not in the ledger yet. A contact update on the fast path has no ledger item.
 pub async fn list(fake_stack: &FakeStack) -> Vec<Value> {
     let mut all: Vec<Value> = scan_items(fake_stack).await.iter().filter_map(delivery_from_item).collect();
     for (queue, dead_letters, direction) in DIRECTIONS {

@@ -1,7 +1,9 @@
-//! The event source mapping: it polls a queue, hands batches to a function, and deletes what the function has taken.
+//! The event source mapping: polls a queue, invokes a function with batches, and deletes the messages that did not
+//! fail.
 //!
-//! As AWS' page "Using Lambda with Amazon SQS" has it, partial batch responses included. What is not deleted comes back
-//! when its visibility timeout is up, and the queue itself moves it to the dead letters after so many receives.
+//! Behaviour as in AWS' page "Using Lambda with Amazon SQS", with partial batch responses. A message that is not
+//! deleted becomes visible again after its visibility timeout; the queue moves it to the dead-letter queue after its
+//! maximum of receives.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +20,7 @@ use crate::lambda_fake::function::Function;
 use crate::lambda_fake::operator;
 use crate::lambda_fake::sandbox::InvokeError;
 
-/// How often a queue is looked into that was empty. AWS waits in the queue itself; here, whoever has just put something
-/// there also says so.
+/// Interval between polls of an empty queue. AWS long-polls; here, senders also notify the poller.
 const POLL_INTERVAL: Duration = Duration::from_millis(400);
 
 /// A running mapping.
@@ -36,7 +37,7 @@ impl Drop for EventSource {
     }
 }
 
-/// What the template says of a mapping.
+/// A mapping of the template.
 #[derive(Debug, Clone)]
 pub struct Mapping {
     /// Its id.
@@ -47,7 +48,7 @@ pub struct Mapping {
     pub batch_size: i32,
     /// How many batches are worked on at once.
     pub concurrency: usize,
-    /// Whether the function tells which messages it has not taken.
+    /// Whether the function reports the failed messages of a batch.
     pub reports_failures: bool,
 }
 
@@ -58,7 +59,7 @@ struct MessageInProgress {
     body: String,
 }
 
-/// The messages that were received and not deleted: they are hidden until their time is up.
+/// Messages that were received and not deleted: hidden until their visibility timeout ends.
 #[derive(Debug, Default)]
 pub struct InFlightMessages {
     receipts: Mutex<Vec<(String, String)>>,
@@ -69,25 +70,26 @@ pub struct InFlightMessages {
     /// The message of each receipt, and the newest receipt of each message: in a FIFO queue only that one counts.
     messages: Mutex<HashMap<String, String>>,
     newest: Mutex<HashMap<String, String>>,
-    /// Held while messages are received, or the time of those ends that rest: what has just been received does not rest.
+    /// Held while messages are received, and while idle ones are made visible, so that a just received message is not
+    /// idle.
     receive_lock: tokio::sync::Mutex<()>,
     drop_responses: AtomicBool,
     respect_disabled_mappings: AtomicBool,
 }
 
 impl InFlightMessages {
-    /// Whether what functions answer is lost, as where Lambda itself fails.
+    /// Sets whether the functions' responses are lost, as when Lambda itself fails.
     pub fn drop_responses(&self, enabled: bool) {
         self.drop_responses.store(enabled, Ordering::Relaxed);
     }
 
-    /// From now on, a mapping that is disabled in the emulator hands nothing over. Otherwise nobody asks: that spares a call
-    /// for each look into a queue.
+    /// Makes mappings that are disabled in the emulator stop polling. Off by default, because it costs a call for each
+    /// poll.
     pub fn respect_disabled_mappings(&self) {
         self.respect_disabled_mappings.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a message has been received again since it had this receipt.
+    /// Returns whether a message has been received again since it had this receipt.
     #[must_use]
     pub fn is_stale(&self, receipt: &str) -> bool {
         let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,13 +106,13 @@ impl InFlightMessages {
         hidden.push((queue.to_owned(), receipt));
     }
 
-    /// Ends the time of all of them, as waiting would: they can be received at once.
+    /// Ends the visibility timeout of all messages.
     pub async fn make_all_visible(&self, client: &Client) {
         let hidden = std::mem::take(&mut *self.lock());
         Self::make_visible(hidden, client).await;
     }
 
-    /// Ends the time of those that no function is working on.
+    /// Ends the visibility timeout of the messages that no function is processing.
     pub async fn make_idle_visible(&self, client: &Client) {
         let _receive_guard = self.receive_lock.lock().await;
         let idle = {
@@ -185,7 +187,7 @@ struct Poller {
 }
 
 impl EventSource {
-    /// Starts polling; `nudge` tells that something may have come.
+    /// Starts polling; `nudge` notifies it of possible messages.
     #[must_use]
     pub fn start(
         client: Client,
@@ -200,7 +202,7 @@ impl EventSource {
         Self { poller: tokio::spawn(poller.run()), stopped, nudge }
     }
 
-    /// Ends polling. What was received is handed over, and its answer waited for.
+    /// Stops polling, after the received messages have been processed.
     pub async fn stop(mut self) {
         self.stopped.store(true, Ordering::Relaxed);
         self.nudge.notify_waiters();
@@ -274,7 +276,7 @@ impl Poller {
 
     async fn invoke_and_delete(&self, messages: &[Message]) {
         let event = json!({"Records": messages.iter().map(to_lambda_record).collect::<Vec<_>>()});
-        // A function that fails takes nothing: every message comes back.
+        // A function that fails deletes nothing: every message becomes visible again.
         let response = match self.function.invoke(event.to_string().into_bytes()).await {
             Ok(response) => response,
             Err(InvokeError::TimedOut) => return self.in_flight.record_timed_out(messages),
@@ -284,7 +286,7 @@ impl Poller {
             return;
         }
         let failed_ids = if self.mapping.reports_failures { parse_batch_failures(&response) } else { Some(Vec::new()) };
-        // An answer that is no answer is a failure of the whole batch.
+        // An unreadable response fails the whole batch.
         let Some(failed_ids) = failed_ids else { return };
         for message in messages {
             if message.message_id.as_ref().is_some_and(|id| !failed_ids.contains(id)) {

@@ -12,14 +12,14 @@ use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use crate::lambda_fake::sandbox::{InvokeError, Sandbox};
 use crate::relay_process::signal;
 
-/// What the template says of a function.
+/// A function of the template.
 #[derive(Debug, Clone)]
 pub struct FunctionConfig {
     /// Its name, which is its binary's.
     pub name: String,
     /// Its environment, resolved.
     pub environment: BTreeMap<String, String>,
-    /// How long it may take.
+    /// The function's timeout.
     pub timeout: Duration,
 }
 
@@ -94,7 +94,7 @@ impl Function {
         if sandbox.is_alive() && !matches!(response, Err(InvokeError::TimedOut | InvokeError::Exited)) {
             self.idle.lock().await.push(sandbox);
         }
-        response.map(|answer| answer.to_vec())
+        response.map(|response| response.to_vec())
     }
 
     /// Freezes every sandbox that has an event, in the middle of it; which these are.
@@ -125,7 +125,7 @@ impl Function {
         self.crashed.notify_waiters();
     }
 
-    /// Ends every idle sandbox: the next event starts a new one.
+    /// Ends every idle sandbox, so that the next event has a cold start.
     pub async fn recycle(&self) {
         self.idle.lock().await.clear();
     }

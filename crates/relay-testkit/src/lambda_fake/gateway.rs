@@ -1,6 +1,7 @@
-//! The HTTP API: a request becomes an event of payload format 2.0, the function's answer the response.
+//! The HTTP API: converts a request to an event of payload format 2.0, and the function's response to an HTTP response.
 //!
-//! As AWS' page "Create AWS Lambda proxy integrations for HTTP APIs" has it; bodies that are not text, or not said to be, come as base64.
+//! Conversion as in AWS' page "Create AWS Lambda proxy integrations for HTTP APIs": bodies whose type is not textual
+//! are base64.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::http_server;
 use crate::lambda_fake::function::Function;
 
-/// The largest body that the gateway takes.
+/// Maximum size of a body at the gateway.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
 /// A running gateway.
@@ -38,10 +39,10 @@ impl Drop for Gateway {
 pub type Routes = BTreeMap<(String, String), Arc<Function>>;
 
 impl Gateway {
-    /// Serves these routes, and tells after each request that it may have put something into a queue.
+    /// Serves these routes, and notifies the pollers after each request.
     ///
     /// # Panics
-    /// When there is no port.
+    /// When no port is free.
     pub async fn start(routes: Routes, nudge: Arc<Notify>) -> Self {
         let serve = move |State(routes): State<Arc<Routes>>, request: Request| {
             let nudge = Arc::clone(&nudge);

@@ -1,14 +1,14 @@
-//! What the calls of the functions are billed as: SQS counts pieces of 64 KB, DynamoDB the size of the item.
+//! Billed units of the functions' calls: SQS bills chunks of 64 KB, DynamoDB the size of the item.
 //!
-//! Sizes of items as AWS' page "DynamoDB item sizes and formats" has them; what is written counts in KB, what is read
-//! consistently in 4 KB, and otherwise half of that.
+//! Item sizes as in AWS' page "DynamoDB item sizes and formats". Writes are billed per KB, consistent reads per 4 KB,
+//! and other reads at half of that.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-/// What DynamoDB adds to an item, in bytes, where it is kept.
+/// Storage overhead of an item in DynamoDB, in bytes.
 const ITEM_OVERHEAD: u64 = 100;
 
 /// The calls of one kind, by one function.
@@ -20,7 +20,7 @@ pub struct BilledCalls {
     pub half_units: u64,
 }
 
-/// Counts calls, once it is told to: finding out the size of items doubles them.
+/// Counts calls once it is started, since measuring the items doubles the calls.
 #[derive(Debug, Default)]
 pub struct Meter {
     billed: Mutex<Option<BTreeMap<(String, String), BilledCalls>>>,
@@ -42,7 +42,7 @@ impl Meter {
         *self.billed.lock().unwrap_or_else(PoisonError::into_inner) = Some(BTreeMap::new());
     }
 
-    /// What was counted, by function and action.
+    /// Returns the units by function and action.
     #[must_use]
     pub fn totals(&self) -> BTreeMap<(String, String), BilledCalls> {
         self.billed.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()

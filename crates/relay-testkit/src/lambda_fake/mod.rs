@@ -1,5 +1,7 @@
 //! The relay on AWS, without AWS: the built functions run as Lambda runs them, with Secrets Manager, SQS and DynamoDB
 //! emulated, everything as the template describes it.
+//!
+//! See docs/adr/0014-testing-without-aws.md.
 
 pub mod deliveries;
 pub mod event_source;
@@ -29,7 +31,7 @@ use gateway::Gateway;
 use services::Services;
 use stack::{Stack, array, expect_str};
 
-/// How many sandboxes a function of the front door may have.
+/// Maximum number of sandboxes of an HTTP function.
 const MAX_HTTP_SANDBOXES: usize = 8;
 
 /// A deployed stack that runs.
@@ -50,12 +52,12 @@ pub struct StackState {
     folder: TempDir,
 }
 
-/// What is set in a stack before it is used.
+/// Settings of a stack before its first use.
 #[derive(Debug, Default)]
 pub struct Setup {
-    /// The document of the direction from Loops to Clay; as it is in the stack, if it is not given.
+    /// Secret of the direction from Loops to Clay; `None` leaves the template's.
     pub loops_to_clay: Option<Value>,
-    /// The document of the direction from Clay to Loops; as it is in the stack, if it is not given.
+    /// Secret of the direction from Clay to Loops; `None` leaves the template's.
     pub clay_to_loops: Option<Value>,
     /// Settings that differ from the template's parameters.
     pub settings: Vec<(String, String)>,
@@ -109,7 +111,7 @@ impl FakeStack {
         Self { state, services, functions, gateway, sources }
     }
 
-    /// Kills every sandbox, whatever it is doing, and keeps what is stored.
+    /// Kills every sandbox at once; the stored state remains.
     pub async fn kill(mut self) -> StackState {
         for function in self.functions.values() {
             function.kill().await;
@@ -118,7 +120,7 @@ impl FakeStack {
         self.state
     }
 
-    /// Lets what is under way come to its end, and keeps what is stored.
+    /// Stops after the running invocations; the stored state remains.
     pub async fn stop(mut self) -> StackState {
         self.stop_workers().await;
         self.state
@@ -158,7 +160,7 @@ impl FakeStack {
         }
     }
 
-    /// Whether what workers answer is lost on its way back, so that no message is deleted.
+    /// Sets whether the workers' responses are lost, so that no message is deleted.
     pub fn drop_responses(&self, enabled: bool) {
         self.state.in_flight.drop_responses(enabled);
     }
@@ -168,13 +170,13 @@ impl FakeStack {
         self.state.in_flight.respect_disabled_mappings();
     }
 
-    /// Shows every message that is hidden, as waiting for it would.
+    /// Ends the visibility timeout of every hidden message.
     pub async fn make_all_visible(&self) {
         self.state.in_flight.make_all_visible(&self.stack().clients().sqs()).await;
     }
 
-    /// Shows every message that is hidden and that no function is working on. Where none is working at all, the attempts of
-    /// those that were killed are over.
+    /// Ends the visibility timeout of the messages that no function is processing. If none is processing any, the
+    /// attempt leases of killed workers expire, too.
     pub async fn make_idle_visible(&self) {
         if ["ClayQueue", "LoopsQueue"].iter().all(|queue| self.in_progress_count(queue) == 0) {
             self.state.expire_attempt_leases().await;
@@ -206,7 +208,7 @@ impl FakeStack {
         std::fs::read_to_string(self.state.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// The messages that a queue shows now; they stay there.
+    /// Returns the visible messages of a queue, without removing them.
     ///
     /// # Panics
     /// When the queue cannot be read.
@@ -225,7 +227,7 @@ impl FakeStack {
         received.unwrap_or_else(|error| panic!("{error:?}")).messages.unwrap_or_default()
     }
 
-    /// Takes everything that a queue shows out of it.
+    /// Removes and returns the visible messages of a queue.
     ///
     /// # Panics
     /// When the queue cannot be read or changed.
@@ -245,7 +247,7 @@ impl FakeStack {
         }
     }
 
-    /// How many messages a queue holds, hidden ones included.
+    /// Returns the number of messages in a queue, hidden ones included.
     ///
     /// # Panics
     /// When the queue cannot be read.
@@ -253,12 +255,13 @@ impl FakeStack {
         self.try_queue_length(queue).await.unwrap_or_else(|error| panic!("{error:?}"))
     }
 
-    /// The same, where the emulator may have too much to do to say it.
+    /// Returns the number of messages in a queue, or the error of a busy emulator.
     ///
     /// # Errors
     /// When the queue cannot be read.
     pub async fn try_queue_length(&self, queue: &str) -> Result<u64, aws_sdk_sqs::Error> {
-        // The emulator counts one kind after the other: a message that is shown in between is in neither count.
+        // The emulator counts visible and hidden messages one after the other, and can miss one that changes in
+        // between.
         match self.count_messages(queue).await? {
             0 => self.count_messages(queue).await,
             length => Ok(length),
@@ -274,7 +277,7 @@ impl FakeStack {
         Ok(names.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum())
     }
 
-    /// The reason of each dead letter.
+    /// Returns the reason of each dead letter.
     pub async fn dead_letter_reasons(&self, queue: &str) -> Vec<String> {
         let messages = self.messages(queue).await;
         let reasons = messages.iter().filter_map(|message| message.message_attributes.as_ref()?.get("reason"));
@@ -283,22 +286,22 @@ impl FakeStack {
 }
 
 impl StackState {
-    /// A stack in which nothing has run yet.
+    /// Creates a stack in which nothing has run yet.
     ///
     /// # Panics
-    /// When there is no room for a folder.
+    /// When its folder cannot be created.
     #[must_use]
     pub fn new(stack: Stack) -> Self {
         Self { stack, in_flight: Arc::default(), folder: TempDir::new().unwrap_or_else(|error| panic!("{error}")) }
     }
 
-    /// Shows every message that is hidden, as waiting for it would. The attempts of whoever was killed are over by then.
+    /// Ends the visibility timeout of every hidden message. The attempt leases of killed workers have expired by then.
     pub async fn make_all_visible(&self) {
         self.in_flight.make_all_visible(&self.stack.clients().sqs()).await;
         self.expire_attempt_leases().await;
     }
 
-    /// Ends the time for which attempts keep others away: none is being made any more.
+    /// Expires the leases of attempts, none of which is running any more.
     async fn expire_attempt_leases(&self) {
         let (dynamodb, table) = (self.stack.clients().dynamodb(), self.stack.table());
         let scan = dynamodb.scan().table_name(table).consistent_read(true);
@@ -319,7 +322,7 @@ fn build_functions(stack: &Value, setup: &Setup, services_url: &str, folder: &Pa
     let descriptions = stack["functions"].as_object().into_iter().flatten();
     descriptions
         .map(|(name, description)| {
-            // Its own key, so that its calls are told from those of the others.
+            // Each function has its own access key, by which its calls are attributed.
             let mut environment = stack::lambda_environment(services_url, name);
             let variables = description["environment"].as_object().into_iter().flatten();
             environment.extend(variables.map(|(name, value)| (name.clone(), expect_str(value).to_owned())));

@@ -1,8 +1,6 @@
-//! An operator before a stack: `relayctl` as a person runs it, and what can be broken under it.
+//! An operator's view of a stack: `relayctl` against it, and the faults it can meet.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::{Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use aws_credential_types::Credentials;
@@ -11,28 +9,24 @@ use aws_types::SdkConfig;
 use aws_types::region::Region;
 use relay_aws::sdk::http::SdkHttpConnector;
 use serde_json::{Map, Value, json};
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
 
 use super::{FakeStack, Setup, StackState};
 use crate::eventually;
 use crate::lambda_fake::operator_guard::PermissionProxy;
 use crate::lambda_fake::stack::{self, Stack, expect_str};
 use crate::mock_destination::{MockDestination, Reply};
+use crate::relayctl::{CliOutput, LOOPS_TEAM_BODY, run_relayctl};
 use crate::row::{Route, send};
 use crate::webhook::{contact_created, post};
 
 /// The region of the tests.
 const REGION: &str = "us-east-1";
-/// The team of the Loops that takes the key.
-pub const LOOPS_TEAM_BODY: &str = r#"{"success":true,"teamName":"Acme"}"#;
-
-/// A stack that an operator works on, between far ends that take everything.
+/// A stack with an operator, between destinations that accept everything.
 #[derive(Debug)]
 pub struct OperatorHarness {
     /// The stack, running.
     pub fake_stack: FakeStack,
-    /// AWS, as the operator's program sees it.
+    /// AWS as `relayctl` sees it.
     pub permission_proxy: PermissionProxy,
     /// Loops.
     pub loops: MockDestination,
@@ -42,92 +36,13 @@ pub struct OperatorHarness {
     changed_outputs: Mutex<BTreeMap<String, String>>,
 }
 
-/// What the program said, and how it ended.
-#[derive(Debug)]
-pub struct CliOutput {
-    /// Its exit code.
-    pub code: i32,
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
-}
-
-/// What a check found: outcome, what was seen and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// `ok`, `warn` or `fail`.
-    pub outcome: String,
-    /// What was seen.
-    pub observed: String,
-    /// What to do.
-    pub remedy: String,
-}
-
-impl CliOutput {
-    fn from_output(output: &Output) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) }
-    }
-
-    /// Standard output as a JSON document.
-    ///
-    /// # Panics
-    /// When it is none.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// What a check of `doctor --json` found, the worst where there are several of its name.
-    ///
-    /// # Panics
-    /// When there is no such check.
-    #[must_use]
-    pub fn worst_finding(&self, check: &str) -> Finding {
-        let document = self.json();
-        let findings = stack::array(&document["findings"]).filter(|finding| finding["check"] == check);
-        let rank = |finding: &&Value| ["ok", "warn", "fail"].iter().position(|known| finding["outcome"] == *known);
-        let finding = findings.max_by_key(rank).unwrap_or_else(|| panic!("no {check}: {document}"));
-        let string_field = |field: &str| finding[field].as_str().unwrap_or_default().to_owned();
-        Finding { outcome: string_field("outcome"), observed: string_field("observed"), remedy: string_field("remedy") }
-    }
-}
-
-/// The program, which is built with the workspace.
-///
-/// # Panics
-/// When it is not there.
-#[must_use]
-pub fn relayctl_path() -> PathBuf {
-    let test = std::env::current_exe().unwrap_or_else(|error| panic!("{error}"));
-    let mut programs = test.ancestors().skip(1).take(2).map(|folder| folder.join("relayctl"));
-    programs.find(|program| program.exists()).unwrap_or_else(|| panic!("relayctl is not built: build the workspace"))
-}
-
-/// Runs the program with these variables and no others, and this standard input.
-///
-/// # Panics
-/// When it cannot be run.
-pub async fn run_relayctl(variables: &[(&str, String)], arguments: &[&str], input: &str) -> CliOutput {
-    let mut command = Command::new(relayctl_path());
-    command.env_clear().envs(variables.iter().map(|(name, value)| (*name, value.as_str()))).args(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{error}"));
-    if let Some(mut stdin) = child.stdin.take() {
-        // Who reads nothing has closed it.
-        let _ = stdin.write_all(input.as_bytes()).await;
-    }
-    CliOutput::from_output(&child.wait_with_output().await.unwrap_or_else(|error| panic!("{error}")))
-}
-
 impl OperatorHarness {
-    /// A stack that nobody has set up yet.
+    /// Starts a stack without setup.
     pub async fn without_setup() -> Self {
         Self::with_setup(|_, _| Setup::default()).await
     }
 
-    /// A stack that is set up with these documents, which know the far ends.
+    /// Starts a stack with these secrets, built from the destinations.
     pub async fn with_setup(setup: impl FnOnce(&MockDestination, &MockDestination) -> Setup) -> Self {
         Self::on_stack(Stack::create().await, setup).await
     }
@@ -183,10 +98,10 @@ impl OperatorHarness {
         .await;
     }
 
-    /// Changes outputs of the stack; one with an empty value goes.
+    /// Changes outputs of the stack; an empty value removes one.
     ///
     /// # Panics
-    /// When the emulator does not take it.
+    /// When the emulator rejects it.
     pub async fn update_outputs(&self, changes: &[(&str, String)]) {
         let described = self.fake_stack.stack().description();
         let mut outputs: Map<String, Value> = described["outputs"].as_object().cloned().unwrap_or_default();
@@ -215,10 +130,10 @@ impl OperatorHarness {
         update.send().await.unwrap_or_else(|error| panic!("{error:?}"));
     }
 
-    /// How many dead letters there are towards Clay and towards Loops comes to this.
+    /// Waits until the dead-letter queues to Clay and to Loops have these numbers of messages.
     ///
     /// # Panics
-    /// When it does not come in time.
+    /// When they do not in time.
     pub async fn wait_for_dead_letters(&self, clay: u64, loops: u64) {
         eventually(&format!("{clay} and {loops} dead letters"), async || {
             let lengths = (
@@ -230,10 +145,10 @@ impl OperatorHarness {
         .await;
     }
 
-    /// One dead letter of each of three reasons, one after the other: two towards Clay, one towards Loops.
+    /// Creates one dead letter for each of three reasons, in order: two to Clay, one to Loops.
     ///
     /// # Panics
-    /// When they do not come in time.
+    /// When they do not arrive in time.
     pub async fn create_three_dead_letters(&self) {
         let base = self.fake_stack.base();
         let big = json!({"eventName": "contact.created", "note": "x".repeat(120_000)}).to_string();

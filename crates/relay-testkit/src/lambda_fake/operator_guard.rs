@@ -1,4 +1,4 @@
-//! AWS as an operator's program sees it: the emulator, except for what this operator may not do.
+//! AWS as `relayctl` sees it: the emulator, except for calls that the operator lacks permission for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ struct Shared {
     /// Actions that are refused, with which code, and after how many calls that are not.
     denied: Mutex<BTreeMap<String, (String, usize)>>,
     calls: Mutex<Vec<String>>,
-    /// What somebody else writes beside the next write of a secret, and whether that comes after it.
+    /// Secret value of a concurrent writer, and whether it is written after the next write of `relayctl`.
     concurrent_write: Mutex<Option<(String, bool)>>,
     /// The access keys that calls were signed with.
     signers: Mutex<BTreeSet<String>>,
@@ -81,7 +81,7 @@ impl PermissionProxy {
         self.shared.denied.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Beside the next write of a secret, just before or just after it, somebody else writes this into the same.
+    /// Lets a concurrent writer put this value just before or just after the next write of a secret.
     pub fn write_concurrently(&self, text: &str, after: bool) {
         let mut concurrent_write = self.shared.concurrent_write.lock().unwrap_or_else(PoisonError::into_inner);
         *concurrent_write = Some((text.to_owned(), after));
@@ -115,7 +115,7 @@ impl Shared {
         self.concurrent_write.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The emulator's answer to a call with this body.
+    /// Returns the emulator's response to a call with this body.
     async fn send(&self, parts: &Parts, body: Bytes, is_query_protocol: bool) -> Response<Body> {
         let mut call = self.client.request(parts.method.clone(), &format!("{}{}", self.emulator, parts.uri)).body(body);
         let headers = |headers: &HeaderMap, without: &[&str]| {
@@ -155,7 +155,7 @@ async fn handle_call(State(shared): State<Arc<Shared>>, request: Request) -> Res
     };
     let response = shared.send(&parts, first, is_query_protocol).await;
     match second {
-        // The answer to either tells the name and a version.
+        // Either response has the name and a version.
         Some(second) => shared.send(&parts, second, is_query_protocol).await,
         None => response,
     }
@@ -170,7 +170,7 @@ fn with_secret_string(body: &Bytes, text: &str) -> Bytes {
     write.to_string().into()
 }
 
-/// Whose key a call is signed with (Signature Version 4: `Credential=KEY/DATE/…`).
+/// Returns the access key in a signature (Signature Version 4: `Credential=KEY/DATE/…`).
 fn access_key_of(headers: &HeaderMap) -> Option<String> {
     let (_, credential) = headers.get("authorization")?.to_str().ok()?.split_once("Credential=")?;
     credential.split('/').next().map(str::to_owned)
@@ -197,7 +197,7 @@ fn action_of(method: &axum::http::Method, path: &str, headers: &HeaderMap, body:
     (action.to_owned(), false)
 }
 
-/// A refusal in the words of the protocol; with text that must not be shown to anybody.
+/// Builds an error response of the protocol, with a message that must not be printed.
 fn error_response(code: &str, is_query_protocol: bool) -> Response<Body> {
     let body = if is_query_protocol {
         format!(

@@ -17,9 +17,9 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// What an answer calls the Loops key.
+    /// Name of the Loops key in error messages.
     pub const LOOPS_API_KEY: &str = "loops_api_key of the secret";
-    /// What an answer calls the signing secrets.
+    /// Name of the signing secrets in error messages.
     pub const LOOPS_SIGNING_SECRET: &str = "loops_signing_secrets of the secret";
 
     /// Makes a stack under these settings.
@@ -27,8 +27,7 @@ impl Relay {
         Self::from_stack(FakeStack::start(setup(overrides)).await)
     }
 
-    /// Starts a stack that was stopped or killed. Its queues do not know of a restart, so the time passes for which they
-    /// hide what waits.
+    /// Starts a stopped or killed stack. Its queues are not restarted with it, so the visibility timeouts are ended.
     pub async fn start_in(state: StackState, overrides: &[(&str, &str)]) -> Self {
         state.make_all_visible().await;
         Self::from_stack(FakeStack::start_in(state, setup(overrides)).await)
@@ -44,24 +43,24 @@ impl Relay {
         &self.base
     }
 
-    /// What its functions have logged so far.
+    /// Returns the log of its functions so far.
     #[must_use]
     pub fn log(&self) -> String {
         self.fake_stack.log()
     }
 
-    /// Everything that the template says of its stack.
+    /// Returns the description of its stack.
     #[must_use]
     pub const fn description(&self) -> &Value {
         self.fake_stack.stack().description()
     }
 
-    /// Whether what workers answer is lost on its way back, so that their messages come back.
+    /// Sets whether the workers' responses are lost, so that their messages become visible again.
     pub fn drop_responses(&self, enabled: bool) {
         self.fake_stack.drop_responses(enabled);
     }
 
-    /// Shows every message that is hidden, as waiting for it would.
+    /// Ends the visibility timeout of every hidden message.
     pub async fn make_all_visible(&self) {
         self.fake_stack.make_all_visible().await;
     }
@@ -83,7 +82,7 @@ impl Relay {
         self.fake_stack.kill().await
     }
 
-    /// Stops it as a new version of the functions does: what is under way comes to its end.
+    /// Stops it as a new version of the functions does: running invocations finish.
     pub async fn stop(self) -> (StackState, ()) {
         (self.fake_stack.stop().await, ())
     }

@@ -23,9 +23,9 @@ use crate::{http_server, relay_process};
 /// How an invocation failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvokeError {
-    /// The function answered with an error: its text.
+    /// The function responded with an error: its text.
     FunctionError(String),
-    /// It did not answer in its time, and was ended.
+    /// It exceeded its timeout, and was ended.
     TimedOut,
     /// Its process ended.
     Exited,
@@ -71,10 +71,10 @@ impl Drop for Sandbox {
 }
 
 impl Sandbox {
-    /// Starts a function's binary and waits until it asks for its first event; it is frozen then.
+    /// Starts a function's binary, and freezes it when it asks for its first event.
     ///
     /// # Panics
-    /// When it does not start; its log tells why.
+    /// When it does not start; its log has the cause.
     pub async fn start(name: &str, binary: &Path, environment: &BTreeMap<String, String>, log: &Path) -> Self {
         let (invocations, receiver) = mpsc::channel(1);
         let (next_requested, mut next_requested_receiver) = mpsc::channel(16);
@@ -117,10 +117,10 @@ impl Sandbox {
         sandbox
     }
 
-    /// Thaws it, hands it one event, waits for the answer, and freezes it again when it asks for the next.
+    /// Thaws it, invokes it with one event, and freezes it again when it asks for the next.
     ///
     /// # Errors
-    /// When it answers with an error, not in time, or not at all.
+    /// When it responds with an error, too late, or not at all.
     pub async fn invoke(&mut self, event: Vec<u8>, timeout: Duration) -> InvokeResult {
         self.count += 1;
         let id = format!("00000000-0000-4000-8000-{:012}", self.count);
@@ -146,7 +146,7 @@ impl Sandbox {
                 let _ = self.child.start_kill();
             }
             _ => {
-                // What it still does until it asks again belongs to this invocation.
+                // Work between the response and the next request belongs to this invocation.
                 let _ = tokio::time::timeout(Duration::from_secs(5), self.next_requested.recv()).await;
                 self.signal(Signal::STOP);
             }
@@ -154,7 +154,7 @@ impl Sandbox {
         result
     }
 
-    /// Kills it, as when a machine goes.
+    /// Kills it, as when its host fails.
     pub async fn kill(mut self) {
         let _ = self.child.kill().await;
     }

@@ -1,5 +1,5 @@
-//! What stands between the functions and the emulated services: a call passes where the function's role allows it, and
-//! misbehaves as told. The emulator itself asks nobody who he is.
+//! Proxy between the functions and the emulated services. It enforces the permissions of the function's role, which the
+//! emulator does not check, and injects service faults.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,15 +24,15 @@ const MAX_CALL_BYTES: usize = 2 * 1024 * 1024;
 /// How a service misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceFault {
-    /// It answers 500.
+    /// It responds with 500.
     InternalError,
     /// It asks to be called less often.
     Throttle,
-    /// It answers, but after that time.
+    /// It responds after this time.
     Delay(Duration),
-    /// It does not answer.
+    /// It does not respond.
     Hang,
-    /// It does what it was asked, and the answer is lost.
+    /// It performs the call, and the response is lost.
     LoseResponse,
 }
 
@@ -56,7 +56,7 @@ struct Shared {
     faults: Mutex<BTreeMap<String, ServiceFault>>,
     calls: Mutex<Vec<(String, String)>>,
     denied: Mutex<Vec<String>>,
-    /// For how long messages were hidden by their receipts, since that was asked last.
+    /// New visibility timeouts by receipt, since the last read.
     visibility_changes: Mutex<Vec<(String, u64)>>,
     meter: Meter,
 }
@@ -65,7 +65,7 @@ impl Drop for Services {
     fn drop(&mut self) {
         self.server.abort();
         if !std::thread::panicking() {
-            // Whatever a test was about: no function asks for what its role does not allow.
+            // In every test: no function makes a call that its role does not permit.
             let denied = self.shared.denied.lock().unwrap_or_else(PoisonError::into_inner);
             assert!(denied.is_empty(), "denied: {denied:?}");
         }
@@ -97,13 +97,13 @@ impl Services {
         self.proxy.url("")
     }
 
-    /// What is between the functions and them.
+    /// Returns the address of the proxy.
     #[must_use]
     pub const fn proxy(&self) -> &FlakyProxy {
         &self.proxy
     }
 
-    /// From now on, every call of a service (`sqs`) or action (`sqs:SendMessage`) ends like this.
+    /// Makes every call of a service (`sqs`) or action (`sqs:SendMessage`) fail like this from now on.
     pub fn inject(&self, target: &str, error: ServiceFault) {
         self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner).insert(target.to_owned(), error);
     }
@@ -113,7 +113,7 @@ impl Services {
         self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// For how many seconds functions have hidden messages since this was asked last, by their receipts.
+    /// Takes the visibility timeouts, in seconds by receipt, that functions have set since the last call.
     #[must_use]
     pub fn take_visibility_changes(&self) -> Vec<(String, u64)> {
         std::mem::take(&mut self.shared.visibility_changes.lock().unwrap_or_else(PoisonError::into_inner))
@@ -183,7 +183,7 @@ async fn handle_call(State(shared): State<Arc<Shared>>, request: Request) -> Res
         Some(ServiceFault::Delay(time)) => tokio::time::sleep(time).await,
         Some(ServiceFault::LoseResponse) | None => {}
     }
-    // The emulator takes any receipt that a message ever had.
+    // The emulator accepts any receipt that a message ever had.
     if action == "sqs:ChangeMessageVisibility" && shared.in_flight.is_stale(&receipt_in(&body)) {
         return error_response(StatusCode::BAD_REQUEST, "ReceiptHandleIsInvalid");
     }
@@ -219,7 +219,7 @@ impl Shared {
         let call = call
             .header("x-amz-target", "DynamoDB_20120810.GetItem")
             .header("content-type", "application/x-amz-json-1.0");
-        // It says the region; the emulator asks nobody who he is.
+        // The signature names the region; the emulator checks no signature.
         let call =
             caller.get("authorization").into_iter().fold(call, |call, value| call.header("authorization", value));
         let response = call.send().await.unwrap_or_else(|error| panic!("an item cannot be measured: {error}"));
@@ -270,7 +270,7 @@ fn caller_and_action(headers: &HeaderMap) -> Option<(String, String)> {
     Some((function.to_owned(), format!("{service}:{action}")))
 }
 
-/// How a service says that it is called too often.
+/// Returns the service's error code for throttling.
 fn throttling_code(service: &str) -> &'static str {
     match service {
         "sqs" => "com.amazonaws.sqs#RequestThrottled",
@@ -280,7 +280,7 @@ fn throttling_code(service: &str) -> &'static str {
 }
 
 fn error_response(status: StatusCode, code: &str) -> Response<Body> {
-    let mut response = Response::new(Body::from(json!({"__type": code, "message": "as told"}).to_string()));
+    let mut response = Response::new(Body::from(json!({"__type": code, "message": "injected"}).to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert("content-type", axum::http::HeaderValue::from_static("application/x-amz-json-1.0"));
     response

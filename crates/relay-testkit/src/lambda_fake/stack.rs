@@ -1,4 +1,4 @@
-//! A stack in an emulated account: what the template describes, made and told by `tools/aws-emulator/provision_stack.py`.
+//! A stack in an emulated account, created and described by `tools/aws-emulator/provision_stack.py`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -45,7 +45,7 @@ impl Stack {
         Self { description, clients: clients_at(&endpoint(), "test") }
     }
 
-    /// Everything that the template says of it.
+    /// Returns the description of the stack.
     #[must_use]
     pub const fn description(&self) -> &Value {
         &self.description
@@ -69,10 +69,10 @@ impl Stack {
         expect_str(&self.description["tables"]["Ledger"]["name"])
     }
 
-    /// Fills in a secret, by its name in the template.
+    /// Writes a secret, by its logical id.
     ///
     /// # Panics
-    /// When the emulator does not take it.
+    /// When the emulator rejects it.
     pub async fn put_secret(&self, name: &str, document: &Value) {
         let put = self.clients.secrets_manager().put_secret_value();
         let put =
@@ -133,7 +133,7 @@ pub fn clients_at(endpoint: &str, key: &str) -> AwsClients {
     AwsClients::from_env(&mut reader, client)
 }
 
-/// The program that makes stacks, started once for all tests: a name goes in, a stack comes out.
+/// The process that creates stacks, shared by all tests: a name goes in, a description comes out.
 struct Provisioner {
     pipes: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
     _program: Child,
@@ -170,7 +170,7 @@ impl Provisioner {
     }
 }
 
-/// A text of what is described.
+/// Returns a value of the description as text.
 ///
 /// # Panics
 /// When it is none.

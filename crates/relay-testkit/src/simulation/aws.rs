@@ -1,6 +1,6 @@
-//! The relay on AWS, without Lambda's processes: its functions' code, put together as they put it together, on emulated
-//! services. Each direction has two sandboxes of its worker, each with its own pace, breaker and parking; an event source
-//! mapping hands them batches as the template says.
+//! The AWS deployment without Lambda: the functions' code, composed as they compose it, on the in-process services.
+//! Each direction has two sandboxes of its worker, each with its own rate limiter and breaker; an event source mapping
+//! invokes them with batches, with the template's settings.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,13 +12,13 @@ use relay::delivery::Deliver;
 use relay::delivery::clay::ClayDeliverer;
 use relay::delivery::loops::LoopsDeliverer;
 use relay::ingress::clay_row::ClayRowHandler;
-use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
+use relay::ingress::loops_webhook::LoopsWebhookHandler;
 use relay::ingress::schema_cache::SchemaCache;
-use relay::ports::clock::Clock;
+use relay::ports::clock::SharedClock;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField};
 use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
 use relay_aws::lambda::worker::QueueWorker;
-use relay_aws::ledger::contact_lock::ContactFastPath;
+use relay_aws::ledger::contacts::ContactLedger;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::ledger::limiter_item::DynamoLimiterStore;
 use relay_aws::ledger::rate_limiter::DistributedRateLimiter;
@@ -31,29 +31,22 @@ use super::{RelayUnderTest, SimulatedClock, keys, settings};
 use crate::aws_fake::{
     FakeServices, MAX_BATCH_SIZE, Message, QUEUES, ServiceState, WORKER_TIMEOUT, invoke_worker, queue, table,
 };
-use crate::simulation::end::{DestinationState, SimulatedDestination};
+use crate::simulation::simulated_destination::{DestinationState, SimulatedDestination};
 use crate::simulation::static_secret::StaticSecret;
-
-type SharedClock = Arc<SimulatedClock>;
 
 /// How many batches are worked on at once (the template's `MaximumConcurrency`).
 const SANDBOXES_PER_QUEUE: usize = 2;
 /// The longest that the mapping waits in an empty queue.
 const LONG_POLL_WAIT: Duration = Duration::from_secs(20);
 
-/// A sandbox of the function that takes rows.
-type RowHandler = ClayRowHandler<
-    StaticSecret<ClayToLoopsSecret>,
-    SimulatedDestination,
-    ContactFastPath<SharedClock>,
-    Arc<DistributedRateLimiter<SharedClock>>,
-    SharedClock,
->;
+/// A sandbox of the function for rows.
+type RowHandler =
+    ClayRowHandler<StaticSecret<ClayToLoopsSecret>, SimulatedDestination, ContactLedger, DistributedRateLimiter>;
 
-/// A relay between two ends.
+/// A relay between simulated destinations.
 pub struct AwsUnderTest {
-    clock: SharedClock,
-    webhooks: LoopsWebhookHandler<StaticSecret<LoopsToClaySecret>, SqsQueue, SharedClock>,
+    clock: Arc<SimulatedClock>,
+    webhooks: LoopsWebhookHandler<StaticSecret<LoopsToClaySecret>, SqsQueue>,
     new_sandbox: Box<dyn Fn() -> RowHandler + Send + Sync>,
     /// The sandboxes for rows that have nothing to do. As many are made as have something to do at the same time.
     idle: Mutex<Vec<RowHandler>>,
@@ -78,9 +71,10 @@ impl RelayUnderTest for AwsUnderTest {
     type PersistentState = AwsState;
 
     const NAME: &str = "AWS";
-    /// Two sandboxes of a worker, and the function that takes rows.
+    /// Two sandboxes of a worker, and the function for rows.
     const PROBING_PROCESSES: u64 = 3;
-    /// The webhook's count, there and back, and the way to the delivery's own item: 10 ms each at most.
+    /// The update of the webhook's count, there and back, and the request for the delivery's own item: 10 ms each at
+    /// most.
     const RECORD_LATENCY: Duration = Duration::from_millis(30);
 
     fn empty_state(measure_heap: Option<fn() -> usize>) -> AwsState {
@@ -93,23 +87,27 @@ impl RelayUnderTest for AwsUnderTest {
 
     fn start(
         state: &AwsState,
-        clock: &SharedClock,
+        simulated_clock: &Arc<SimulatedClock>,
         loops: &Arc<Mutex<DestinationState>>,
         clay: &Arc<Mutex<DestinationState>>,
     ) -> Self {
-        let dyn_clock: Arc<dyn Clock> = Arc::<SimulatedClock>::clone(clock);
-        let services = FakeServices::new(Arc::clone(&state.services), dyn_clock).with_heap_measure(state.measure_heap);
-        let (shared, clock) = (settings(), Arc::clone(clock));
+        let clock: SharedClock = Arc::<SimulatedClock>::clone(simulated_clock);
+        let services =
+            FakeServices::new(Arc::clone(&state.services), Arc::clone(&clock)).with_heap_measure(state.measure_heap);
+        let shared = settings();
         let keys = keys(&shared);
-        let to_clay = StaticSecret::new(keys.loops_to_clay, field_name as fn(SecretField) -> &'static str);
-        let to_loops = StaticSecret::new(keys.clay_to_loops, field_name as fn(SecretField) -> &'static str);
-        let destination =
-            |state: &Arc<Mutex<DestinationState>>| SimulatedDestination::new(Arc::clone(&clock), Arc::clone(state));
+        let to_clay =
+            StaticSecret::new(Arc::unwrap_or_clone(keys.loops_to_clay), field_name as fn(SecretField) -> &'static str);
+        let to_loops =
+            StaticSecret::new(Arc::unwrap_or_clone(keys.clay_to_loops), field_name as fn(SecretField) -> &'static str);
+        let destination = |state: &Arc<Mutex<DestinationState>>| {
+            SimulatedDestination::new(Arc::clone(simulated_clock), Arc::clone(state))
+        };
         let clients = services.clients();
         let queue = |direction: usize| queue(&clients, direction);
         let table = || table(&clients);
         let ledger = || Ledger::new(table());
-        let rate_limiter = |item, rate| DistributedRateLimiter::new(item, rate, Arc::clone(&clock));
+        let rate_limiter = |item, rate| Arc::new(DistributedRateLimiter::new(item, rate, Arc::clone(&clock)));
         let (stop, stopping) = watch::channel(false);
         let mut sandboxes = Vec::new();
         for _ in 0..SANDBOXES_PER_QUEUE {
@@ -138,14 +136,9 @@ impl RelayUnderTest for AwsUnderTest {
                 limiter: rate_limiter(DynamoLimiterStore::for_loops(table()), shared.loops_rate),
                 clock: Arc::clone(&clock),
             };
-            let fast_path = ContactFastPath::new(queue(1), ledger(), Arc::clone(&clock));
-            let worker = QueueWorker {
-                deliverer,
-                ledger: ledger(),
-                order: fast_path,
-                queue: queue(1),
-                clock: Arc::clone(&clock),
-            };
+            let intake = ContactLedger::new(queue(1), ledger(), Arc::clone(&clock));
+            let worker =
+                QueueWorker { deliverer, ledger: ledger(), order: intake, queue: queue(1), clock: Arc::clone(&clock) };
             let mapping = EventSourceMapping { services: services.clone(), direction: 1, clock: Arc::clone(&clock) };
             sandboxes.push(tokio::spawn(mapping.run(worker, stopping.clone())));
         }
@@ -153,18 +146,16 @@ impl RelayUnderTest for AwsUnderTest {
             secrets: to_clay,
             queue: queue(0),
             clock: Arc::clone(&clock),
-            settings: LoopsWebhookSettings {
-                selection: shared.relayed_events.clone(),
-                tolerance: shared.signature_tolerance,
-                contact_source: shared.contact_source.clone(),
-            },
+            selection: shared.relayed_events.clone(),
+            tolerance: shared.signature_tolerance,
+            contact_source: shared.contact_source.clone(),
         };
-        let (fast_path, table) = (ContactFastPath::new(queue(1), ledger(), Arc::clone(&clock)), table());
+        let (intake, table) = (ContactLedger::new(queue(1), ledger(), Arc::clone(&clock)), table());
         let (loops, handler_clock, rate) = (destination(loops), Arc::clone(&clock), shared.loops_rate);
         let new_sandbox = Box::new(move || ClayRowHandler {
             secrets: to_loops.clone(),
             loops: loops.clone(),
-            fast_path: fast_path.clone(),
+            intake: intake.clone(),
             limiter: Arc::new(DistributedRateLimiter::new(
                 DynamoLimiterStore::for_loops(table.clone()),
                 rate,
@@ -174,7 +165,7 @@ impl RelayUnderTest for AwsUnderTest {
             contact_source: shared.contact_source.clone(),
             schema: SchemaCache::new(shared.typed_properties),
         });
-        Self { clock, webhooks, new_sandbox, idle: Mutex::default(), stop, sandboxes }
+        Self { clock: Arc::clone(simulated_clock), webhooks, new_sandbox, idle: Mutex::default(), stop, sandboxes }
     }
 
     async fn handle_webhook(&self, request: Request<Bytes>) -> u16 {
@@ -214,11 +205,10 @@ struct EventSourceMapping {
 }
 
 impl EventSourceMapping {
-    async fn run<D, O, C>(self, worker: QueueWorker<D, O, C>, stopping: watch::Receiver<bool>)
+    async fn run<D, O>(self, worker: QueueWorker<D, O>, stopping: watch::Receiver<bool>)
     where
         D: Deliver,
         O: ContactOrder,
-        C: Clock,
     {
         let (url, _) = QUEUES[self.direction];
         while !*stopping.borrow() {
@@ -233,7 +223,7 @@ impl EventSourceMapping {
         }
     }
 
-    /// A batch, and when the next hidden message is shown.
+    /// Receives a batch, and returns when the next hidden message becomes visible.
     fn receive(&self, url: &str) -> (Vec<Message>, Option<Timestamp>) {
         let receive = |state: &mut ServiceState, now| {
             (state.queues.receive(url, MAX_BATCH_SIZE, now), state.queues.next_visible_at(url))
@@ -243,12 +233,11 @@ impl EventSourceMapping {
         })
     }
 
-    /// One invocation: what is not given back is deleted. Nothing is where it takes too long: all of it comes back.
-    async fn hand_over<D, O, C>(&self, batch: &[Message], worker: &QueueWorker<D, O, C>)
+    /// One invocation: messages that did not fail are deleted. After a timeout, all become visible again.
+    async fn hand_over<D, O>(&self, batch: &[Message], worker: &QueueWorker<D, O>)
     where
         D: Deliver,
         O: ContactOrder,
-        C: Clock,
     {
         let invoked = invoke_worker(worker, batch);
         let Ok(failed_ids) = tokio::time::timeout(WORKER_TIMEOUT, invoked).await else { return };

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use relay::ports::clock::Clock as _;
+use relay::ports::clock::SharedClock;
 use relay_core::delivery::Direction;
 use relay_core::row::RowKind;
-use relay_local::app::{Relay, SharedClock};
+use relay_local::app::Relay;
 use relay_local::worker;
-use relay_sqlite::store::{self, SqliteStore};
+use relay_sqlite::SqliteStore;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{RelayUnderTest, SimulatedClock, keys, settings};
-use crate::simulation::end::{DestinationState, SimulatedDestination};
+use crate::simulation::simulated_destination::{DestinationState, SimulatedDestination};
 
-/// A relay between two ends.
+/// A relay between simulated destinations.
 #[derive(Debug)]
 pub struct LocalUnderTest {
     relay: Relay<SimulatedDestination, SimulatedDestination>,
@@ -36,7 +36,7 @@ impl RelayUnderTest for LocalUnderTest {
     /// Simulated time stands still meanwhile.
     const RECORD_LATENCY: Duration = Duration::ZERO;
 
-    /// A folder, in memory where there is such a place: what a disk takes is not what is looked at.
+    /// Creates a folder, in memory if possible, since disk latency is not simulated.
     fn empty_state(_: Option<fn() -> usize>) -> TempDir {
         let shared_memory = Path::new("/dev/shm");
         let folder = if shared_memory.is_dir() { TempDir::new_in(shared_memory) } else { TempDir::new() };
@@ -55,7 +55,7 @@ impl RelayUnderTest for LocalUnderTest {
         clay: &Arc<Mutex<DestinationState>>,
     ) -> Self {
         let dyn_clock: SharedClock = Arc::<SimulatedClock>::clone(clock);
-        let opened = store::open(folder.path(), dyn_clock.now()).unwrap_or_else(|error| panic!("{error}"));
+        let opened = relay_sqlite::open(folder.path(), dyn_clock.now()).unwrap_or_else(|error| panic!("{error}"));
         let store = SqliteStore::new(opened, Arc::clone(&dyn_clock));
         let shared = settings();
         let destination =
@@ -78,11 +78,11 @@ impl RelayUnderTest for LocalUnderTest {
     }
 
     async fn handle_webhook(&self, request: Request<Bytes>) -> u16 {
-        self.relay.handle_webhook(request).await.status().as_u16()
+        self.relay.webhook_handler.handle(request).await.status().as_u16()
     }
 
     async fn handle_event(&self, request: Request<Bytes>) -> u16 {
-        self.relay.handle_row(RowKind::Event, request).await.status().as_u16()
+        self.relay.row_handler.handle(RowKind::Event, request).await.status().as_u16()
     }
 
     fn clock(&self) -> &SimulatedClock {

@@ -1,9 +1,9 @@
-//! The relay inside a test's process, in either form: its handlers, its store and its workers, between far ends that are
-//! ports and no sockets, so that tokio's paused clock moves all of it. Days pass in seconds.
+//! Either deployment inside a test's process: its handlers, store and workers, between destinations that are ports
+//! instead of sockets, so that tokio's paused clock controls all of it. Days pass in seconds.
 
 pub mod aws;
-pub mod end;
 pub mod local;
+pub mod simulated_destination;
 mod static_secret;
 
 use std::collections::BTreeMap;
@@ -27,27 +27,27 @@ use tokio::time::Instant;
 
 use crate::relay_process::RELAY_TOKEN;
 use crate::webhook;
-use end::DestinationState;
+use simulated_destination::DestinationState;
 
-/// A form of the relay, between two ends.
+/// A deployment of the relay between simulated destinations.
 pub trait RelayUnderTest: Sized {
     /// What outlives it when it is killed.
     type PersistentState;
 
-    /// What it is called in a table.
+    /// Name in a table.
     const NAME: &str;
-    /// How many processes ask an end that is down whether it is back.
+    /// Number of processes that probe a destination that is down.
     const PROBING_PROCESSES: u64;
-    /// How long after an end's answer it is on record at the latest: who is killed before sends the row again.
+    /// Maximum time from a response to its record: if the relay is killed earlier, it sends the row again.
     const RECORD_LATENCY: Duration;
 
-    /// Nothing is kept yet. Where the form's store is in this process, `count` tells what the process holds.
+    /// Creates an empty state. If the deployment's store is in this process, `measure_heap` measures its heap.
     fn empty_state(measure_heap: Option<fn() -> usize>) -> Self::PersistentState;
 
     /// What the store holds of the process's heap, in bytes: it is no part of the relay.
     fn store_heap_bytes(state: &Self::PersistentState) -> usize;
 
-    /// Goes on with what is kept.
+    /// Starts with this state.
     fn start(
         state: &Self::PersistentState,
         clock: &Arc<SimulatedClock>,
@@ -55,16 +55,16 @@ pub trait RelayUnderTest: Sized {
         clay: &Arc<Mutex<DestinationState>>,
     ) -> Self;
 
-    /// Answers `POST /webhooks/loops`: the status.
+    /// Handles `POST /webhooks/loops`; returns the status.
     fn handle_webhook(&self, request: Request<Bytes>) -> impl Future<Output = u16> + Send;
 
-    /// Answers `POST /api/v1/events/send`: the status.
+    /// Handles `POST /api/v1/events/send`; returns the status.
     fn handle_event(&self, request: Request<Bytes>) -> impl Future<Output = u16> + Send;
 
     /// Its world.
     fn clock(&self) -> &SimulatedClock;
 
-    /// Ends the workers.
+    /// Stops the workers.
     fn stop(self) -> impl Future<Output = ()>;
 }
 
@@ -108,21 +108,21 @@ fn keys(shared: &SharedSettings) -> Secrets {
     let routes = vec![ClayRoute { name: "default".to_owned(), events: shared.relayed_events.clone(), webhooks }];
     let signing_secrets = SigningSecret::parse(webhook::SIGNING_SECRET).into_iter().collect();
     Secrets {
-        loops_to_clay: LoopsToClaySecret { signing_secrets, routes },
-        clay_to_loops: ClayToLoopsSecret {
+        loops_to_clay: Arc::new(LoopsToClaySecret { signing_secrets, routes }),
+        clay_to_loops: Arc::new(ClayToLoopsSecret {
             api_key: Some(SecretString::from("key")),
             tokens: RelayTokens::new([RELAY_TOKEN.to_owned()]),
-        },
+        }),
     }
 }
 
 /// When the simulation begins.
 const SIMULATION_START: Timestamp = Timestamp::constant(1_734_425_918, 0);
 
-/// The time that tokio's clock says, and chance from a seed.
+/// The time of tokio's clock, and random numbers from a seed.
 #[derive(Debug)]
 pub struct SimulatedClock {
-    /// How long the simulation had run when this runtime's clock began.
+    /// Simulated time before this runtime's clock began.
     elapsed_before: Duration,
     began: Instant,
     rng: Mutex<Rng>,

@@ -1,5 +1,5 @@
-//! The store of the relay on AWS, emulated: what functions call passes by the policies of their roles, and the time for
-//! which a message is hidden is that of the test's clock.
+//! The AWS store on emulated services. The functions' calls pass the policies of their roles, and visibility timeouts
+//! follow the test's clock.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,13 +11,13 @@ use aws_sdk_sqs::operation::change_message_visibility::ChangeMessageVisibilityEr
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::clock::Clock;
-use relay::ports::fast_path::FastPath;
 use relay::ports::queue::{Enqueued, Queue, StoreError};
+use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
 use relay_aws::lambda::batch;
 use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
 use relay_aws::lambda::worker::QueueWorker;
-use relay_aws::ledger::contact_lock::ContactFastPath;
+use relay_aws::ledger::contacts::ContactLedger;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::ledger::failure_counts::known_counts;
 use relay_aws::ledger::table::{Item, LedgerTable};
@@ -35,26 +35,24 @@ use crate::lambda_fake::stack::{self, Stack};
 use crate::store_harness::batches::{BatchHarness, crash_in_batch, dead_letter_from_message, drain_batches};
 use crate::store_harness::scripted_destination::{ManualClock, ScriptedDestination};
 
-type SharedClock = Arc<ManualClock>;
-
-/// How long messages are really hidden that are hidden by the test's clock.
+/// Real visibility timeout of messages that are hidden by the test's clock.
 const REAL_VISIBILITY_TIMEOUT_SECS: i32 = 36_000;
-/// How long SQS hides what a worker has that does not come back (the template's `VisibilityTimeout`).
+/// Visibility timeout of a received message (the template's `VisibilityTimeout`).
 const VISIBILITY_TIMEOUT: SignedDuration = SignedDuration::from_secs(360);
-/// How long SQS knows what was sent (FIFO queues, "deduplication interval").
+/// SQS' deduplication interval of FIFO queues.
 const DEDUPLICATION_INTERVAL: SignedDuration = SignedDuration::from_mins(5);
-/// Both directions: queue, dead letters, the function that drains it.
+/// Queue and dead-letter queue of each direction.
 const DIRECTIONS: [(&str, &str); 2] = [("ClayQueue", "ClayDeadLetters"), ("LoopsQueue", "LoopsDeadLetters")];
 
 /// A stack of its own.
 #[derive(Debug)]
 pub struct AwsHarness {
-    clock: SharedClock,
+    clock: Arc<ManualClock>,
     stack: Stack,
     sqs: Client,
     services: Services,
     queue: TestClockQueue,
-    fast_path: ContactFastPath<SharedClock>,
+    intake: ContactLedger,
     webhook_usage: Ledger,
     /// The messages that were received: their newest receipts, and when they can be received again.
     hidden_messages: BTreeMap<String, HiddenMessage>,
@@ -69,11 +67,11 @@ struct HiddenMessage {
     visible_at: Timestamp,
 }
 
-/// The queue to Clay, which forgets by the test's clock what was sent.
+/// The queue to Clay, whose deduplication interval follows the test's clock.
 #[derive(Debug)]
 struct TestClockQueue {
     queue: SqsQueue,
-    clock: SharedClock,
+    clock: Arc<ManualClock>,
     sent: Mutex<Vec<(Delivery, Timestamp)>>,
 }
 
@@ -131,7 +129,7 @@ impl BatchHarness for AwsHarness {
     async fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> bool {
         let clients = self.clients_for("loops-delivery");
         let (ledger, queue) = (self.ledger(&clients), self.queue_for(&clients, 1));
-        let order = ContactFastPath::new(queue.clone(), ledger.clone(), Arc::clone(&self.clock));
+        let order = ContactLedger::new(queue.clone(), ledger.clone(), Arc::<ManualClock>::clone(&self.clock));
         let (deliverer, clock) = (destination.clone(), Arc::clone(&self.clock));
         let worker = QueueWorker { deliverer, ledger, order, queue, clock };
         self.process_batch(1, &worker, destination, None).await
@@ -143,7 +141,7 @@ impl AwsHarness {
     async fn process_batch<O: ContactOrder>(
         &mut self,
         direction: usize,
-        worker: &QueueWorker<ScriptedDestination, O, Arc<ManualClock>>,
+        worker: &QueueWorker<ScriptedDestination, O>,
         destination: &ScriptedDestination,
         crash_point: Option<CrashPoint>,
     ) -> bool {
@@ -189,7 +187,7 @@ impl AwsHarness {
         true
     }
 
-    /// Notes for how long a worker has hidden messages, and hides them until the test's clock says so.
+    /// Applies the visibility timeouts that a worker has set to the test's clock.
     async fn apply_visibility_changes(&mut self) {
         let now = self.clock.now();
         for (receipt, seconds) in self.services.take_visibility_changes() {
@@ -215,7 +213,7 @@ impl AwsHarness {
     async fn change_visibility(&self, url: &str, receipt: &str, seconds: i32) {
         let change = self.sqs.change_message_visibility().queue_url(url).receipt_handle(receipt);
         let changed = change.visibility_timeout(seconds).send().await;
-        // One that was shown meanwhile is not in flight any more.
+        // A message that became visible meanwhile is not in flight any more.
         let no_longer_in_flight = changed.as_ref().is_err_and(|error| {
             error.as_service_error().is_some_and(ChangeMessageVisibilityError::is_message_not_inflight)
         });
@@ -223,7 +221,7 @@ impl AwsHarness {
     }
 }
 
-/// What an item says of a delivery.
+/// Converts a ledger item.
 pub(super) fn snapshot_from_item(item: &Item) -> Option<DeliverySnapshot> {
     let string_attr = |name: &str| item.get(name)?.as_s().ok().cloned();
     let number_attr = |name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
@@ -273,10 +271,10 @@ impl StoreHarness for AwsHarness {
         let (queue, _) = queue_and_ledger("loops-to-clay", DIRECTIONS[0]);
         let queue = TestClockQueue { queue, clock: Arc::clone(&clock), sent: Mutex::default() };
         let (loops_queue, ledger) = queue_and_ledger("clay-to-loops-event", DIRECTIONS[1]);
-        let fast_path = ContactFastPath::new(loops_queue, ledger, Arc::clone(&clock));
+        let intake = ContactLedger::new(loops_queue, ledger, Arc::<ManualClock>::clone(&clock));
         let (_, webhook_usage) = queue_and_ledger("clay-delivery", DIRECTIONS[0]);
         let hidden_messages = BTreeMap::new();
-        Self { clock, stack, sqs, services, queue, fast_path, webhook_usage, hidden_messages, receive_count: None }
+        Self { clock, stack, sqs, services, queue, intake, webhook_usage, hidden_messages, receive_count: None }
     }
 
     fn clock(&self) -> &Arc<ManualClock> {
@@ -287,8 +285,8 @@ impl StoreHarness for AwsHarness {
         &self.queue
     }
 
-    fn fast_path(&self) -> &impl FastPath {
-        &self.fast_path
+    fn intake(&self) -> &impl RowIntake {
+        &self.intake
     }
 
     fn webhook_usage(&self) -> &impl WebhookLedger {
@@ -344,7 +342,7 @@ impl StoreHarness for AwsHarness {
                     continue;
                 };
                 let send = self.sqs.send_message().queue_url(self.stack.queue(queue)).message_body(body);
-                // As SQS' own redrive does it: a new message, with what stood on the letter.
+                // As in SQS' own redrive: a new message with the dead letter's attributes.
                 let send = send.set_message_attributes(message.message_attributes.clone());
                 let send = send.message_group_id(delivery.contact.as_str());
                 let sent = send.message_deduplication_id(self.clock.new_id()).send().await;

@@ -1,17 +1,17 @@
-//! The store of the relay on AWS, emulated inside the test's process: the very behaviours that the emulator behind
-//! `make test-lambda` is asked for show that this one has them as well.
+//! The AWS store on the in-process fake. The store contract runs against it and against the emulator behind `make
+//! test-lambda`, so the two behave alike.
 
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
 use relay::ports::clock::Clock;
-use relay::ports::fast_path::FastPath;
 use relay::ports::queue::Queue;
+use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
 use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
 use relay_aws::lambda::worker::QueueWorker;
-use relay_aws::ledger::contact_lock::ContactFastPath;
+use relay_aws::ledger::contacts::ContactLedger;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::sdk::clients::AwsClients;
 use relay_aws::sqs::message;
@@ -24,16 +24,14 @@ use crate::store_harness::aws::snapshot_from_item;
 use crate::store_harness::batches::{BatchHarness, crash_in_batch, dead_letter_from_message, drain_batches};
 use crate::store_harness::scripted_destination::{ManualClock, ScriptedDestination};
 
-type SharedClock = Arc<ManualClock>;
-
 /// Services of its own.
 #[derive(Debug)]
 pub struct AwsFakeHarness {
-    clock: SharedClock,
+    clock: Arc<ManualClock>,
     services: FakeServices,
     clients: AwsClients,
     queue: SqsQueue,
-    fast_path: ContactFastPath<SharedClock>,
+    intake: ContactLedger,
     webhook_usage: Ledger,
     /// How often every message seems to have been received.
     pub receive_count: Option<u32>,
@@ -54,7 +52,7 @@ impl BatchHarness for AwsFakeHarness {
     async fn process_loops_batch(&mut self, destination: &ScriptedDestination) -> bool {
         let (deliverer, ledger) = (destination.clone(), ledger(&self.clients));
         let (queue, clock) = (queue(&self.clients, 1), Arc::clone(&self.clock));
-        let worker = QueueWorker { deliverer, ledger, order: self.fast_path.clone(), queue, clock };
+        let worker = QueueWorker { deliverer, ledger, order: self.intake.clone(), queue, clock };
         self.process_batch(1, &worker, destination, None).await
     }
 }
@@ -64,7 +62,7 @@ impl AwsFakeHarness {
     async fn process_batch<O: ContactOrder>(
         &self,
         direction: usize,
-        worker: &QueueWorker<ScriptedDestination, O, SharedClock>,
+        worker: &QueueWorker<ScriptedDestination, O>,
         destination: &ScriptedDestination,
         crash_point: Option<CrashPoint>,
     ) -> bool {
@@ -115,9 +113,9 @@ impl StoreHarness for AwsFakeHarness {
         let dyn_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let services = FakeServices::new(Arc::default(), dyn_clock).without_latency();
         let clients = services.clients();
-        let fast_path = ContactFastPath::new(queue(&clients, 1), ledger(&clients), Arc::clone(&clock));
+        let intake = ContactLedger::new(queue(&clients, 1), ledger(&clients), Arc::<ManualClock>::clone(&clock));
         let (queue, webhook_usage) = (queue(&clients, 0), ledger(&clients));
-        Self { clock, services, clients, queue, fast_path, webhook_usage, receive_count: None }
+        Self { clock, services, clients, queue, intake, webhook_usage, receive_count: None }
     }
 
     fn clock(&self) -> &Arc<ManualClock> {
@@ -128,8 +126,8 @@ impl StoreHarness for AwsFakeHarness {
         &self.queue
     }
 
-    fn fast_path(&self) -> &impl FastPath {
-        &self.fast_path
+    fn intake(&self) -> &impl RowIntake {
+        &self.intake
     }
 
     fn webhook_usage(&self) -> &impl WebhookLedger {

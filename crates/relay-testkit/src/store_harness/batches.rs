@@ -1,4 +1,4 @@
-//! What is the same wherever workers take batches of queues: on AWS, whoever emulates it.
+//! Shared by the harnesses whose workers process batches of queues.
 
 use std::future::Future;
 
@@ -8,12 +8,12 @@ use relay_aws::sqs::{dead_letter, message};
 use super::{CrashPoint, DeadLetterSnapshot};
 use crate::store_harness::scripted_destination::{Reply, ScriptedDestination};
 
-/// How many batches are worked on before it is said that there is no end.
+/// Batches after which a test fails, because the work does not end.
 const MAX_BATCHES: u32 = 200;
 
-/// A store whose workers take batches.
+/// A store whose workers process batches.
 pub(super) trait BatchHarness {
-    /// Hands one batch to the worker to Clay, who is killed at that moment; false where there is none.
+    /// Invokes the worker to Clay with one batch and kills it at this point; false if there is no batch.
     fn process_clay_batch(
         &mut self,
         destination: &ScriptedDestination,
@@ -45,7 +45,7 @@ pub(super) async fn crash_in_batch(
     assert!(store.process_clay_batch(destination, Some(crash_point)).await, "nothing is due");
 }
 
-/// The dead letter in a message, by its body and its attributes.
+/// Converts the body and attributes of a dead-letter message.
 pub(super) fn dead_letter_from_message(body: &str, attribute: impl Fn(&str) -> Option<String>) -> DeadLetterSnapshot {
     let time_attr = |name: &str| attribute(name).and_then(|time| time.parse::<Timestamp>().ok());
     DeadLetterSnapshot {
@@ -54,6 +54,6 @@ pub(super) fn dead_letter_from_message(body: &str, attribute: impl Fn(&str) -> O
         status: attribute(dead_letter::STATUS).and_then(|status| status.parse().ok()),
         attempts: attribute(dead_letter::ATTEMPTS).and_then(|number| number.parse().ok()).unwrap_or(u32::MAX),
         received_at: time_attr(dead_letter::RECEIVED_AT).unwrap_or_default(),
-        died_at: time_attr(dead_letter::DIED_AT).unwrap_or_default(),
+        dead_lettered_at: time_attr(dead_letter::DIED_AT).unwrap_or_default(),
     }
 }

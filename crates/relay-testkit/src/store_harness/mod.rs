@@ -1,5 +1,5 @@
-//! Any store, as the behaviour tests in `tests/store_contract` see it: the ports, and what a test does to it besides. Its clock is
-//! moved by the test, and its far end does as it is told.
+//! A store as the tests of `tests/store_contract` see it: its ports, the operations of the test, a clock that the test
+//! moves, and a scripted destination.
 
 pub mod aws;
 pub mod aws_fake;
@@ -12,20 +12,20 @@ use std::future::Future;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::fast_path::FastPath;
 use relay::ports::queue::Queue;
+use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
 use relay_core::delivery::DeliveryId;
 
 use scripted_destination::{ManualClock, ScriptedDestination};
 
-/// Reasons, each with the far end's status, and how often each occurred.
+/// Failure counts by reason and destination status.
 pub type FailureCounts = BTreeMap<(String, Option<u16>), u64>;
 
 /// When a worker is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CrashPoint {
-    /// The far end has the delivery, and that is not recorded.
+    /// The destination has the delivery, and that is not recorded.
     BeforeRecord,
     /// It is recorded, and nothing else is done.
     AfterRecord,
@@ -38,7 +38,7 @@ pub struct DeliverySnapshot {
     pub state: String,
     /// How many attempts were begun.
     pub attempts: u32,
-    /// Why it waits or died, and the far end's status.
+    /// Reason of its last failure, with the destination's status.
     pub reason: Option<(String, Option<u16>)>,
     /// When the first attempt was begun.
     pub first_attempt_at: Option<Timestamp>,
@@ -53,22 +53,22 @@ pub struct DeliverySnapshot {
 pub struct DeadLetterSnapshot {
     /// The delivery's id.
     pub id: String,
-    /// Why it died.
+    /// Code of its last failure.
     pub reason: String,
-    /// The far end's last status.
+    /// The destination's last status.
     pub status: Option<u16>,
     /// How many attempts were begun.
     pub attempts: u32,
-    /// When the relay took it.
+    /// When the relay received it.
     pub received_at: Timestamp,
-    /// When it died.
-    pub died_at: Timestamp,
+    /// When it was dead-lettered.
+    pub dead_lettered_at: Timestamp,
 }
 
 /// A store and its worker.
 pub trait StoreHarness: Sized {
-    /// Whether waiting deliveries go out early when another one of their destination gets through. On AWS they wait for their
-    /// visibility timeout.
+    /// Whether waiting deliveries go out early when another one of their destination gets through. On AWS they wait for
+    /// their visibility timeout.
     const RELEASES_EARLY: bool;
 
     /// A new one, with nothing in it.
@@ -80,31 +80,31 @@ pub trait StoreHarness: Sized {
     /// Where events wait for Clay.
     fn queue(&self) -> &impl Queue;
 
-    /// The lane past the queue to Loops.
-    fn fast_path(&self) -> &impl FastPath;
+    /// Returns the fast path to Loops.
+    fn intake(&self) -> &impl RowIntake;
 
-    /// What Clay's webhooks have taken.
+    /// Returns the usage of Clay's webhooks.
     fn webhook_usage(&self) -> &impl WebhookLedger;
 
     /// Sends what is due, in both directions, until nothing is.
     fn work(&mut self, destination: &ScriptedDestination) -> impl Future<Output = ()>;
 
-    /// Begins to send what is due, is killed, and starts anew with what is stored.
+    /// Starts to send what is due, is killed, and restarts with the stored state.
     fn crash_during_work(
         &mut self,
         destination: &ScriptedDestination,
         crash_point: CrashPoint,
     ) -> impl Future<Output = ()>;
 
-    /// Lets time pass; what is to be forgotten by then is.
+    /// Advances the clock, and deletes expired records.
     fn advance(&mut self, duration: SignedDuration) -> impl Future<Output = ()>;
 
-    /// What is known of a delivery, if anything is.
+    /// Returns the record of a delivery.
     fn snapshot(&self, id: &DeliveryId) -> impl Future<Output = Option<DeliverySnapshot>>;
 
-    /// The dead letters, in any order.
+    /// Returns the dead letters, in any order.
     fn dead_letters(&self) -> impl Future<Output = Vec<DeadLetterSnapshot>>;
 
-    /// Lets a dead letter be sent again, as a person does.
+    /// Redrives a dead letter, as an operator does.
     fn redrive(&mut self, id: &DeliveryId) -> impl Future<Output = ()>;
 }

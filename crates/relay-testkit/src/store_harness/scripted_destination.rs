@@ -1,4 +1,4 @@
-//! A clock that a test moves, and a far end that does as it is told.
+//! A clock that a test moves, and a destination with scripted replies.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ pub struct ManualClock {
 
 impl Default for ManualClock {
     fn default() -> Self {
-        // Stores keep milliseconds.
+        // Stores have milliseconds.
         let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or_default();
         Self { now: Mutex::new(now), ids_issued: AtomicU64::new(0) }
     }
@@ -49,12 +49,12 @@ impl Clock for ManualClock {
     }
 }
 
-/// What the far end makes of a delivery.
+/// Outcome of a delivery at the destination.
 #[derive(Debug, Clone, Copy)]
 pub enum Reply {
-    /// It takes it.
+    /// It accepts.
     Accept,
-    /// It takes it, and its answer never comes.
+    /// It accepts, and never responds.
     AcceptThenHang,
     /// It refuses it for good.
     Reject(u16),
@@ -62,11 +62,11 @@ pub enum Reply {
     RetryAfter(u32),
     /// It fails.
     Fail(u16),
-    /// A person has to mend something.
+    /// An operator has to fix the cause.
     NeedsOperator,
 }
 
-/// The far end.
+/// The destination.
 #[derive(Debug, Clone)]
 pub struct ScriptedDestination(Arc<Inner>);
 
@@ -79,19 +79,19 @@ struct Inner {
 }
 
 impl ScriptedDestination {
-    /// One that takes everything.
+    /// Creates one that accepts everything.
     #[must_use]
     pub fn new(clock: &Arc<ManualClock>) -> Self {
         let replies = Mutex::new((VecDeque::new(), Reply::Accept));
         Self(Arc::new(Inner { clock: Arc::clone(clock), replies, received: Mutex::default(), hung: Notify::new() }))
     }
 
-    /// The next answers.
+    /// Enqueues the next replies.
     pub fn enqueue_replies(&self, replies: impl IntoIterator<Item = Reply>) {
         lock(&self.0.replies).0.extend(replies);
     }
 
-    /// What it answers after those.
+    /// Sets the reply after those.
     pub fn set_default_reply(&self, reply: Reply) {
         lock(&self.0.replies).1 = reply;
     }
@@ -102,7 +102,7 @@ impl ScriptedDestination {
         lock(&self.0.received).clone()
     }
 
-    /// Waits until somebody waits for an answer that never comes.
+    /// Waits until a worker waits for a response that never comes.
     pub async fn wait_until_hung(&self) {
         self.0.hung.notified().await;
     }

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use relay::delivery::Deliver as _;
+use relay::ports::admin::{Admin as _, DeliveryQuery, DeliveryRecord};
 use relay::ports::clock::Clock;
-use relay::ports::fast_path::FastPath;
+use relay::ports::dead_letters::{DeadLetterQueue as _, RedriveOutcome};
 use relay::ports::queue::Queue;
+use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
 use relay_core::delivery::{DeliveryId, Direction};
-use relay_sqlite::store::{
-    self, ClaimOrder, ClaimedDelivery, DeliveryListItem, DeliveryState, ListFilter, RedriveOutcome, SqliteStore,
-};
-use rusqlite::Connection;
+use relay_core::delivery_state::DeliveryState;
+use relay_sqlite::admin::{SqliteAdmin, SqliteDeadLetters};
+use relay_sqlite::{ClaimOrder, ClaimedDelivery, SqliteStore};
 use tempfile::TempDir;
 
 use super::{CrashPoint, DeadLetterSnapshot, DeliverySnapshot, StoreHarness};
@@ -28,25 +29,21 @@ pub struct SqliteHarness {
 
 impl SqliteHarness {
     fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> SqliteStore {
-        let opened = store::open(folder.path(), clock.now()).unwrap_or_else(|error| panic!("{error}"));
+        let opened = relay_sqlite::open(folder.path(), clock.now()).unwrap_or_else(|error| panic!("{error}"));
         let dyn_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
         SqliteStore::new(opened, dyn_clock)
     }
 
-    /// What a worker takes next.
+    /// Claims the worker's next delivery.
     async fn claim(&self, direction: Direction) -> Option<ClaimedDelivery> {
         self.store.claim(direction, ClaimOrder::Oldest).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The store as an operator opens it beside the relay.
-    fn operator_connection(&self) -> Connection {
-        let connection = store::open_existing(self.folder.path()).unwrap_or_else(|error| panic!("{error}"));
-        connection.unwrap_or_else(|| panic!("there is no store"))
-    }
-
-    fn list(&self, state: Option<DeliveryState>) -> Vec<DeliveryListItem> {
-        store::list(&self.operator_connection(), &ListFilter { state, limit: u32::MAX })
-            .unwrap_or_else(|error| panic!("{error}"))
+    /// The deliveries as an operator lists them beside the relay.
+    async fn list(&self, state: Option<DeliveryState>) -> Vec<DeliveryRecord> {
+        let admin = SqliteAdmin::open(self.folder.path()).unwrap_or_else(|error| panic!("{error}"));
+        let query = DeliveryQuery { state, ..DeliveryQuery::default() };
+        admin.deliveries(&query, &|_| ()).await.unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
@@ -68,7 +65,7 @@ impl StoreHarness for SqliteHarness {
         &self.store
     }
 
-    fn fast_path(&self) -> &impl FastPath {
+    fn intake(&self) -> &impl RowIntake {
         &self.store
     }
 
@@ -103,7 +100,7 @@ impl StoreHarness for SqliteHarness {
     }
 
     async fn snapshot(&self, id: &DeliveryId) -> Option<DeliverySnapshot> {
-        let report = self.list(None).into_iter().find(|report| report.id == id.as_str())?;
+        let report = self.list(None).await.into_iter().find(|report| report.id == id.as_str())?;
         Some(DeliverySnapshot {
             state: report.state.as_str().to_owned(),
             attempts: report.attempts,
@@ -115,20 +112,25 @@ impl StoreHarness for SqliteHarness {
     }
 
     async fn dead_letters(&self) -> Vec<DeadLetterSnapshot> {
-        let snapshots = self.list(Some(DeliveryState::Dead)).into_iter().map(|report| DeadLetterSnapshot {
+        let snapshots = self.list(Some(DeliveryState::Dead)).await.into_iter().map(|report| DeadLetterSnapshot {
             id: report.id,
             reason: report.reason.unwrap_or_default(),
             status: report.status,
             attempts: report.attempts,
-            received_at: report.received_at,
-            died_at: report.died_at.unwrap_or_default(),
+            received_at: report.received_at.unwrap_or_default(),
+            dead_lettered_at: report.died_at.unwrap_or_default(),
         });
         snapshots.collect()
     }
 
     async fn redrive(&mut self, id: &DeliveryId) {
-        let redriven = store::redrive(&mut self.operator_connection(), id.as_str(), true, self.clock.now());
-        let redriven = redriven.unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(redriven, RedriveOutcome::Requeued, "{id} is no dead letter");
+        let dyn_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
+        let queue = SqliteDeadLetters::open(self.folder.path(), dyn_clock);
+        let mut queue = queue.unwrap_or_else(|error| panic!("{error}"));
+        let page = queue.next_page().await.unwrap_or_else(|error| panic!("{error}"));
+        let dead_letter = page.iter().find(|dead_letter| dead_letter.id() == id.as_str());
+        let dead_letter = dead_letter.unwrap_or_else(|| panic!("{id} is no dead letter"));
+        let redriven = queue.redrive(dead_letter, true).await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(redriven, RedriveOutcome::Redriven, "{id} is no dead letter");
     }
 }

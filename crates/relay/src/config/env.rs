@@ -1,6 +1,5 @@
-//! Settings: read once, from a map, with all errors reported together.
-//!
-//! An error names the variable, the expected format and an example. It never shows the value, which may be a secret.
+//! Settings from environment variables. All errors are reported together. An error names the variable, the expected format and
+//! an example, never the value, which may be a secret.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -22,18 +21,18 @@ use crate::config::names::{
 const DEFAULT_LOOPS_API_URL: &str = "https://app.loops.so/api";
 /// Default rate of calls to a destination, below its limit of ten a second.
 const DEFAULT_RATE_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
-/// The longest text that Loops takes as a value (Loops API reference, "Debugging"): quotes included, 500.
+/// Maximum length of a value for Loops, which allows 500 characters with the quotes (Loops API reference, "Debugging").
 const MAX_SOURCE_CHARS: usize = 498;
 
-/// A variable whose value does not have its form.
+/// A variable whose value has the wrong form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} must be {expected_format}, for example {name}={example}")]
 pub struct SettingError {
-    /// The variable.
+    /// Name of the variable.
     pub name: &'static str,
-    /// What its value must be.
+    /// Form that its value must have.
     pub expected_format: &'static str,
-    /// A value that has the form.
+    /// A valid value.
     pub example: &'static str,
 }
 
@@ -45,19 +44,17 @@ pub struct EnvReader<'a> {
 }
 
 impl<'a> EnvReader<'a> {
-    /// A reader of these variables.
-    #[must_use]
+    /// Creates a reader of these variables.
     pub const fn new(variables: &'a BTreeMap<String, String>) -> Self {
         Self { variables, errors: Vec::new() }
     }
 
-    /// The variable as it is set, white space around it removed; also where it is set but empty.
-    #[must_use]
+    /// Returns the variable without surrounding white space. It may be empty.
     pub fn raw(&self, name: &str) -> Option<&'a str> {
         self.variables.get(name).map(|value| value.trim())
     }
 
-    /// The variable as parsed by `parse`, or its default if it is not set.
+    /// Returns the parsed variable, or its default if it is not set or, with an error, if it is invalid.
     pub fn parse<T>(
         &mut self,
         name: &'static str,
@@ -66,14 +63,11 @@ impl<'a> EnvReader<'a> {
         example: &'static str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> T {
-        match self.raw(name).map(parse) {
-            Some(Some(value)) => value,
-            Some(None) => {
-                self.push_error(SettingError { name, expected_format, example });
-                default
-            }
-            None => default,
-        }
+        let Some(text) = self.raw(name) else { return default };
+        parse(text).unwrap_or_else(|| {
+            self.push_error(SettingError { name, expected_format, example });
+            default
+        })
     }
 
     /// Adds an error.
@@ -81,10 +75,7 @@ impl<'a> EnvReader<'a> {
         self.errors.push(error);
     }
 
-    /// The settings, if there was no error.
-    ///
-    /// # Errors
-    /// All errors that were found.
+    /// Returns the settings, or all errors that were found.
     pub fn into_result<T>(self, settings: T) -> Result<T, Vec<SettingError>> {
         if self.errors.is_empty() { Ok(settings) } else { Err(self.errors) }
     }
@@ -123,17 +114,17 @@ impl SharedSettings {
         Self {
             relayed_events: reader.parse(
                 RELAYED_EVENTS,
-                EventSelection::new(vec![EventPattern::Name(CONTACT_CREATED.to_owned())]),
+                EventSelection(vec![EventPattern::Name(CONTACT_CREATED.to_owned())]),
                 "a comma-separated list of event names, prefix.* or *",
                 "contact.created,email.*",
                 |text| text.parse().ok(),
             ),
             signature_tolerance: reader.parse(
                 SIGNATURE_TOLERANCE_SECONDS,
-                Tolerance::from_secs(300),
+                NonZeroU32::new(300),
                 "a whole number of seconds from 0 (any time is taken) to 4294967295",
                 "300",
-                |text| text.parse().ok().map(Tolerance::from_secs),
+                |text| text.parse().ok().map(NonZeroU32::new),
             ),
             clay_payload: reader
                 .parse(CLAY_PAYLOAD, PayloadFormat::Raw, "raw or with-id", "raw", |text| text.parse().ok()),
@@ -164,7 +155,6 @@ impl SharedSettings {
                 "300",
                 |text| text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds)).map(Duration::from_secs),
             ),
-            // Any text will do.
             contact_hash_key: reader.raw(CONTACT_HASH_KEY).and_then(ContactHashKey::new),
         }
     }
@@ -186,7 +176,7 @@ mod tests {
         let settings = parse(&[]).unwrap();
         assert!(settings.relayed_events.selects("contact.created"));
         assert!(!settings.relayed_events.selects("contact.deleted"));
-        assert_eq!(settings.signature_tolerance, Tolerance::Seconds(300));
+        assert_eq!(settings.signature_tolerance, NonZeroU32::new(300));
         assert_eq!((settings.clay_rate.get(), settings.loops_rate.get()), (8, 8));
         assert_eq!(settings.loops_api_url, "https://app.loops.so/api");
         assert_eq!(settings.contact_source, None);

@@ -1,7 +1,6 @@
-//! The secrets as JSON documents, as a person fills them in.
+//! The JSON documents of the secrets, which an operator fills in.
 //!
-//! An empty text or one that starts with `REPLACE` is a place that is not filled in yet: it counts as not there. What is
-//! filled in wrongly is a fault that names its place, never its value.
+//! A text that is empty or starts with `REPLACE` counts as not set. An error names the field, never its value.
 
 use relay_core::secret::{RelayTokens, is_set, secret_if_set};
 use relay_core::webhook::route::{ClayRoute, ClayWebhook};
@@ -14,30 +13,28 @@ use crate::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 /// A document that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// It is not JSON of the right form.
+    /// It is no JSON object with the document's fields.
     #[error("it is not the JSON document that it should be (line {line}, column {column}): compare it with the README")]
     InvalidJson {
-        /// Where it breaks.
+        /// Line of the error, from 1.
         line: usize,
-        /// Where it breaks.
+        /// Column of the error, from 1.
         column: usize,
     },
-    /// A place of it is filled in wrongly.
+    /// A field has the wrong form.
     #[error("{field} must be {expected_format}")]
     Malformed {
-        /// Which place.
+        /// Path of the field.
         field: String,
-        /// What it must be.
+        /// Form that its value must have.
         expected_format: &'static str,
     },
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct LoopsToClayDocument {
-    #[serde(default)]
     loops_signing_secrets: Vec<String>,
-    #[serde(default)]
     clay_routes: Vec<RouteDocument>,
 }
 
@@ -50,25 +47,21 @@ struct RouteDocument {
     webhooks: Vec<WebhookDocument>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct WebhookDocument {
-    #[serde(default)]
     url: String,
-    #[serde(default)]
     auth_token: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct ClayToLoopsDocument {
-    #[serde(default)]
     loops_api_key: String,
-    #[serde(default)]
     relay_tokens: TokenList,
 }
 
-/// A list, or the single text that a stack can generate.
+/// A list, or the single token that CloudFormation can generate.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum TokenList {
@@ -83,10 +76,7 @@ impl Default for TokenList {
 }
 
 impl LoopsToClaySecret {
-    /// Reads the document of the direction from Loops to Clay.
-    ///
-    /// # Errors
-    /// When it has another form, or a place is filled in wrongly.
+    /// Parses the document of this direction. Fails if it or one of its fields has another form.
     pub fn parse(json: &str) -> Result<Self, DocumentError> {
         let document: LoopsToClayDocument = parse_object(json)?;
         let signing_secrets = document
@@ -105,10 +95,7 @@ impl LoopsToClaySecret {
 }
 
 impl ClayToLoopsSecret {
-    /// Reads the document of the direction from Clay to Loops.
-    ///
-    /// # Errors
-    /// When it has another form.
+    /// Parses the document of this direction. Fails if it has another form.
     pub fn parse(json: &str) -> Result<Self, DocumentError> {
         let document: ClayToLoopsDocument = parse_object(json)?;
         let tokens = match document.relay_tokens {
@@ -119,12 +106,13 @@ impl ClayToLoopsSecret {
     }
 }
 
-/// An object alone: a list of values is taken for the fields in their order otherwise, and nobody would see which is which.
+/// Parses an object. Serde would also take a list, for the values of the fields in their order.
 fn parse_object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, DocumentError> {
     if !json.trim_start().starts_with('{') {
         return Err(DocumentError::InvalidJson { line: 1, column: 1 });
     }
-    serde_json::from_str(json).map_err(|error| invalid_json(&error))
+    serde_json::from_str(json)
+        .map_err(|error| DocumentError::InvalidJson { line: error.line(), column: error.column() })
 }
 
 fn parse_route(document: &RouteDocument) -> Result<ClayRoute, DocumentError> {
@@ -142,10 +130,6 @@ fn parse_route(document: &RouteDocument) -> Result<ClayRoute, DocumentError> {
 
 fn malformed(field: String, expected_format: &'static str) -> DocumentError {
     DocumentError::Malformed { field, expected_format }
-}
-
-fn invalid_json(error: &serde_json::Error) -> DocumentError {
-    DocumentError::InvalidJson { line: error.line(), column: error.column() }
 }
 
 #[cfg(test)]

@@ -6,13 +6,16 @@ pub(crate) mod pool_usage;
 mod reroute;
 
 use std::future::Future;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, Reason, ReasonCode};
-use relay_core::policy::response::{self, CallOutcome, SendPath};
+use relay_core::policy::response::{self, SendPath};
 use relay_core::policy::retry;
 use tokio::time::Instant;
 
+use crate::destination::http_client::DestinationResponse;
+use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::{RateLimiter, Readiness, Unavailable};
 use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome};
 
@@ -25,13 +28,23 @@ pub trait Deliver: Send + Sync {
     fn readiness(&self) -> Readiness;
 }
 
-/// Returns the reason for an outcome that did not deliver.
-pub(crate) fn reason_for(path: SendPath, outcome: CallOutcome) -> Reason {
-    let status = match outcome {
-        CallOutcome::Responded(status) => Some(status),
-        CallOutcome::TimedOut | CallOutcome::Unreachable | CallOutcome::CertificateUntrusted => None,
-    };
-    Reason { code: response::reason_for(path, outcome), status }
+/// Waits for the response to a call, and records both.
+pub(crate) async fn record_call(
+    call: impl Future<Output = DestinationResponse>,
+    limiter: &impl RateLimiter,
+    stats: &mut CallStats,
+) -> DestinationResponse {
+    let called_at = Instant::now();
+    let response = call.await;
+    stats.calls = stats.calls.saturating_add(1);
+    stats.last_call_duration = Some(called_at.elapsed());
+    limiter.record(&response).await;
+    response
+}
+
+/// Returns the reason for a response that did not deliver.
+pub(crate) const fn reason_for(path: SendPath, response: &DestinationResponse) -> Reason {
+    Reason { code: response::reason_for(path, response.outcome), status: response.status() }
 }
 
 /// Returns the result for a delivery whose destination is not called now: a retry when it may be.
@@ -47,22 +60,41 @@ pub(crate) fn defer_unavailable(unavailable: Unavailable, now: Timestamp) -> Att
     }
 }
 
-/// Forbids an early retry if the destination has accepted other deliveries since this one first failed. Then the
-/// destination is not what fails, and that others succeed is no reason to try this one again.
-pub(crate) fn pin_if_only_failure(
-    result: AttemptResult,
+/// Returns the result for a delivery that failed for now.
+pub(crate) fn retry_later(
     history: AttemptHistory,
-    limiter: &impl RateLimiter,
-    now: Timestamp,
+    reason: Reason,
+    retry_after: Option<Duration>,
+    clock: &SharedClock,
 ) -> AttemptResult {
-    let failing_for = history.failing_since.map(|since| now.duration_since(since).try_into().unwrap_or_default());
-    match result {
-        AttemptResult::RetryAt { at, reason, no_early_retry } => {
-            let only_failure = failing_for.is_some_and(|period| limiter.succeeded_within(period));
-            AttemptResult::RetryAt { at, reason, no_early_retry: no_early_retry || only_failure }
-        }
-        other => other,
+    retry::retry_or_dead_letter(history, reason, retry_after, clock.now(), clock.random())
+}
+
+/// Returns the result for a delivery whose secret cannot be read.
+pub(crate) fn secret_unavailable(history: AttemptHistory, clock: &SharedClock) -> AttemptResult {
+    retry_later(history, Reason::without_status(ReasonCode::SecretUnavailable), None, clock)
+}
+
+/// Returns the result for a delivery that its destination has not accepted for now. A 429 throttles the destination.
+///
+/// If the destination has accepted other deliveries since this one first failed, it is not what fails. That others succeed is
+/// then no reason to try this one early.
+pub(crate) async fn retry_after_response(
+    response: &DestinationResponse,
+    history: AttemptHistory,
+    reason: Reason,
+    limiter: &impl RateLimiter,
+    clock: &SharedClock,
+) -> AttemptResult {
+    if let Some(throttle) = response.throttle() {
+        limiter.throttle_for(throttle).await;
     }
+    let mut result = retry_later(history, reason, response.retry_after, clock);
+    if let (AttemptResult::RetryAt { no_early_retry, .. }, Some(since)) = (&mut result, history.failing_since) {
+        let failing_for = clock.now().duration_since(since).try_into().unwrap_or_default();
+        *no_early_retry |= limiter.succeeded_within(failing_for);
+    }
+    result
 }
 
 /// Emits the event of a worker's attempt.
@@ -81,13 +113,11 @@ pub(crate) fn log_attempt(
         AttemptResult::RetryAt { reason, .. } => (EventOutcome::Retried, Some(reason)),
         AttemptResult::HoldUntil { reason, .. } => (EventOutcome::Held, Some(reason)),
     };
-    let age = now.duration_since(delivery.received_at).try_into().ok();
-    let attempts = history.attempts.saturating_add(1);
     DeliveryEvent {
         reason,
-        attempts,
+        attempts: history.attempts.saturating_add(1),
         duration: started_at.elapsed(),
-        age,
+        age: now.duration_since(delivery.received_at).try_into().ok(),
         stats,
         ..DeliveryEvent::for_delivery(delivery, outcome)
     }

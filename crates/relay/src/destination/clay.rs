@@ -6,20 +6,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use http::header::CONTENT_TYPE;
+use jiff::Timestamp;
 use relay_core::delivery::DeliveryId;
 use relay_core::secret::ExposeSecret as _;
 use relay_core::webhook::route::ClayWebhook;
 
 use crate::destination::http_client::{DestinationResponse, HttpClient};
 use crate::ingress::response::DELIVERY_ID;
-use crate::ports::clock::Clock;
 
 /// The header with a webhook's token (Clay, "Webhook integration guide": authentication).
 const AUTH_HEADER: &str = "x-clay-webhook-auth";
 
-/// Clay's one call.
+/// The calls to Clay.
 pub trait ClayClient: Send + Sync {
-    /// Posts one row to a webhook and returns the response; every failure is an outcome of it.
+    /// Posts a row to a webhook once and returns the response. Every failure is an outcome of it.
     fn post(
         &self,
         webhook: &ClayWebhook,
@@ -30,20 +30,7 @@ pub trait ClayClient: Send + Sync {
 }
 
 /// Clay over HTTP.
-#[derive(Debug, Clone)]
-pub struct HttpClayClient<A> {
-    client: HttpClient,
-    clock: A,
-}
-
-impl<A: Clock> HttpClayClient<A> {
-    /// Clay, by this client.
-    pub const fn new(client: HttpClient, clock: A) -> Self {
-        Self { client, clock }
-    }
-}
-
-impl<A: Clock> ClayClient for HttpClayClient<A> {
+impl ClayClient for HttpClient {
     async fn post(
         &self,
         webhook: &ClayWebhook,
@@ -52,15 +39,14 @@ impl<A: Clock> ClayClient for HttpClayClient<A> {
         timeout: Duration,
     ) -> DestinationResponse {
         let mut request = self
-            .client
             .request(Method::POST, webhook.expose_url())
-            // Exactly this: without it Clay answers 400 and makes no row.
+            // Exactly this: for any other type Clay responds with 400 and makes no row.
             .header(CONTENT_TYPE, "application/json")
             .header(DELIVERY_ID, delivery_id.as_str())
             .body(row);
         if let Some(token) = webhook.auth_token() {
             request = request.header(AUTH_HEADER, token.expose_secret());
         }
-        self.client.send(request, timeout, self.clock.now()).await
+        self.send(request, timeout, Timestamp::now()).await
     }
 }

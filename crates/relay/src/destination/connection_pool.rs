@@ -6,13 +6,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 use tracing::warn;
 
-/// The longest time that opening a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an idle connection stays open.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(25);
@@ -27,7 +25,6 @@ const MAX_POOLED_BODY: usize = 16 * 1024;
 /// A request that is aborted sooner says nothing about its connection.
 const MIN_ELAPSED_TO_BLAME: Duration = Duration::from_secs(1);
 
-/// Client with pooled connections, and one without for large bodies.
 #[derive(Debug)]
 pub(crate) struct ConnectionPool {
     tls: rustls::ClientConfig,
@@ -44,20 +41,19 @@ struct PooledClient {
 }
 
 impl ConnectionPool {
-    /// A pool without connections.
     pub(crate) fn new(tls: rustls::ClientConfig) -> reqwest::Result<Self> {
         let pooled = PooledClient { client: build_pooled_client(&tls)?, generation: 0, used_at: SystemTime::now() };
         let unpooled = client_builder(&tls).pool_max_idle_per_host(0).build()?;
         Ok(Self { tls, pooled: Mutex::new(pooled), unpooled })
     }
 
-    /// The client for a request whose body is too large for a connection that was kept; nothing where it is not.
+    /// Returns the client for a request whose body is too large for a pooled connection.
     pub(crate) fn unpooled_for_large_body(&self, request: &reqwest::Request) -> Option<&reqwest::Client> {
         let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
         (body.len() > MAX_POOLED_BODY).then_some(&self.unpooled)
     }
 
-    /// The client with those that are trusted now, and which generation they are of.
+    /// Returns the client with the current generation of pooled connections.
     pub(crate) fn current(&self, now: SystemTime) -> (reqwest::Client, u64) {
         let mut pooled = self.lock();
         if now.duration_since(pooled.used_at).is_ok_and(|idle| idle > IDLE_TIMEOUT) {
@@ -67,8 +63,8 @@ impl ConnectionPool {
         (pooled.client.clone(), pooled.generation)
     }
 
-    /// Trusts none of a generation any more: what one has died of, the others may have died of as well. What is under way on
-    /// them goes on.
+    /// Discards the connections of a generation: what one has died of may have killed the others as well. Requests in flight
+    /// on them go on.
     fn discard_generation(&self, generation: u64) {
         let mut pooled = self.lock();
         if pooled.generation == generation {
@@ -98,10 +94,14 @@ fn client_builder(tls: &rustls::ClientConfig) -> reqwest::ClientBuilder {
         .user_agent(concat!("loops-clay-relay/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
-        // The far ends are named by the settings alone, not by a variable that some other program needs.
+        // Only the settings name the destinations, no environment variable that is meant for another program.
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
-        .connector_layer(ConnectObserverLayer)
+        .connector_layer(tower::util::MapRequestLayer::new(|target| {
+            // Outside the scope of such a request nothing is recorded.
+            let _ = OPENED_NEW.try_with(|opened| opened.store(true, Ordering::Relaxed));
+            target
+        }))
 }
 
 fn build_pooled_client(tls: &rustls::ClientConfig) -> reqwest::Result<reqwest::Client> {
@@ -111,7 +111,7 @@ fn build_pooled_client(tls: &rustls::ClientConfig) -> reqwest::Result<reqwest::C
     client.build()
 }
 
-/// Watches over one request, and distrusts the connections that were kept where it came to no answer on one of them.
+/// Discards the pooled connections if its request gets no response on one of them.
 pub(crate) struct RequestGuard<'a> {
     pool: &'a ConnectionPool,
     generation: u64,
@@ -121,17 +121,16 @@ pub(crate) struct RequestGuard<'a> {
 }
 
 impl<'a> RequestGuard<'a> {
-    /// Over a request on connections of a generation; `opened` tells whether it opened one.
+    /// Starts the guard of a request. `opened` says whether the request has opened a connection.
     pub(crate) fn start(pool: &'a ConnectionPool, generation: u64, opened: Arc<AtomicBool>) -> Self {
         Self { pool, generation, opened, started_at: Instant::now(), finished: false }
     }
 
-    /// It was answered.
     pub(crate) fn responded(mut self) {
         self.finished = true;
     }
 
-    /// It failed; whether it did so on a connection that had been kept.
+    /// Ends the guard of a failed request. Returns whether it used a pooled connection.
     pub(crate) fn failed(mut self) -> bool {
         self.finished = true;
         let was_reused = !self.opened.load(Ordering::Relaxed);
@@ -144,7 +143,7 @@ impl<'a> RequestGuard<'a> {
 
 impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
-        // Nobody waits for it any more.
+        // The request was aborted.
         if !self.finished && !self.opened.load(Ordering::Relaxed) && self.started_at.elapsed() >= MIN_ELAPSED_TO_BLAME {
             self.pool.discard_generation(self.generation);
         }
@@ -152,42 +151,8 @@ impl Drop for RequestGuard<'_> {
 }
 
 tokio::task_local! {
-    /// Whether the request that this task is sending asked for a new connection.
+    /// Whether the request that this task sends has opened a connection.
     pub(crate) static OPENED_NEW: Arc<AtomicBool>;
-}
-
-/// Notes which requests open a connection, to tell one on a connection that was kept from one on a new one.
-#[derive(Debug, Clone, Default)]
-struct ConnectObserverLayer;
-
-impl<S> tower_layer::Layer<S> for ConnectObserverLayer {
-    type Service = ConnectObserver<S>;
-
-    fn layer(&self, connector: S) -> ConnectObserver<S> {
-        ConnectObserver { connector }
-    }
-}
-
-/// A connector whose use is noted.
-#[derive(Debug, Clone)]
-struct ConnectObserver<S> {
-    connector: S,
-}
-
-impl<S: tower_service::Service<T>, T> tower_service::Service<T> for ConnectObserver<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.connector.poll_ready(context)
-    }
-
-    fn call(&mut self, target: T) -> S::Future {
-        // Where there is no such task, nobody asks.
-        let _ = OPENED_NEW.try_with(|opened| opened.store(true, Ordering::Relaxed));
-        self.connector.call(target)
-    }
 }
 
 #[cfg(test)]

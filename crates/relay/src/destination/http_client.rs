@@ -1,13 +1,15 @@
-//! The one place that builds the HTTP client, and the one way in which it is used.
+//! The one HTTP client.
 //!
 //! - The roots are bundled: no directory of certificates is read at the start.
 //! - Redirects are never followed: a body or a key must go to the configured host only.
-//! - Idle connections are dropped after 25 s, below what any known peer keeps, by the clock of timers and by the time of
-//!   day: a process that was frozen does not wake up with a pool of dead ones. One that died all the same is replaced at
-//!   once, and only then; and with it go all the others.
-//! - Of an answer at most 64 KiB are read. A status that came is an answer, whatever happened to the body.
+//! - Idle connections are closed after 25 s, before any known peer closes them, by the monotonic clock and by the time of day:
+//!   a process that was frozen does not wake up with dead ones. If one has died all the same, the request is repeated on a new
+//!   one, and all others are discarded.
+//! - At most 64 KiB of a response are read. A response with a status counts, even if its body breaks off.
+//!
+//! See docs/adr/0008-http-client.md.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -17,22 +19,25 @@ use http::header::RETRY_AFTER;
 use jiff::Timestamp;
 use relay_core::policy::response::CallOutcome;
 use relay_core::policy::retry;
+use reqwest::RequestBuilder;
 use tokio::time::Instant;
 
 use crate::destination::connection_pool::{ConnectionPool, OPENED_NEW, RequestGuard};
 use crate::destination::deadline;
 use crate::destination::rate_limit_headers::QuotaHeaders;
 
-/// How many calls a second Loops takes, and how many of them are left (Loops API reference, "Rate limiting").
+/// Quota of Loops per second, and what is left of it (Loops API reference, "Rate limiting").
 const LIMIT_HEADER: &str = "x-ratelimit-limit";
 const REMAINING_HEADER: &str = "x-ratelimit-remaining";
-/// The most that is read of an answer's body.
+/// How long a destination is not called after a 429 without `Retry-After`.
+const DEFAULT_THROTTLE: Duration = Duration::from_secs(1);
+/// The most that is read of a response's body, in bytes.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
 /// The client could not be built: an error of the program, not of its settings.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client could not be built: {0}")]
-pub struct BuildError(String);
+pub struct BuildError(#[source] Box<dyn Error + Send + Sync>);
 
 /// HTTP client for all destinations.
 #[derive(Debug, Clone)]
@@ -43,64 +48,63 @@ pub struct HttpClient {
 /// Response of a destination.
 #[derive(Debug, Clone)]
 pub struct DestinationResponse {
-    /// The status, or why there is none.
+    /// The status, or why none came.
     pub outcome: CallOutcome,
     /// How long the destination asks not to be called.
     pub retry_after: Option<Duration>,
     /// The quota that it reports.
     pub rate_limit: Option<QuotaHeaders>,
-    /// What was read of the body.
+    /// The body, as far as it was read.
     pub body: Bytes,
-    /// Whether it went into a connection that had been kept. That no answer came there says nothing of the far end: the
+    /// Whether the request used a pooled connection. Without a response, that says nothing about the destination: the
     /// connection may have died while the process was frozen.
     pub reused_connection: bool,
 }
 
 impl DestinationResponse {
     /// A response without body and headers.
-    #[must_use]
     pub const fn without_response(outcome: CallOutcome) -> Self {
         Self { outcome, retry_after: None, rate_limit: None, body: Bytes::new(), reused_connection: false }
     }
 
+    /// The HTTP status, if one came.
+    pub(crate) const fn status(&self) -> Option<u16> {
+        if let CallOutcome::Responded(status) = self.outcome { Some(status) } else { None }
+    }
+
+    /// How long not to call the destination after a 429: as long as it asks, or a second, because its limit is per second.
+    pub(crate) fn throttle(&self) -> Option<Duration> {
+        (self.status() == Some(429)).then(|| self.retry_after.unwrap_or(DEFAULT_THROTTLE))
+    }
+
     /// Its outcome, if that shows whether the destination is up.
-    #[must_use]
-    pub fn health_signal(&self) -> Option<CallOutcome> {
-        let no_response = !matches!(self.outcome, CallOutcome::Responded(_));
-        (!(self.reused_connection && no_response)).then_some(self.outcome)
+    pub(crate) fn health_signal(&self) -> Option<CallOutcome> {
+        (!self.reused_connection || self.status().is_some()).then_some(self.outcome)
     }
 }
 
-/// Builds the client.
-///
-/// # Errors
-/// When the TLS configuration is not possible.
+/// Builds the client. Fails if the TLS configuration is not possible.
 pub fn build() -> Result<HttpClient, BuildError> {
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| BuildError(error.to_string()))?
+        .map_err(|error| BuildError(error.into()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let pool = ConnectionPool::new(tls).map_err(|error| BuildError(error.to_string()))?;
+    let pool = ConnectionPool::new(tls).map_err(|error| BuildError(error.into()))?;
     Ok(HttpClient { pool: Arc::new(pool) })
 }
 
 impl HttpClient {
-    /// A request to fill in and [send](Self::send), or to [execute](Self::execute).
-    pub fn request(&self, method: http::Method, url: &str) -> reqwest::RequestBuilder {
+    /// Begins a request for [`send`](Self::send) or [`execute`](Self::execute).
+    pub fn request(&self, method: http::Method, url: &str) -> RequestBuilder {
         self.pool.current(SystemTime::now()).0.request(method, url)
     }
 
-    /// Sends a request, and again at once where it went into a kept connection that had died. Both together take no longer
-    /// than `timeout`.
-    pub async fn send(
-        &self,
-        request: reqwest::RequestBuilder,
-        timeout: Duration,
-        now: Timestamp,
-    ) -> DestinationResponse {
+    /// Sends a request, and repeats it at once if it used a pooled connection that had died. Both together take no longer than
+    /// `timeout`.
+    pub async fn send(&self, request: RequestBuilder, timeout: Duration, now: Timestamp) -> DestinationResponse {
         let deadline = Instant::now() + timeout;
         let opened = Arc::default();
         let response = match deadline::timeout_at_with_grace(deadline, self.send_with_reconnect(request, &opened)).await
@@ -112,17 +116,14 @@ impl HttpClient {
         DestinationResponse { reused_connection: !opened.load(Ordering::Relaxed), ..response }
     }
 
-    /// Sends a request, and again at once where it went into a kept connection that had died; for whoever minds the time.
-    ///
-    /// # Errors
-    /// When no answer came.
-    pub async fn execute(&self, request: reqwest::RequestBuilder) -> reqwest::Result<reqwest::Response> {
+    /// Sends a request like [`send`](Self::send), without a timeout. Fails if no response came.
+    pub async fn execute(&self, request: RequestBuilder) -> reqwest::Result<reqwest::Response> {
         self.send_with_reconnect(request, &Arc::default()).await
     }
 
     async fn send_with_reconnect(
         &self,
-        request: reqwest::RequestBuilder,
+        request: RequestBuilder,
         opened: &Arc<AtomicBool>,
     ) -> reqwest::Result<reqwest::Response> {
         let request = request.build()?;
@@ -153,25 +154,21 @@ impl HttpClient {
 
 async fn read_response(mut response: reqwest::Response, now: Timestamp, deadline: Instant) -> DestinationResponse {
     let outcome = CallOutcome::Responded(response.status().as_u16());
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| retry::parse_retry_after(value, now));
-    let header_number = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse().ok();
-    let quota = header_number(LIMIT_HEADER)
-        .zip(header_number(REMAINING_HEADER))
-        .map(|(limit, remaining)| QuotaHeaders { limit, remaining });
+    let header = |name: &str| response.headers().get(name)?.to_str().ok();
+    let number = |name| header(name)?.trim().parse().ok();
+    let retry_after = header(RETRY_AFTER.as_str()).and_then(|value| retry::parse_retry_after(value, now));
+    let quota = number(LIMIT_HEADER).zip(number(REMAINING_HEADER));
+    let rate_limit = quota.map(|(limit, remaining)| QuotaHeaders { limit, remaining });
     let mut body = Vec::new();
     while body.len() < MAX_RESPONSE_BYTES {
         match deadline::timeout_at_with_grace(deadline, response.chunk()).await {
             Some(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
-            // Half a body: the status stands, and the words are not depended on.
+            // Half a body: the status is valid all the same.
             Some(Ok(None) | Err(_)) | None => break,
         }
     }
     body.truncate(MAX_RESPONSE_BYTES);
-    DestinationResponse { outcome, retry_after, rate_limit: quota, body: body.into(), reused_connection: false }
+    DestinationResponse { outcome, retry_after, rate_limit, body: body.into(), reused_connection: false }
 }
 
 fn outcome_of(error: &reqwest::Error) -> CallOutcome {

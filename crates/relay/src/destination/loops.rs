@@ -3,38 +3,28 @@
 use std::future::Future;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use relay_core::delivery::{DeliveryId, DeliveryKind};
+use jiff::Timestamp;
+use relay_core::delivery::{Delivery, DeliveryKind};
 use relay_core::idempotency;
 use relay_core::secret::{ExposeSecret as _, SecretString};
+use reqwest::RequestBuilder;
 
 use crate::destination::http_client::{DestinationResponse, HttpClient};
 use crate::ingress::response::DELIVERY_ID;
-use crate::ports::clock::Clock;
 
-/// One call to Loops.
-#[derive(Debug)]
-pub struct LoopsRequest<'a> {
-    /// The id of the delivery.
-    pub delivery_id: &'a DeliveryId,
-    /// What is sent: a contact, or an event with its key.
-    pub kind: &'a DeliveryKind,
-    /// The JSON to send, as it is.
-    pub body: &'a Bytes,
-    /// The account's key.
-    pub api_key: &'a SecretString,
-    /// The longest time that the call may take.
-    pub timeout: Duration,
-}
-
-/// Loops' calls (Loops API reference, "Update contact", "Send event" and "List contact properties").
+/// The calls to Loops (Loops API reference, "Update contact", "Send event" and "List contact properties").
 pub trait LoopsClient: Send + Sync {
-    /// Makes the call once and returns the response; every failure is an outcome of it.
-    fn send(&self, call: LoopsRequest<'_>) -> impl Future<Output = DestinationResponse> + Send;
+    /// Sends a delivery once and returns the response. Every failure is an outcome of it.
+    fn send(
+        &self,
+        delivery: &Delivery,
+        api_key: &SecretString,
+        timeout: Duration,
+    ) -> impl Future<Output = DestinationResponse> + Send;
 
-    /// Asks once for the properties of contacts (Loops API reference, "List contact properties").
+    /// Requests the properties of contacts once.
     fn list_contact_properties(
         &self,
         api_key: &SecretString,
@@ -44,49 +34,42 @@ pub trait LoopsClient: Send + Sync {
 
 /// Loops over HTTP.
 #[derive(Debug, Clone)]
-pub struct HttpLoopsClient<A> {
+pub struct HttpLoopsClient {
     client: HttpClient,
-    update_contact_url: String,
-    send_event_url: String,
-    list_properties_url: String,
-    clock: A,
+    base_url: String,
 }
 
-impl<A: Clock> HttpLoopsClient<A> {
-    /// The API under this base (`https://app.loops.so/api`).
-    pub fn new(client: HttpClient, base_url: &str, clock: A) -> Self {
-        let base_url = base_url.trim_end_matches('/');
-        Self {
-            client,
-            update_contact_url: format!("{base_url}/v1/contacts/update"),
-            send_event_url: format!("{base_url}/v1/events/send"),
-            list_properties_url: format!("{base_url}/v1/contacts/properties"),
-            clock,
-        }
+impl HttpLoopsClient {
+    /// Creates a client of the API at this base URL (`https://app.loops.so/api`).
+    pub fn new(client: HttpClient, base_url: &str) -> Self {
+        Self { client, base_url: base_url.trim_end_matches('/').to_owned() }
+    }
+
+    fn request(&self, method: Method, path: &str, api_key: &SecretString) -> RequestBuilder {
+        let url = format!("{}{path}", self.base_url);
+        self.client.request(method, &url).header(AUTHORIZATION, format!("Bearer {}", api_key.expose_secret()))
     }
 }
 
-impl<A: Clock> LoopsClient for HttpLoopsClient<A> {
-    async fn send(&self, call: LoopsRequest<'_>) -> DestinationResponse {
-        let request = match call.kind {
+impl LoopsClient for HttpLoopsClient {
+    async fn send(&self, delivery: &Delivery, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
+        let request = match &delivery.kind {
             DeliveryKind::LoopsEvent { key } => {
-                self.client.request(Method::POST, &self.send_event_url).header(idempotency::HEADER, key.as_str())
+                self.request(Method::POST, "/v1/events/send", api_key).header(idempotency::HEADER, key.as_str())
             }
             DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => {
-                self.client.request(Method::PUT, &self.update_contact_url)
+                self.request(Method::PUT, "/v1/contacts/update", api_key)
             }
         };
         let request = request
-            .header(AUTHORIZATION, format!("Bearer {}", call.api_key.expose_secret()))
             .header(CONTENT_TYPE, "application/json")
-            .header(DELIVERY_ID, call.delivery_id.as_str())
-            .body(call.body.clone());
-        self.client.send(request, call.timeout, self.clock.now()).await
+            .header(DELIVERY_ID, delivery.id.as_str())
+            .body(delivery.body.clone());
+        self.client.send(request, timeout, Timestamp::now()).await
     }
 
     async fn list_contact_properties(&self, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
-        let request = self.client.request(Method::GET, &self.list_properties_url);
-        let request = request.header(AUTHORIZATION, format!("Bearer {}", api_key.expose_secret()));
-        self.client.send(request, timeout, self.clock.now()).await
+        let request = self.request(Method::GET, "/v1/contacts/properties", api_key);
+        self.client.send(request, timeout, Timestamp::now()).await
     }
 }

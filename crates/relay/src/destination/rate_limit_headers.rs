@@ -17,7 +17,7 @@ const LOW_REMAINING: u32 = 2;
 const LOW_PAUSE: Duration = Duration::from_millis(500);
 const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
 
-/// The quota of the current second, as a destination reports it (Loops API reference, "Rate limiting": `x-ratelimit-limit`, `x-ratelimit-remaining`).
+/// The quota of the current second, as a destination reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaHeaders {
     /// Number of calls that it accepts a second.
@@ -29,7 +29,6 @@ pub struct QuotaHeaders {
 impl QuotaHeaders {
     /// Returns how long to stop calls for the sake of other clients. `own_calls` is the largest number of the relay's calls
     /// in the reported usage. A quota that the relay alone can have used is no reason to stop.
-    #[must_use]
     pub fn throttle_hint(self, own_calls: u32) -> Option<Duration> {
         let used = self.limit.saturating_sub(self.remaining);
         if self.remaining > LOW_REMAINING || used <= own_calls {
@@ -44,7 +43,6 @@ impl QuotaHeaders {
 pub(crate) struct RecentCalls(VecDeque<Instant>);
 
 impl RecentCalls {
-    /// Records a call.
     pub(crate) fn push(&mut self, now: Instant) {
         self.prune(now);
         self.0.push_back(now);

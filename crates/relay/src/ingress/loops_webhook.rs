@@ -2,6 +2,8 @@
 //!
 //! It calls no destination: Clay drops rows above its limits, so a queue is in between, and Loops gets its response at once.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Direction, Reason, ReasonCode};
@@ -10,151 +12,99 @@ use relay_core::webhook::event::LoopsEvent;
 use relay_core::webhook::payload::MAX_CLAY_PAYLOAD_BYTES;
 use relay_core::webhook::selection::EventSelection;
 use relay_core::webhook::signature::{
-    ID_HEADER, SIGNATURE_HEADER, SignatureError, SigningSecret, TIMESTAMP_HEADER, Tolerance, UnverifiedWebhook,
-    VerifiedWebhook,
+    ID_HEADER, SIGNATURE_HEADER, SignatureError, TIMESTAMP_HEADER, Tolerance, UnverifiedWebhook,
 };
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::ingress::response::{self, Caller};
-use crate::ports::clock::Clock;
+use crate::ports::clock::SharedClock;
 use crate::ports::queue::{Enqueued, Queue, StoreError};
-use crate::ports::secrets::{LoopsToClaySecret, SecretField, SecretSource};
+use crate::ports::secrets::{LoopsToClaySecret, SecretError, SecretField, SecretSource};
 use crate::routes::MAX_REQUEST_BYTES;
 use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage};
 
-/// What the settings say about this route.
-#[derive(Debug, Clone)]
-pub struct LoopsWebhookSettings {
-    /// Which events are relayed.
-    pub selection: EventSelection,
-    /// How far the time of a signed request may be off.
-    pub tolerance: Tolerance,
-    /// The `source` that the relay writes into contacts, if it does.
-    pub contact_source: Option<String>,
-}
-
 /// The handler.
 #[derive(Debug, Clone)]
-pub struct LoopsWebhookHandler<S, Q, A> {
+pub struct LoopsWebhookHandler<S, Q> {
     /// The signing secrets and the routes.
     pub secrets: S,
     /// The queue of `clay-delivery`.
     pub queue: Q,
     /// Time, random numbers and ids.
-    pub clock: A,
-    /// The settings.
-    pub settings: LoopsWebhookSettings,
+    pub clock: SharedClock,
+    /// Which events are relayed.
+    pub selection: EventSelection,
+    /// How far the time of a signed request may be off.
+    pub tolerance: Tolerance,
+    /// The `source` that the relay writes into contacts, if it does. An event about such a contact is not relayed.
+    pub contact_source: Option<String>,
 }
 
-/// Outcome of a verified event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WebhookOutcome {
-    /// It is stored for every route that takes it.
-    Queued,
-    /// It was stored before, for every route that takes it.
-    Duplicate,
-    /// It is not wanted.
-    Ignored,
-    /// It only tried the endpoint.
-    Test,
-    /// It cannot be relayed: it became a dead letter.
-    Rejected(ReasonCode),
-}
+/// Outcome of a verified event, and why it was dead-lettered if it was.
+type WebhookOutcome = (EventOutcome, Option<ReasonCode>);
 
-impl WebhookOutcome {
-    const fn status(self) -> &'static str {
-        match self {
-            Self::Queued | Self::Duplicate => "queued",
-            Self::Ignored => "ignored",
-            Self::Test => "test",
-            Self::Rejected(_) => "rejected",
-        }
-    }
-}
-
-impl<S, Q, A> LoopsWebhookHandler<S, Q, A>
-where
-    S: SecretSource<LoopsToClaySecret>,
-    Q: Queue,
-    A: Clock,
-{
+impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
     /// Answers one request.
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         let started_at = Instant::now();
         let (parts, body) = request.into_parts();
-        match self.verify(&parts.headers, body).await {
-            Ok((verified, secret)) => match LoopsEvent::parse(&verified) {
-                Ok(event) => {
-                    let mut ids = Vec::new();
-                    let result = self.process(&event, &secret, &mut ids).await;
-                    respond(&event, &result, &ids, started_at)
-                }
-                Err(error) => self.reject(&error, started_at),
-            },
-            Err(error) => self.reject(&error, started_at),
+        match self.verify_and_parse(&parts.headers, body).await {
+            Ok((event, secret)) => {
+                let mut delivery_ids = Vec::new();
+                let result = self.select_and_enqueue(&event, &secret, &mut delivery_ids).await;
+                respond(&event, &result, &delivery_ids, started_at)
+            }
+            Err(error) => self.refuse(&error, started_at),
         }
     }
 
-    async fn verify(
+    /// Returns the event of a webhook that Loops has signed, and the secret that has verified it.
+    async fn verify_and_parse(
         &self,
         headers: &HeaderMap,
         body: Bytes,
-    ) -> Result<(VerifiedWebhook, std::sync::Arc<LoopsToClaySecret>), RequestError> {
+    ) -> Result<(LoopsEvent, Arc<LoopsToClaySecret>), RequestError> {
         if body.len() > MAX_REQUEST_BYTES {
-            return Err(RequestError::new(
-                ErrorCode::TooLarge,
-                "The webhook is larger than 256 KiB: nothing was relayed.",
-            ));
+            let message = "The webhook is larger than 256 KiB: nothing was relayed.";
+            return Err(RequestError::new(ErrorCode::TooLarge, message));
         }
         let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
         let unverified =
             UnverifiedWebhook::new(header(ID_HEADER), header(TIMESTAMP_HEADER), header(SIGNATURE_HEADER), body)?;
-        let mut secret = self.secrets.current().await.map_err(|_| self.secret_unavailable())?;
+        let mut secret = self.secrets.current().await.map_err(secret_unavailable)?;
         if secret.signing_secrets.is_empty() {
             // It may have been filled in a moment ago.
-            secret = self.secrets.refresh().await.map_err(|_| self.secret_unavailable())?;
+            secret = self.secrets.refresh().await.map_err(secret_unavailable)?;
         }
         if secret.signing_secrets.is_empty() {
-            return Err(RequestError::new(
-                ErrorCode::NotConfigured,
-                format!(
-                    "No signing secret is set, so no webhook is taken: put the secret of Loops' webhook page into {}.",
-                    self.secrets.describe_field(SecretField::SigningSecrets)
-                ),
-            ));
+            let name = self.secrets.describe_field(SecretField::SigningSecrets);
+            let message = format!(
+                "No signing secret is set, so no webhook is taken: put the secret of Loops' webhook page into {name}."
+            );
+            return Err(RequestError::new(ErrorCode::NotConfigured, message));
         }
-        match self.verify_signature(&unverified, &secret.signing_secrets) {
+        let verify =
+            |secret: &LoopsToClaySecret| unverified.verify(&secret.signing_secrets, self.clock.now(), self.tolerance);
+        let mut verified = verify(&secret);
+        if matches!(verified, Err(SignatureError::NoMatch)) {
             // It may be signed with a secret that was set a moment ago.
-            Err(SignatureError::NoMatch) => {
-                let secret = self.secrets.refresh().await.map_err(|_| self.secret_unavailable())?;
-                let verified = self
-                    .verify_signature(&unverified, &secret.signing_secrets)
-                    .map_err(|error| self.signature_error(error))?;
-                Ok((verified, secret))
-            }
-            result => result.map(|verified| (verified, secret)).map_err(|error| self.signature_error(error)),
+            secret = self.secrets.refresh().await.map_err(secret_unavailable)?;
+            verified = verify(&secret);
         }
-    }
-
-    fn verify_signature(
-        &self,
-        unverified: &UnverifiedWebhook,
-        secrets: &[SigningSecret],
-    ) -> Result<VerifiedWebhook, SignatureError> {
-        unverified.verify(secrets, self.clock.now(), self.settings.tolerance)
+        let verified = verified.map_err(|error| self.signature_error(error))?;
+        Ok((LoopsEvent::parse(&verified)?, secret))
     }
 
     fn signature_error(&self, error: SignatureError) -> RequestError {
         match error {
-            SignatureError::NoMatch => RequestError::new(
-                ErrorCode::InvalidSignature,
-                format!(
-                    "No signature matches: compare the signing secret on Loops' webhook page with {}.",
-                    self.secrets.describe_field(SecretField::SigningSecrets)
-                ),
-            ),
-            SignatureError::OutOfRange(age) => {
+            SignatureError::NoMatch => {
+                let name = self.secrets.describe_field(SecretField::SigningSecrets);
+                let message =
+                    format!("No signature matches: compare the signing secret on Loops' webhook page with {name}.");
+                RequestError::new(ErrorCode::InvalidSignature, message)
+            }
+            SignatureError::TimestampOutOfRange(age) => {
                 let (seconds, side) = (age.unsigned_abs(), if age < 0 { "ahead" } else { "ago" });
                 let message = format!(
                     "The webhook is signed {seconds} seconds {side}, which is too far off: check the relay's clock, or \
@@ -165,75 +115,64 @@ where
         }
     }
 
-    fn secret_unavailable(&self) -> RequestError {
-        RequestError::new(
-            ErrorCode::Unavailable,
-            "The signing secrets cannot be read now: send the webhook again later.",
-        )
-    }
-
-    /// Does what is to be done with an event; `ids` gets the deliveries that it becomes.
-    async fn process(
+    /// Stores an event, if it is to be relayed. `delivery_ids` gets the deliveries that it becomes, also those before an error.
+    async fn select_and_enqueue(
         &self,
         event: &LoopsEvent,
         secret: &LoopsToClaySecret,
-        ids: &mut Vec<DeliveryId>,
+        delivery_ids: &mut Vec<DeliveryId>,
     ) -> Result<WebhookOutcome, StoreError> {
         if event.is_test() {
-            return Ok(WebhookOutcome::Test);
+            return Ok((EventOutcome::Test, None));
         }
-        let selected = self.settings.selection.selects(event.name());
-        if !selected || event.is_echo(self.settings.contact_source.as_deref()) {
-            return Ok(WebhookOutcome::Ignored);
+        let selected = self.selection.selects(&event.name);
+        if !selected || event.is_echo(self.contact_source.as_deref()) {
+            return Ok((EventOutcome::Ignored, None));
         }
-        if event.body().len() > MAX_CLAY_PAYLOAD_BYTES {
-            return self.dead_letter(event, ReasonCode::TooLarge, ids).await;
+        if event.body.len() > MAX_CLAY_PAYLOAD_BYTES {
+            return self.dead_letter(event, ReasonCode::TooLarge, delivery_ids).await;
         }
-        let outcome = match self.enqueue_for_routes(event, secret, ids).await? {
-            Some(outcome) => Some(outcome),
-            // The route may have been made a moment ago.
-            None => match self.secrets.refresh().await {
-                Ok(secret) => self.enqueue_for_routes(event, &secret, ids).await?,
-                Err(_) => None,
-            },
-        };
+        let mut outcome = self.enqueue_for_routes(event, secret, delivery_ids).await?;
+        // The route may have been made a moment ago.
+        if outcome.is_none()
+            && let Ok(refreshed) = self.secrets.refresh().await
+        {
+            outcome = self.enqueue_for_routes(event, &refreshed, delivery_ids).await?;
+        }
         match outcome {
             Some(outcome) => Ok(outcome),
-            None => self.dead_letter(event, ReasonCode::NoRoute, ids).await,
+            None => self.dead_letter(event, ReasonCode::NoRoute, delivery_ids).await,
         }
     }
 
-    /// Stores the event for every route that takes it; nothing where there is none.
+    /// Stores the event for every route that selects it. Returns nothing if there is none.
     async fn enqueue_for_routes(
         &self,
         event: &LoopsEvent,
         secret: &LoopsToClaySecret,
-        ids: &mut Vec<DeliveryId>,
+        delivery_ids: &mut Vec<DeliveryId>,
     ) -> Result<Option<WebhookOutcome>, StoreError> {
         let mut outcome = None;
-        for route in secret.routes.iter().filter(|route| route.events.selects(event.name())) {
+        for route in secret.routes_for(&event.name) {
             let delivery = self.build_delivery(event, &route.name);
-            ids.push(delivery.id.clone());
+            delivery_ids.push(delivery.id.clone());
             let route_outcome = match self.queue.enqueue_or_dead_letter_conflict(&delivery).await? {
-                Enqueued::New => WebhookOutcome::Queued,
-                Enqueued::Duplicate => WebhookOutcome::Duplicate,
-                Enqueued::Conflict => WebhookOutcome::Rejected(ReasonCode::IdConflict),
+                Enqueued::New => (EventOutcome::Queued, None),
+                Enqueued::Conflict => (EventOutcome::Rejected, Some(ReasonCode::IdConflict)),
+                Enqueued::Duplicate => outcome.unwrap_or((EventOutcome::Duplicate, None)),
             };
-            outcome = match outcome {
-                Some(previous) if route_outcome == WebhookOutcome::Duplicate => Some(previous),
-                _ => Some(route_outcome),
-            };
+            outcome = Some(route_outcome);
         }
         Ok(outcome)
     }
 
     fn build_delivery(&self, event: &LoopsEvent, route: &str) -> Delivery {
         Delivery {
-            id: DeliveryId::for_webhook(route, event.webhook_id()),
-            contact: event.contact().clone(),
+            id: DeliveryId::for_webhook(route, &event.webhook_id),
+            contact: event.contact.clone(),
             received_at: self.clock.now(),
-            kind: DeliveryKind::ClayRow { route: route.to_owned(), webhook_id: event.webhook_id().to_owned() },
-            body: event.body().clone(),
+            kind: DeliveryKind::ClayRow { route: route.to_owned(), webhook_id: event.webhook_id.clone() },
+            body: event.body.clone(),
         }
     }
 
@@ -241,16 +180,16 @@ where
         &self,
         event: &LoopsEvent,
         code: ReasonCode,
-        ids: &mut Vec<DeliveryId>,
+        delivery_ids: &mut Vec<DeliveryId>,
     ) -> Result<WebhookOutcome, StoreError> {
         let delivery = self.build_delivery(event, "");
-        ids.push(delivery.id.clone());
+        delivery_ids.push(delivery.id.clone());
         self.queue.dead_letter(&delivery, Reason::without_status(code)).await?;
-        Ok(WebhookOutcome::Rejected(code))
+        Ok((EventOutcome::Rejected, Some(code)))
     }
 
-    fn reject(&self, error: &RequestError, started_at: Instant) -> Response<Bytes> {
-        let id = DeliveryId::for_rejected_request(&self.clock.new_id());
+    fn refuse(&self, error: &RequestError, started_at: Instant) -> Response<Bytes> {
+        let id = DeliveryId::for_refused_request(&self.clock.new_id());
         let event = DeliveryEvent::new(Direction::LoopsToClay, Stage::Request, EventOutcome::Refused, id.as_str());
         DeliveryEvent { code: Some(error.code()), field: error.field(), duration: started_at.elapsed(), ..event }
             .emit();
@@ -258,31 +197,30 @@ where
     }
 }
 
+fn secret_unavailable(_: SecretError) -> RequestError {
+    RequestError::new(ErrorCode::Unavailable, "The signing secrets cannot be read now: send the webhook again later.")
+}
+
+/// Emits the event of a verified webhook, and builds its response.
 fn respond(
     event: &LoopsEvent,
     result: &Result<WebhookOutcome, StoreError>,
-    ids: &[DeliveryId],
+    delivery_ids: &[DeliveryId],
     started_at: Instant,
 ) -> Response<Bytes> {
-    let ids: Vec<&str> = ids.iter().map(DeliveryId::as_str).collect();
-    let id = match ids.as_slice() {
-        // Nothing was stored of it.
-        [] => DeliveryId::for_webhook("", event.webhook_id()).as_str().to_owned(),
-        ids => ids.join(", "),
-    };
+    let mut id = delivery_ids.iter().map(DeliveryId::as_str).collect::<Vec<_>>().join(", ");
+    if id.is_empty() {
+        DeliveryId::for_webhook("", &event.webhook_id).as_str().clone_into(&mut id);
+    }
     let (outcome, reason, code) = match result {
-        Ok(WebhookOutcome::Queued) => (EventOutcome::Queued, None, None),
-        Ok(WebhookOutcome::Duplicate) => (EventOutcome::Duplicate, None, None),
-        Ok(WebhookOutcome::Ignored) => (EventOutcome::Ignored, None, None),
-        Ok(WebhookOutcome::Test) => (EventOutcome::Test, None, None),
-        Ok(WebhookOutcome::Rejected(code)) => (EventOutcome::Rejected, Some(Reason::without_status(*code)), None),
+        Ok((outcome, reason)) => (*outcome, reason.map(Reason::without_status), None),
         Err(_) => (EventOutcome::Refused, None, Some(ErrorCode::Unavailable)),
     };
     let error = result.as_ref().err().map(ToString::to_string);
     DeliveryEvent {
-        webhook_id: Some(event.webhook_id()),
-        loops_event: Some(event.name()),
-        contact: Some(event.contact()),
+        webhook_id: Some(&event.webhook_id),
+        loops_event: Some(&event.name),
+        contact: Some(&event.contact),
         code,
         reason,
         error: error.as_deref(),
@@ -291,7 +229,11 @@ fn respond(
     }
     .emit();
     let response = match result {
-        Ok(outcome) => response::json(StatusCode::OK, &json!({"success": true, "status": outcome.status()})),
+        Ok(_) => {
+            // A duplicate is in the queue as well.
+            let status = if outcome == EventOutcome::Duplicate { EventOutcome::Queued } else { outcome };
+            response::json(StatusCode::OK, &json!({"success": true, "status": status.as_str()}))
+        }
         Err(_) => {
             let message = "The webhook cannot be stored now: send it again later.";
             response::error_response(Caller::Loops, &RequestError::new(ErrorCode::Unavailable, message))

@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 
 use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage};
 
-/// The id of the delivery that a request became, or of its refusal: on every answer, on every call to a far end that the
-/// delivery makes, and in the log. A webhook for several routes has several, separated by `, `.
-pub const DELIVERY_ID: HeaderName = HeaderName::from_static("x-relay-delivery-id");
-/// The fields of a row that were left out or cut, where the body is not the relay's own to say it in.
-pub const ADJUSTED: HeaderName = HeaderName::from_static("x-relay-adjusted");
-/// Says that the row was stored because the caller preferred that (RFC 7240 §3).
-pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// Header with the id of the delivery that a request became, or of its rejection: in every response, in every call to a
+/// destination, and in the log. A webhook for several routes has several, separated by `, `.
+pub(crate) const DELIVERY_ID: HeaderName = HeaderName::from_static("x-relay-delivery-id");
+/// Header with the fields of a row that were left out or cut, for a response whose body is not the relay's own.
+pub(crate) const ADJUSTED: HeaderName = HeaderName::from_static("x-relay-adjusted");
+/// Header of a response to a row that was stored because the caller preferred that (RFC 7240 §3).
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// The longest list of names in a header: gateways and clients take 8 to 10 KiB of headers altogether.
+/// Maximum length of [`ADJUSTED`]: gateways and clients take 8 to 10 KiB of headers altogether.
 const MAX_ADJUSTED_HEADER_BYTES: usize = 2000;
 
-/// Whom an answer goes to: the two callers read statuses differently.
+/// The caller that gets a response. The two read statuses differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
     /// Loops sends a webhook again on anything but 2xx.
@@ -29,34 +29,23 @@ pub enum Caller {
     Clay,
 }
 
-impl Caller {
-    /// Direction of its requests.
-    const fn direction(self) -> Direction {
-        match self {
-            Self::Loops => Direction::LoopsToClay,
-            Self::Clay => Direction::ClayToLoops,
-        }
-    }
-}
-
-/// The answer of a refusal that no handler has made: it gets an id like any other, and is told. `unique` comes from outside.
-#[must_use]
+/// Gives an error response that no handler has built an id like any other, and emits its event.
 pub fn unhandled_error(caller: Caller, code: ErrorCode, response: Response<Bytes>, random_id: &str) -> Response<Bytes> {
-    let id = DeliveryId::for_rejected_request(random_id);
-    let event = DeliveryEvent::new(caller.direction(), Stage::Request, EventOutcome::Refused, id.as_str());
+    let id = DeliveryId::for_refused_request(random_id);
+    let direction = match caller {
+        Caller::Loops => Direction::LoopsToClay,
+        Caller::Clay => Direction::ClayToLoops,
+    };
+    let event = DeliveryEvent::new(direction, Stage::Request, EventOutcome::Refused, id.as_str());
     DeliveryEvent { code: Some(code), ..event }.emit();
     with_delivery_id(response, id.as_str())
 }
 
-/// A JSON response.
-#[must_use]
-pub fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
+pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
     json_bytes(status, Bytes::from(body.to_string()))
 }
 
-/// A response with this JSON body, unchanged.
-#[must_use]
-pub fn json_bytes(status: StatusCode, body: Bytes) -> Response<Bytes> {
+pub(crate) fn json_bytes(status: StatusCode, body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -64,28 +53,19 @@ pub fn json_bytes(status: StatusCode, body: Bytes) -> Response<Bytes> {
 }
 
 /// The response to an error.
-#[must_use]
 pub fn error_response(caller: Caller, error: &RequestError) -> Response<Bytes> {
-    error_response_with_status(status(caller, error.code()), caller, error)
-}
-
-/// The response to an error, with a status that came from the destination.
-#[must_use]
-pub fn error_response_with_status(status: StatusCode, caller: Caller, error: &RequestError) -> Response<Bytes> {
     let mut body = json!({"success": false, "message": error.message(), "code": error.code().as_str()});
     if let (Some(field), Some(object)) = (error.field(), body.as_object_mut()) {
         object.insert("field".to_owned(), Value::from(field));
     }
-    let mut response = json(status, &body);
+    let mut response = json(status(caller, error.code()), &body);
     if let Some(seconds) = retry_after(caller, error.code()) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
     }
     response
 }
 
-/// The answer with the id of a delivery.
-#[must_use]
-pub fn with_delivery_id(mut response: Response<Bytes>, id: &str) -> Response<Bytes> {
+pub(crate) fn with_delivery_id(mut response: Response<Bytes>, id: &str) -> Response<Bytes> {
     // An id is letters, digits and `_`.
     if let Ok(id) = HeaderValue::from_str(id) {
         response.headers_mut().insert(DELIVERY_ID, id);
@@ -93,8 +73,8 @@ pub fn with_delivery_id(mut response: Response<Bytes>, id: &str) -> Response<Byt
     response
 }
 
-/// The names of fields as a header: separated by `, `, with everything but visible ASCII characters, and `%` and `,`,
-/// percent-encoded. What does not fit is counted at the end, as in `+12`. Nothing where there is no name.
+/// Returns the names of fields as a header, if there are any: separated by `, `, and percent-encoded but for visible ASCII
+/// characters other than `%`, `,` and `+`. Names that do not fit are counted at the end, as in `+12`.
 pub(crate) fn adjusted_header(names: &[String]) -> Option<HeaderValue> {
     let (listed, omitted) = fit_header(names);
     let mut parts: Vec<String> = listed.iter().map(|name| percent_encoded(name)).collect();
@@ -103,14 +83,14 @@ pub(crate) fn adjusted_header(names: &[String]) -> Option<HeaderValue> {
     if header.is_empty() { None } else { HeaderValue::from_str(&header).ok() }
 }
 
-/// The same names as a list in a body. Nothing where there is no name.
+/// Returns the same names as a list for a body.
 pub(crate) fn adjusted_list(names: &[String]) -> Option<Value> {
     let (listed, omitted) = fit_header(names);
     let list: Vec<&str> = listed.iter().map(String::as_str).chain(omitted.as_deref()).collect();
     if list.is_empty() { None } else { Some(list.into()) }
 }
 
-/// The names that fit into a header, and how many there are beyond them, as in `+12`.
+/// Returns the names that fit into a header, and the number of the others, as in `+12`.
 fn fit_header(names: &[String]) -> (&[String], Option<String>) {
     let mut length = 0;
     let fits = |name: &&String| {
@@ -129,8 +109,7 @@ fn percent_encoded(name: &str) -> String {
     name.bytes().map(encode).collect()
 }
 
-/// The answer to a method that a known path does not take.
-#[must_use]
+/// The response to a method that a known path does not take.
 pub fn method_not_allowed(caller: Caller, allowed: &'static str) -> Response<Bytes> {
     let message = format!("This path takes {allowed} only: change the method.");
     let mut response = error_response(caller, &RequestError::new(ErrorCode::MethodNotAllowed, message));
@@ -138,8 +117,7 @@ pub fn method_not_allowed(caller: Caller, allowed: &'static str) -> Response<Byt
     response
 }
 
-/// The answer to a path that is not one of the relay's.
-#[must_use]
+/// The response to a path that is not one of the relay's.
 pub fn not_found() -> Response<Bytes> {
     let message = "There is nothing at this path: the relay takes POST /webhooks/loops, PUT /api/v1/contacts/update \
                    and POST /api/v1/events/send.";

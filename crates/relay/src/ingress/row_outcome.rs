@@ -8,27 +8,18 @@ use relay_core::contact::ContactKey;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::error::{ErrorCode, RequestError};
 use relay_core::row::RowKind;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::ingress::response::{self, Caller};
-use crate::ports::fast_path::FastPathResult;
+use crate::ports::row_intake::SyncSendResult;
 use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome, Stage};
 
-/// Loops' response to a call that it accepted.
-#[derive(Debug, Clone)]
-pub(crate) struct LoopsResponse {
-    /// Its 2xx status.
-    pub(crate) status: StatusCode,
-    /// Its body.
-    pub(crate) body: Bytes,
-}
-
-/// What response and event say of a row besides its outcome.
+/// What the response and the event of a row say besides its outcome.
 #[derive(Debug)]
 pub(crate) struct RowContext {
     /// The id of its delivery, or the one under which its rejection is logged.
     pub(crate) id: DeliveryId,
-    /// The contact.
     pub(crate) contact: Option<ContactKey>,
     /// The fields that were left out or cut.
     pub(crate) adjusted: Vec<String>,
@@ -36,30 +27,17 @@ pub(crate) struct RowContext {
     pub(crate) prefers_async: bool,
 }
 
-impl RowContext {
-    /// A request that became no delivery.
-    pub(crate) fn for_rejected(random_id: &str) -> Self {
-        Self {
-            id: DeliveryId::for_rejected_request(random_id),
-            contact: None,
-            adjusted: Vec::new(),
-            prefers_async: false,
-        }
-    }
-}
-
 /// Outcome of a row's request.
 #[derive(Debug)]
 pub(crate) enum RowOutcome {
-    /// Loops has accepted it.
-    Delivered(LoopsResponse),
+    /// Loops has accepted it, with this 2xx response.
+    Delivered { status: StatusCode, body: Bytes },
     /// Loops had accepted it before.
     Duplicate,
     /// It is in the queue.
     Queued,
     /// Loops or the relay rejects it.
     Rejected {
-        /// The error for the caller.
         error: RequestError,
         /// The status for the caller, if it is not that of the error's code.
         status: Option<StatusCode>,
@@ -79,10 +57,10 @@ impl RowOutcome {
     }
 
     /// The result as the store has to record it.
-    pub(crate) const fn fast_path_result(&self) -> FastPathResult {
+    pub(crate) const fn sync_send_result(&self) -> SyncSendResult {
         match self {
-            Self::Delivered(_) | Self::Duplicate => FastPathResult::Delivered,
-            Self::Queued | Self::Rejected { .. } => FastPathResult::Rejected,
+            Self::Delivered { .. } | Self::Duplicate => SyncSendResult::Delivered,
+            Self::Queued | Self::Rejected { .. } => SyncSendResult::Rejected,
         }
     }
 
@@ -100,34 +78,31 @@ impl RowOutcome {
 
     fn base_response(self, context: &RowContext) -> Response<Bytes> {
         match self {
-            Self::Delivered(LoopsResponse { status, body }) => {
-                if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() {
-                    response::json_bytes(status, body)
-                } else {
-                    response::json(StatusCode::OK, &json!({"success": true}))
-                }
+            Self::Delivered { status, body } if serde_json::from_slice::<IgnoredAny>(&body).is_ok() => {
+                response::json_bytes(status, body)
             }
+            Self::Delivered { .. } => response::json(StatusCode::OK, &json!({"success": true})),
             Self::Duplicate => response::json(StatusCode::OK, &json!({"success": true, "duplicate": true})),
             Self::Queued => {
                 let mut body = json!({"success": true, "status": "queued", "deliveryId": context.id.as_str()});
-                if let (Some(adjusted), Some(object)) =
-                    (response::adjusted_list(&context.adjusted), body.as_object_mut())
-                {
+                let adjusted = response::adjusted_list(&context.adjusted);
+                if let (Some(adjusted), Some(object)) = (adjusted, body.as_object_mut()) {
                     object.insert("adjusted".to_owned(), adjusted);
                 }
                 response::json(StatusCode::ACCEPTED, &body)
             }
-            Self::Rejected { error, status: Some(status) } => {
-                response::error_response_with_status(status, Caller::Clay, &error)
+            Self::Rejected { error, status } => {
+                let mut response = response::error_response(Caller::Clay, &error);
+                *response.status_mut() = status.unwrap_or(response.status());
+                response
             }
-            Self::Rejected { error, status: None } => response::error_response(Caller::Clay, &error),
         }
     }
 
     /// Emits the event of the request.
     pub(crate) fn log(&self, kind: RowKind, context: &RowContext, duration: Duration, stats: CallStats) {
         let (outcome, code) = match self {
-            Self::Delivered(_) => (EventOutcome::Delivered, None),
+            Self::Delivered { .. } => (EventOutcome::Delivered, None),
             Self::Duplicate => (EventOutcome::Duplicate, None),
             Self::Queued => (EventOutcome::Queued, None),
             Self::Rejected { error, .. } => (EventOutcome::Refused, Some(error.code())),

@@ -1,7 +1,7 @@
 //! The contact properties of the Loops account, cached for rows.
 //!
-//! A row never waits for the list. It takes what is known, and says that it would like to know more; a task beside the
-//! rows reads the list then, once a quarter of an hour. Where the list cannot be had, rows pass as they are.
+//! A row never waits for the list of properties. It uses the cached one, and requests a refresh if that is due; a background
+//! task reads the list then, once a quarter of an hour. As long as there is no list, rows pass as they are.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,22 +13,20 @@ use tokio::sync::Notify;
 use tracing::{debug, warn};
 
 use crate::destination::loops::LoopsClient;
-use crate::ingress::sync_send::DEFAULT_THROTTLE;
-use crate::ports::clock::Clock;
+use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::RateLimiter;
 use crate::ports::secrets::{ClayToLoopsSecret, SecretSource};
 
-/// How long a list is used before it is read again.
+/// Age at which the list is read again.
 const TTL: SignedDuration = SignedDuration::from_mins(15);
-/// How long it is used while it cannot be read again.
+/// Age up to which the list is used while it cannot be read again.
 const MAX_STALE: SignedDuration = SignedDuration::from_hours(1);
-/// How long nothing is read after the list was asked for, whatever came of it. From then on, a list that could not be had
-/// is due, and a refused row is a reason to read one that is there: somebody may just have made the property.
+/// Shortest time between two reads. After it a failed read is repeated, and a row that the list rejects makes the list due:
+/// an operator may just have created the property.
 const MIN_REFRESH_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
-/// The longest that reading it may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The list as it is known. Clones share it.
+/// The cached list. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct SchemaCache(Option<Arc<CacheInner>>);
 
@@ -41,34 +39,21 @@ struct CacheInner {
 #[derive(Debug)]
 struct CacheState {
     cached: Option<(Arc<ContactSchema>, Timestamp)>,
-    /// From when on it is worth reading.
     refresh_at: Timestamp,
-    /// Until when it is not read, whatever is doubted.
+    /// Lower limit of `refresh_at`, even if a row is rejected.
     no_refresh_before: Timestamp,
 }
 
 impl SchemaCache {
-    /// A list that is never read: nothing is known of any property.
-    #[must_use]
-    pub const fn disabled() -> Self {
-        Self(None)
-    }
-
-    /// A list that is read when it is first wanted.
-    #[must_use]
-    pub fn enabled() -> Self {
-        let state =
-            Mutex::new(CacheState { cached: None, refresh_at: Timestamp::MIN, no_refresh_before: Timestamp::MIN });
-        Self(Some(Arc::new(CacheInner { state, refresh_requested: Notify::new() })))
-    }
-
-    /// The list as the settings want it.
-    #[must_use]
+    /// An empty cache. Without `typed_properties` it stays empty.
     pub fn new(typed_properties: bool) -> Self {
-        if typed_properties { Self::enabled() } else { Self::disabled() }
+        let never_read = Timestamp::MIN;
+        let state = CacheState { cached: None, refresh_at: never_read, no_refresh_before: never_read };
+        let inner = CacheInner { state: Mutex::new(state), refresh_requested: Notify::new() };
+        Self(typed_properties.then(|| Arc::new(inner)))
     }
 
-    /// What is known now, without any waiting. Where the list is due, it is read soon.
+    /// Returns the list if it is known, and requests a refresh if that is due.
     pub(crate) fn get(&self, now: Timestamp) -> Option<Arc<ContactSchema>> {
         let shared = self.0.as_ref()?;
         let state = shared.state();
@@ -79,7 +64,7 @@ impl SchemaCache {
         (now.duration_since(*fetched_at) < MAX_STALE).then(|| Arc::clone(cached))
     }
 
-    /// A row was refused for what is known: it may have changed a moment ago.
+    /// Makes a refresh due after the list has rejected a row: the account may have changed a moment ago.
     pub(crate) fn invalidate(&self, now: Timestamp) {
         let Some(shared) = &self.0 else { return };
         let mut state = shared.state();
@@ -98,29 +83,23 @@ impl CacheInner {
     }
 }
 
-/// Reads the list for the rows.
+/// Reads the list into the cache.
 #[derive(Debug)]
-pub struct SchemaRefresher<S, L, P, A> {
-    /// The cache that gets the list.
+pub struct SchemaRefresher<S, L, P> {
+    /// The cache of the handler.
     pub cache: SchemaCache,
     /// The Loops key.
     pub secrets: S,
     /// The Loops API.
     pub loops: L,
     /// The rate limiter of Loops: the list is read when it allows a call.
-    pub limiter: P,
+    pub limiter: Arc<P>,
     /// The time.
-    pub clock: A,
+    pub clock: SharedClock,
 }
 
-impl<S, L, P, A> SchemaRefresher<S, L, P, A>
-where
-    S: SecretSource<ClayToLoopsSecret>,
-    L: LoopsClient,
-    P: RateLimiter,
-    A: Clock,
-{
-    /// Reads the list once, if it is due, and tells whether Loops was asked for it.
+impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SchemaRefresher<S, L, P> {
+    /// Reads the list once, if it is due. Returns false if nothing was to be read, or no key is set.
     pub async fn refresh_if_due(&self) -> bool {
         let Some(shared) = &self.cache.0 else { return false };
         if shared.state().refresh_at > self.clock.now() {
@@ -144,7 +123,7 @@ where
         requested
     }
 
-    /// Reads the list whenever a row finds it due, without end.
+    /// Reads the list whenever a row requests it. Never returns while the cache is enabled.
     pub async fn run(self) {
         let Some(shared) = self.cache.0.clone() else { return };
         loop {
@@ -154,15 +133,18 @@ where
     }
 
     async fn fetch(&self) -> FetchResult {
-        // A placeholder is no key, and is not sent.
         let Some(api_key) = self.secrets.current().await.ok().and_then(|secret| secret.api_key.clone()) else {
             return FetchResult::NoApiKey;
         };
-        // Rows go first: where there is no room, the list is read later.
+        // Rows go first: without a permit, the list is read later.
         let Some(permit) = self.limiter.try_acquire().await else { return FetchResult::Failed };
         permit.wait().await;
-        // What comes of it is not noted at the pace: rows may pass where the list cannot be had.
+        // The limiter does not record the response: Loops may take rows although it does not give the list.
         let response = self.loops.list_contact_properties(&api_key, FETCH_TIMEOUT).await;
+        if let Some(throttle) = response.throttle() {
+            self.limiter.throttle_for(throttle).await;
+            return FetchResult::Failed;
+        }
         match response.outcome {
             CallOutcome::Responded(200) => match ContactSchema::parse(&response.body) {
                 Some(schema) => {
@@ -171,10 +153,6 @@ where
                 }
                 None => FetchResult::Unsupported,
             },
-            CallOutcome::Responded(429) => {
-                self.limiter.throttle_for(response.retry_after.unwrap_or(DEFAULT_THROTTLE)).await;
-                FetchResult::Failed
-            }
             CallOutcome::Responded(status) if (400..500).contains(&status) && !matches!(status, 401 | 408 | 425) => {
                 FetchResult::Unsupported
             }
@@ -186,14 +164,10 @@ where
     }
 }
 
-/// What came of asking for the list.
 enum FetchResult {
-    /// The list.
     Fetched(ContactSchema),
-    /// The API answers, and has no such list.
+    /// The API has no such list.
     Unsupported,
-    /// Nothing that says anything about the list.
     Failed,
-    /// There is no key to ask with.
     NoApiKey,
 }

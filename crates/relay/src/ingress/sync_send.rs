@@ -4,57 +4,41 @@ use bytes::Bytes;
 use http::StatusCode;
 use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};
 use relay_core::error::{ErrorCode, RequestError};
-use relay_core::policy::response::{CallOutcome, Decision, SendPath, decide, status_for_clay};
+use relay_core::policy::response::{Decision, SendPath, decide, status_for_clay};
+use relay_core::policy::retry;
 use relay_core::secret::SecretString;
 use serde_json::Value;
 use tokio::time::{Duration, Instant};
 
-use crate::delivery::reason_for;
+use crate::delivery::{reason_for, record_call};
 use crate::destination::http_client::DestinationResponse;
-use crate::destination::loops::{LoopsClient, LoopsRequest};
-use crate::ingress::row_outcome::{LoopsResponse, RowOutcome};
-use crate::ports::clock::Clock;
+use crate::destination::loops::LoopsClient;
+use crate::ingress::row_outcome::RowOutcome;
+use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::{Permit, RateLimiter, Readiness, Unavailable};
+use crate::ports::row_intake::SyncSendResult;
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
 use crate::telemetry::event::CallStats;
 
-/// How often a row is tried while its caller waits.
 const MAX_TRIES: u32 = 2;
-/// The longest that one try may take: two of them, and the pause between, fit into the caller's time.
+/// Timeout of a try: two of them, and the pause between, fit into the caller's time.
 const TRY_TIMEOUT: Duration = Duration::from_secs(4);
 /// The shortest time for a try: one that is aborted sooner has sent the row all the same, and its response is lost.
 const MIN_TRY_TIME: Duration = Duration::from_secs(1);
 /// The longest pause before the second try. If Loops asks for more, the row is queued.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// How long Loops is not called after a 429 without `Retry-After` (its limit is per second).
-pub(crate) const DEFAULT_THROTTLE: Duration = Duration::from_secs(1);
 
 /// The ports of a synchronous attempt.
-pub(crate) struct SyncSender<'a, S, L, P, A> {
+pub(crate) struct SyncSender<'a, S, L, P> {
     pub(crate) secrets: &'a S,
     pub(crate) loops: &'a L,
     pub(crate) limiter: &'a P,
-    pub(crate) clock: &'a A,
+    pub(crate) clock: &'a SharedClock,
 }
 
-/// A row that should succeed, but not while its caller waits.
-pub(crate) struct Deferral {
-    /// Number of tries that were made.
-    pub(crate) attempts: u32,
-    /// How long Loops asks not to be called.
-    pub(crate) retry_after: Option<Duration>,
-    /// Why Loops has not accepted the row.
-    pub(crate) reason: Reason,
-}
-
-impl<S, L, P, A> SyncSender<'_, S, L, P, A>
-where
-    S: SecretSource<ClayToLoopsSecret>,
-    L: LoopsClient,
-    P: RateLimiter,
-    A: Clock,
-{
-    /// Sends the row. `permit` is that of the first try.
+impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSender<'_, S, L, P> {
+    /// Sends the row, with `permit` for the first try. Fails with the deferral of a row that should succeed, but not while its
+    /// caller waits.
     pub(crate) async fn send(
         &self,
         delivery: &Delivery,
@@ -62,49 +46,43 @@ where
         mut api_key: SecretString,
         deadline: Instant,
         stats: &mut CallStats,
-    ) -> Result<RowOutcome, Deferral> {
+    ) -> Result<RowOutcome, SyncSendResult> {
         let is_throttled = |readiness| matches!(readiness, Readiness::Unavailable(Unavailable::Throttled(_)));
         if !self.wait_for_permit(permit, deadline).await || is_throttled(self.limiter.readiness()) {
             // Loops has asked for fewer calls meanwhile, other callers have used the quota, or the deadline is too near.
-            return Err(Deferral {
-                attempts: 0,
-                retry_after: None,
-                reason: Reason::without_status(ReasonCode::DestinationThrottled),
-            });
+            return Err(self.defer(0, None, Reason::without_status(ReasonCode::DestinationThrottled)));
         }
         let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
         let (mut tries, mut refreshed) = (0, false);
         loop {
             tries += 1;
-            let response = self.call(delivery, &api_key, deadline, stats).await;
-            self.limiter.record(&response).await;
+            let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
+            let response = record_call(self.loops.send(delivery, &api_key, timeout), self.limiter, stats).await;
             match decide(SendPath::LoopsFastPath, response.outcome, is_event) {
                 Decision::Delivered => return Ok(to_delivered(response)),
                 Decision::Duplicate => return Ok(RowOutcome::Duplicate),
-                Decision::RefreshSecretThen(_) if !refreshed => {
+                Decision::RefreshSecret if !refreshed => {
                     refreshed = true;
-                    match self.secrets.refresh().await.ok().and_then(|secret| secret.api_key.clone()) {
-                        Some(refreshed_key) => api_key = refreshed_key,
-                        None => return Ok(self.unauthorized()),
-                    }
+                    let refreshed_key = self.secrets.refresh().await.ok().and_then(|secret| secret.api_key.clone());
+                    let Some(refreshed_key) = refreshed_key else { return Ok(self.unauthorized()) };
+                    api_key = refreshed_key;
                     // The second call is part of the same try, and needs a permit like any other.
                     tries -= 1;
                     let time_left = deadline.saturating_duration_since(Instant::now() + TRY_TIMEOUT);
                     if time_left.is_zero()
                         || !matches!(tokio::time::timeout(time_left, self.limiter.acquire()).await, Ok(Ok(())))
                     {
-                        return Err(to_deferral(1, &response));
+                        return Err(self.defer_after(1, &response));
                     }
                 }
-                Decision::RefreshSecretThen(_) => return Ok(self.unauthorized()),
+                Decision::RefreshSecret => return Ok(self.unauthorized()),
                 Decision::RetryThenQueue | Decision::RetryLater => {
-                    let retry_after = response.retry_after;
-                    let pause = if response.outcome == CallOutcome::Responded(429) {
-                        let pause = retry_after.unwrap_or(DEFAULT_THROTTLE);
-                        self.limiter.throttle_for(pause).await;
-                        pause
-                    } else {
-                        retry_after.unwrap_or_else(|| short_pause(self.clock.random()))
+                    let pause = match response.throttle() {
+                        Some(throttle) => {
+                            self.limiter.throttle_for(throttle).await;
+                            throttle
+                        }
+                        None => response.retry_after.unwrap_or_else(|| short_pause(self.clock.random())),
                     };
                     let can_retry =
                         tries < MAX_TRIES && pause <= MAX_PAUSE && Instant::now() + pause + TRY_TIMEOUT < deadline;
@@ -112,9 +90,9 @@ where
                         tokio::time::sleep(pause).await;
                     }
                     let permit = if can_retry { self.limiter.try_acquire().await } else { None };
-                    let Some(permit) = permit else { return Err(to_deferral(tries, &response)) };
+                    let Some(permit) = permit else { return Err(self.defer_after(tries, &response)) };
                     if !self.wait_for_permit(permit, deadline).await {
-                        return Err(to_deferral(tries, &response));
+                        return Err(self.defer_after(tries, &response));
                     }
                 }
                 Decision::Reject | Decision::DeadLetter | Decision::NextWebhook => return Ok(to_rejected(&response)),
@@ -122,8 +100,8 @@ where
         }
     }
 
-    /// Waits for a turn. One that is over by then, because the process was frozen or the store slow, is taken anew; false
-    /// where there is none, or no time for a try.
+    /// Waits for a permit's time. If it has expired by then, because the process was frozen or the store slow, another one is
+    /// acquired. Returns false if there is none, or no time for a try.
     async fn wait_for_permit(&self, permit: Permit, deadline: Instant) -> bool {
         permit.wait().await;
         if permit.is_expired() {
@@ -133,19 +111,18 @@ where
         Instant::now() + MIN_TRY_TIME <= deadline
     }
 
-    async fn call(
-        &self,
-        delivery: &Delivery,
-        api_key: &SecretString,
-        deadline: Instant,
-        stats: &mut CallStats,
-    ) -> DestinationResponse {
-        let started_at = Instant::now();
-        let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(started_at));
-        let Delivery { id, kind, body, .. } = delivery;
-        let response = self.loops.send(LoopsRequest { delivery_id: id, kind, body, api_key, timeout }).await;
-        stats.record(started_at.elapsed());
-        response
+    fn defer_after(&self, attempts: u32, response: &DestinationResponse) -> SyncSendResult {
+        self.defer(attempts, response.retry_after, reason_for(SendPath::LoopsFastPath, response))
+    }
+
+    fn defer(&self, attempts: u32, retry_after: Option<Duration>, reason: Reason) -> SyncSendResult {
+        let delay = retry::retry_delay(attempts, retry_after, self.clock.random());
+        SyncSendResult::Deferred {
+            attempts,
+            retry_at: retry::add_saturating(self.clock.now(), delay),
+            reason,
+            no_early_retry: retry::pins_next_attempt(retry_after, reason),
+        }
     }
 
     fn unauthorized(&self) -> RowOutcome {
@@ -156,27 +133,13 @@ where
     }
 }
 
-fn to_deferral(attempts: u32, response: &DestinationResponse) -> Deferral {
-    Deferral {
-        attempts,
-        retry_after: response.retry_after,
-        reason: reason_for(SendPath::LoopsFastPath, response.outcome),
-    }
-}
-
 fn to_delivered(response: DestinationResponse) -> RowOutcome {
-    let status = match response.outcome {
-        CallOutcome::Responded(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
-        _ => StatusCode::OK,
-    };
-    RowOutcome::Delivered(LoopsResponse { status, body: response.body })
+    let status = response.status().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
+    RowOutcome::Delivered { status, body: response.body }
 }
 
 fn to_rejected(response: &DestinationResponse) -> RowOutcome {
-    let status = match response.outcome {
-        CallOutcome::Responded(status) => status,
-        _ => 400,
-    };
+    let status = response.status().unwrap_or(400);
     let message = loops_error_message(&response.body).unwrap_or_else(|| {
         format!("Loops refuses the row with status {status} and no reason: compare the row with Loops' API reference.")
     });
@@ -184,8 +147,8 @@ fn to_rejected(response: &DestinationResponse) -> RowOutcome {
     RowOutcome::Rejected { error: RequestError::new(ErrorCode::LoopsRejected, message), status: Some(status) }
 }
 
-/// What Loops says in an error: `message`, or the older `error` (Loops API reference, errors).
-pub(crate) fn loops_error_message(body: &Bytes) -> Option<String> {
+/// Returns what Loops says in an error: `message`, or the older `error` (Loops API reference, errors).
+fn loops_error_message(body: &Bytes) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let text = |value: &Value| value.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned);
     body.get("message").and_then(text).or_else(|| {

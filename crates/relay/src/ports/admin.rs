@@ -94,14 +94,11 @@ pub struct QueueStatus {
 
 /// The deliveries of one relay.
 pub trait Admin {
-    /// Error of the store.
+    /// Error of a store or a queue that cannot be read.
     type Error: std::error::Error + 'static;
 
     /// Returns matching deliveries in the order of their arrival, and reports to `progress` how many are found so far. A
     /// delivery that its caller still waits for is not listed.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
     fn deliveries(
         &self,
         query: &DeliveryQuery,
@@ -109,14 +106,8 @@ pub trait Admin {
     ) -> impl Future<Output = Result<Vec<DeliveryRecord>, Self::Error>>;
 
     /// Returns one delivery.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
     fn delivery(&self, id: &DeliveryId) -> impl Future<Output = Result<Option<DeliveryRecord>, Self::Error>>;
 
     /// Returns the sizes of the queues, in the order of [`Direction::ALL`].
-    ///
-    /// # Errors
-    /// If the queues cannot be read.
     fn queues(&self) -> impl Future<Output = Result<Vec<QueueStatus>, Self::Error>>;
 }

@@ -1,9 +1,12 @@
 //! The port to time, random numbers and ids, which tests control.
 
+use std::fmt::Debug;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 /// Time, random numbers and ids.
-pub trait Clock: Send + Sync {
+pub trait Clock: Debug + Send + Sync {
     /// The current time.
     fn now(&self) -> Timestamp;
 
@@ -13,6 +16,9 @@ pub trait Clock: Send + Sync {
     /// A unique text of at most 40 letters and digits.
     fn new_id(&self) -> String;
 }
+
+/// A clock that many parts of a program use.
+pub type SharedClock = Arc<dyn Clock>;
 
 /// The machine's clock and its random numbers.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,19 +36,5 @@ impl Clock for SystemClock {
 
     fn new_id(&self) -> String {
         uuid::Uuid::new_v4().simple().to_string()
-    }
-}
-
-impl<A: Clock + ?Sized> Clock for std::sync::Arc<A> {
-    fn now(&self) -> Timestamp {
-        (**self).now()
-    }
-
-    fn random(&self) -> f64 {
-        (**self).random()
-    }
-
-    fn new_id(&self) -> String {
-        (**self).new_id()
     }
 }

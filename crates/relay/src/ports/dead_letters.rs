@@ -60,13 +60,11 @@ pub enum RedriveOutcome {
 
 impl RedriveOutcome {
     /// Returns the outcome as `--json` shows it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
     /// Whether the dead letter stays in the dead-letter queue.
-    #[must_use]
     pub const fn stays_in_dlq(self) -> bool {
         matches!(self, Self::Superseded | Self::Busy | Self::Conflict | Self::Unreadable | Self::TooLarge)
     }
@@ -75,29 +73,21 @@ impl RedriveOutcome {
 /// The dead letters of one relay. [`next_page`](Self::next_page) leases what it returns, [`release`](Self::release) ends
 /// the leases.
 pub trait DeadLetterQueue {
-    /// Error of the queue.
+    /// Error of a queue that cannot be read, counted or changed.
     type Error: std::error::Error + 'static;
 
     /// Returns more dead letters. None if all that can be read were returned.
-    ///
-    /// # Errors
-    /// If they cannot be read.
     fn next_page(&mut self) -> impl Future<Output = Result<Vec<DeadLetter>, Self::Error>>;
 
     /// Returns what [`redrive`](Self::redrive) would do. Changes nothing.
-    ///
-    /// # Errors
-    /// If the state of the delivery cannot be read.
     fn plan_redrive(
         &self,
         dead_letter: &DeadLetter,
         even_if_older: bool,
     ) -> impl Future<Output = Result<RedriveOutcome, Self::Error>>;
 
-    /// Redrives a dead letter. It can be repeated after an interruption, and nothing is delivered twice.
-    ///
-    /// # Errors
-    /// If it cannot be redriven, or only in part.
+    /// Redrives a dead letter. After an error it may be redriven in part; it can be repeated, and nothing is delivered
+    /// twice.
     fn redrive(
         &mut self,
         dead_letter: &DeadLetter,
@@ -105,42 +95,32 @@ pub trait DeadLetterQueue {
     ) -> impl Future<Output = Result<RedriveOutcome, Self::Error>>;
 
     /// Deletes a dead letter. Returns false if it is no longer one.
-    ///
-    /// # Errors
-    /// If it cannot be deleted.
     fn delete(&mut self, dead_letter: &DeadLetter) -> impl Future<Output = Result<bool, Self::Error>>;
 
     /// Ends the leases of the dead letters that were read and are still there.
     fn release(&mut self) -> impl Future<Output = ()>;
 
     /// Returns the number of dead letters, those that cannot be read now included.
-    ///
-    /// # Errors
-    /// If they cannot be counted.
     fn count(&self) -> impl Future<Output = Result<u64, Self::Error>>;
 }
 
 impl DeadLetter {
     /// Returns its delivery, if it holds one.
-    #[must_use]
     pub fn delivery(&self) -> Option<&Delivery> {
         self.content.as_ref().ok()
     }
 
     /// Returns the id of its delivery, or its own key if it holds none.
-    #[must_use]
     pub fn id(&self) -> &str {
         self.delivery().map_or(self.key.as_str(), |delivery| delivery.id.as_str())
     }
 
     /// Returns its body.
-    #[must_use]
     pub fn body(&self) -> &Bytes {
         self.content.as_ref().map_or_else(|raw| raw, |delivery| &delivery.body)
     }
 
     /// Returns why it can never be redriven, whatever the ledger has of its delivery.
-    #[must_use]
     pub fn not_redrivable(&self) -> Option<RedriveOutcome> {
         match &self.content {
             Err(_) => Some(RedriveOutcome::Unreadable),
@@ -150,7 +130,6 @@ impl DeadLetter {
     }
 
     /// Returns the record of its delivery, as far as the dead letter has it. The kind is empty if it holds no delivery.
-    #[must_use]
     pub fn to_record(&self) -> DeliveryRecord {
         let delivery = self.delivery();
         let (route, webhook_id) = match delivery.map(|delivery| &delivery.kind) {

@@ -1,13 +1,21 @@
 //! The port to the queues, in which deliveries wait for a worker.
 
+use std::error::Error;
 use std::future::Future;
 
 use relay_core::delivery::{Delivery, Reason, ReasonCode};
 
 /// The store cannot do what it was asked to do now. It may be able to later. The text is for the log.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("the store is unavailable: {0}")]
-pub struct StoreError(pub String);
+pub struct StoreError(#[source] Box<dyn Error + Send + Sync>);
+
+impl StoreError {
+    /// An error with this cause, which must hold no data of a delivery.
+    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}
 
 /// Result of [`Queue::enqueue`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +33,8 @@ pub enum Enqueued {
 /// Adapters promise: a stored delivery is delivered or dead-lettered, deliveries of one contact are sent in the order in
 /// which they arrived, and what is recorded as delivered is not sent again.
 pub trait Queue: Send + Sync {
-    /// Stores a delivery. After it has returned, only the loss of the store itself can lose the delivery.
+    /// Stores a delivery. After it has returned, only the loss of the store itself can lose the delivery. A store that has no
+    /// ledger at hand returns [`Enqueued::New`] for all, and the worker finds duplicates and conflicts.
     fn enqueue(&self, delivery: &Delivery) -> impl Future<Output = Result<Enqueued, StoreError>> + Send;
 
     /// Stores a delivery. If another body is stored under its id, the new one becomes a dead letter.

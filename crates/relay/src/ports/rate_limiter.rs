@@ -25,30 +25,17 @@ pub enum Unavailable {
     CircuitOpen(Duration),
 }
 
-/// The right to make one call at a certain time.
+/// The right to make one call, from that time on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub struct Permit(Instant);
+pub struct Permit(pub Instant);
 
 impl Permit {
-    /// A permit that may be used from then on.
-    pub const fn at(at: Instant) -> Self {
-        Self(at)
-    }
-
     /// The same permit, not to be used before that time.
     pub fn max(self, at: Instant) -> Self {
         Self(self.0.max(at))
     }
 
-    /// The time from which it may be used.
-    #[must_use]
-    pub const fn available_at(self) -> Instant {
-        self.0
-    }
-
     /// Whether it is too late to use it: its holder acquires another one.
-    #[must_use]
     pub fn is_expired(self) -> bool {
         Instant::now().saturating_duration_since(self.0) > PERMIT_TTL
     }
@@ -93,30 +80,4 @@ pub enum Readiness {
     HalfOpen,
     /// It may not.
     Unavailable(Unavailable),
-}
-
-impl<P: RateLimiter> RateLimiter for std::sync::Arc<P> {
-    async fn acquire(&self) -> Result<(), Unavailable> {
-        (**self).acquire().await
-    }
-
-    async fn try_acquire(&self) -> Option<Permit> {
-        (**self).try_acquire().await
-    }
-
-    async fn throttle_for(&self, pause: Duration) {
-        (**self).throttle_for(pause).await;
-    }
-
-    async fn record(&self, response: &DestinationResponse) {
-        (**self).record(response).await;
-    }
-
-    fn readiness(&self) -> Readiness {
-        (**self).readiness()
-    }
-
-    fn succeeded_within(&self, period: Duration) -> bool {
-        (**self).succeeded_within(period)
-    }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use relay_core::secret::{RelayTokens, SecretString};
-use relay_core::webhook::route::ClayRoute;
+use relay_core::webhook::route::{ClayRoute, ClayWebhook};
 use relay_core::webhook::signature::SigningSecret;
 
 /// The secret of the direction from Loops to Clay.
@@ -14,6 +14,18 @@ pub struct LoopsToClaySecret {
     pub signing_secrets: Vec<SigningSecret>,
     /// Where events go.
     pub routes: Vec<ClayRoute>,
+}
+
+impl LoopsToClaySecret {
+    /// The routes that select this event.
+    pub(crate) fn routes_for(&self, event: &str) -> impl Iterator<Item = &ClayRoute> {
+        self.routes.iter().filter(move |route| route.events.selects(event))
+    }
+
+    /// The webhooks of the route with this name.
+    pub(crate) fn pool(&self, route: &str) -> &[ClayWebhook] {
+        self.routes.iter().find(|known| known.name == route).map_or(&[], |route| &route.webhooks)
+    }
 }
 
 /// The secret of the direction from Clay to Loops.
@@ -32,14 +44,14 @@ pub struct SecretError;
 
 /// Where a secret comes from.
 pub trait SecretSource<T>: Send + Sync {
-    /// The secret as it is known, read at most a few minutes ago.
+    /// Returns the secret as it was read a few minutes ago at most.
     fn current(&self) -> impl Future<Output = Result<Arc<T>, SecretError>> + Send;
 
-    /// The secret read again, because what is known does not work. A source may decline to read more often than
-    /// every half minute and give what it knows.
+    /// Reads the secret again, because the known one does not work. A source may decline to read more often than every half
+    /// minute, and return the known one.
     fn refresh(&self) -> impl Future<Output = Result<Arc<T>, SecretError>> + Send;
 
-    /// What a person has to mend when a part of the secret is wrong: `field` is its name in the secret's document.
+    /// Where an operator finds a field of the secret that is wrong.
     fn describe_field(&self, field: SecretField) -> String;
 }
 

@@ -1,7 +1,5 @@
-//! The circuit breaker of a destination. A destination that is down gets one probe in ten seconds, not every waiting delivery.
-//!
-//! Three failures in a row open the circuit. From then on one caller in ten seconds is let through as a probe. The first
-//! response closes the circuit.
+//! The circuit breaker of a destination. Three failures in a row open the circuit. From then on one caller in ten seconds is
+//! let through as a probe, not every waiting delivery. The first response closes the circuit.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +12,6 @@ const FAILURE_THRESHOLD: u32 = 3;
 /// Interval between probes of a destination that is down.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Circuit breaker of one destination in one process.
 #[derive(Debug, Default)]
 pub(crate) struct CircuitBreaker {
     state: Mutex<BreakerState>,
@@ -33,13 +30,11 @@ impl CircuitBreaker {
     /// Lets a caller through, or returns how long the destination is not to be called.
     pub(crate) fn try_acquire(&self) -> Result<(), Duration> {
         let mut state = self.lock();
-        match state.retry_in() {
-            Some(retry_in) => Err(retry_in),
-            None => {
-                state.probe_at = state.probe_at.map(|_| Instant::now() + PROBE_INTERVAL);
-                Ok(())
-            }
+        if let Some(retry_in) = state.retry_in() {
+            return Err(retry_in);
         }
+        state.probe_at = state.probe_at.map(|_| Instant::now() + PROBE_INTERVAL);
+        Ok(())
     }
 
     /// How long no caller is let through.
@@ -47,7 +42,6 @@ impl CircuitBreaker {
         self.lock().retry_in()
     }
 
-    /// Whether the circuit is open.
     pub(crate) fn is_open(&self) -> bool {
         self.lock().probe_at.is_some()
     }
@@ -57,11 +51,12 @@ impl CircuitBreaker {
         self.lock().last_success_at.is_some_and(|at| at.elapsed() < period)
     }
 
-    /// Records the outcome of a call.
     pub(crate) fn record(&self, outcome: CallOutcome) {
         let mut state = self.lock();
-        if is_reachable(outcome) {
-            let last_success_at = if is_success(outcome) { Some(Instant::now()) } else { state.last_success_at };
+        // A destination that throttles or rejects is up.
+        if let CallOutcome::Responded(status @ ..500) = outcome {
+            let accepted = (200..300).contains(&status);
+            let last_success_at = if accepted { Some(Instant::now()) } else { state.last_success_at };
             *state = BreakerState { last_success_at, ..BreakerState::default() };
             return;
         }
@@ -80,20 +75,6 @@ impl BreakerState {
     fn retry_in(self) -> Option<Duration> {
         Some(self.probe_at?.saturating_duration_since(Instant::now())).filter(|remaining| !remaining.is_zero())
     }
-}
-
-/// Whether an outcome shows that the end is there, whatever it makes of a request. One that is full is there as well: how
-/// long it is left alone is its own affair.
-const fn is_reachable(outcome: CallOutcome) -> bool {
-    match outcome {
-        CallOutcome::Responded(status) => status < 500,
-        CallOutcome::TimedOut | CallOutcome::Unreachable | CallOutcome::CertificateUntrusted => false,
-    }
-}
-
-/// Whether an outcome shows that the destination accepts requests.
-const fn is_success(outcome: CallOutcome) -> bool {
-    matches!(outcome, CallOutcome::Responded(200..=299))
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
 //! The rate limiter of one process, shared by all callers of a destination.
+//!
+//! See docs/adr/0005-rate-limiting.md.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,8 +22,8 @@ const JITTER_DIVISOR: u32 = 5;
 /// How long callers get no permit after one was rejected: their rows join the queue behind those that wait already.
 const REJECT_WINDOW: Duration = Duration::from_secs(1);
 
-/// The longest that a worker waits while the destination is throttled. If it takes longer, the delivery goes back to
-/// the queue, which is a safer place to wait than a process.
+/// Longest time that a worker waits for a throttled destination. A delivery that has to wait longer goes back to the queue,
+/// where it is safer than in a process.
 const MAX_WORKER_WAIT: Duration = Duration::from_secs(5);
 
 /// How long the rate is halved after other clients were seen to use the quota.
@@ -30,17 +32,14 @@ const SLOWDOWN: Duration = Duration::from_secs(3);
 /// Returns how many requests may be sent at one moment, so that every period of one second stays within the destination's
 /// limit, however unevenly requests arrive. A rate above ten a second is set for a destination with a higher limit: then
 /// it is a tenth of the rate.
-#[must_use]
 pub fn burst_size(per_second: NonZeroU32) -> NonZeroU32 {
     let rate = per_second.get();
     let spare = DESTINATION_RPS.saturating_sub(rate.saturating_add(rate / JITTER_DIVISOR)).max(rate / 10);
     NonZeroU32::new(spare).unwrap_or(NonZeroU32::MIN).min(per_second)
 }
 
-/// Rate limiter within one process.
-///
-/// One time is its whole state: when the next request is due ("generic cell rate algorithm"). A caller
-/// takes that time, moves it on by one interval, and waits until it comes.
+/// Rate limiter of one process. Its state is the time at which the next request is due ("generic cell rate algorithm"). A
+/// caller takes that time, advances it by one interval, and waits until it comes.
 #[derive(Debug)]
 pub struct LocalRateLimiter {
     interval: Duration,
@@ -62,7 +61,6 @@ struct LimiterState {
 
 impl LocalRateLimiter {
     /// At most `per_second` requests a second, in bursts of [`burst_size`].
-    #[must_use]
     pub fn new(per_second: NonZeroU32) -> Self {
         let interval = Duration::from_secs(1) / per_second.get();
         let burst_tolerance = interval * burst_size(per_second).get().saturating_sub(1);
@@ -84,7 +82,6 @@ impl LocalRateLimiter {
         }
     }
 
-    /// How long the destination is not called.
     fn throttled_for(&self) -> Duration {
         self.state().throttled_until.saturating_duration_since(Instant::now())
     }
@@ -95,7 +92,6 @@ impl LocalRateLimiter {
 }
 
 impl LimiterState {
-    /// Earliest time of the next request.
     fn next_slot(&self, now: Instant, burst_tolerance: Duration) -> Instant {
         self.next_at.checked_sub(burst_tolerance).unwrap_or(now).max(now).max(self.throttled_until)
     }
@@ -104,7 +100,7 @@ impl LimiterState {
     fn reserve(&mut self, at: Instant, interval: Duration) -> Permit {
         let interval = if at < self.slowed_until { interval * 2 } else { interval };
         self.next_at = self.next_at.max(at) + interval;
-        Permit::at(at)
+        Permit(at)
     }
 }
 
@@ -124,7 +120,7 @@ impl RateLimiter for LocalRateLimiter {
                 state.reserve(at, self.interval)
             };
             permit.wait().await;
-            // It may have said meanwhile that it is full.
+            // The destination may have throttled meanwhile.
             if self.throttled_for().is_zero() && !permit.is_expired() {
                 self.breaker.try_acquire().map_err(Unavailable::CircuitOpen)?;
                 self.state().recent_calls.push(Instant::now());

@@ -2,6 +2,8 @@
 //! program [installs](set_sink) the receiver of all events at its start.
 //!
 //! An event has no field for an address, a name, a key, a URL or a body, so none of them can be logged.
+//!
+//! See docs/adr/0011-telemetry.md.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -44,7 +46,6 @@ pub enum EventOutcome {
 
 impl EventOutcome {
     /// The field `outcome` of a log line.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -62,7 +63,7 @@ pub enum Stage {
 /// Usage of a pool of Clay webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolUsageSample {
-    /// The [key](relay_core::webhook::route::ClayWebhook::fingerprint) of the webhook that was posted to.
+    /// Fingerprint of the webhook that was posted to.
     pub webhook: String,
     /// Number of rows that it has accepted in its life.
     pub submissions: u64,
@@ -81,14 +82,6 @@ pub struct CallStats {
     pub duplicate: bool,
     /// Usage of the pool.
     pub pool: Option<PoolUsageSample>,
-}
-
-impl CallStats {
-    /// Records a call.
-    pub fn record(&mut self, duration: Duration) {
-        self.calls = self.calls.saturating_add(1);
-        self.last_call_duration = Some(duration);
-    }
 }
 
 /// What happened to a request or a delivery.
@@ -128,18 +121,8 @@ pub struct DeliveryEvent<'a> {
     pub stats: CallStats,
 }
 
-/// Value of a field of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FieldValue<'a> {
-    /// A text.
-    Text(&'a str),
-    /// A whole number.
-    Number(u64),
-}
-
 impl<'a> DeliveryEvent<'a> {
     /// An event with these fields only.
-    #[must_use]
     pub fn new(direction: Direction, stage: Stage, outcome: EventOutcome, delivery_id: &'a str) -> Self {
         Self {
             direction,
@@ -162,7 +145,6 @@ impl<'a> DeliveryEvent<'a> {
     }
 
     /// The event of a worker's attempt at a delivery.
-    #[must_use]
     pub fn for_delivery(delivery: &'a Delivery, outcome: EventOutcome) -> Self {
         let (kind, webhook_id) = match &delivery.kind {
             DeliveryKind::ClayRow { webhook_id, .. } => (None, Some(webhook_id.as_str())),
@@ -173,7 +155,6 @@ impl<'a> DeliveryEvent<'a> {
     }
 
     /// Level of its log line.
-    #[must_use]
     pub const fn level(&self) -> Level {
         match self.outcome {
             EventOutcome::Held | EventOutcome::DeadLettered => Level::ERROR,
@@ -191,7 +172,6 @@ impl<'a> DeliveryEvent<'a> {
     }
 
     /// Message of its log line.
-    #[must_use]
     pub const fn message(&self) -> &'static str {
         match (self.stage, self.direction, self.outcome) {
             (Stage::Request, Direction::LoopsToClay, EventOutcome::Refused) => "webhook refused",
@@ -209,41 +189,37 @@ impl<'a> DeliveryEvent<'a> {
         }
     }
 
-    /// The fields of its log line, besides level and message. `contact` is the keyed hash of the contact.
-    #[must_use]
-    pub fn fields(&self, contact: Option<&'a str>) -> Vec<(&'static str, FieldValue<'a>)> {
-        let mut fields = vec![
-            ("direction", FieldValue::Text(self.direction.as_str())),
-            ("outcome", FieldValue::Text(self.outcome.as_str())),
-            ("delivery.id", FieldValue::Text(self.delivery_id)),
-        ];
-        let texts = [
-            ("webhook.id", self.webhook_id),
-            ("loops.event", self.loops_event),
-            ("row", self.kind),
-            ("contact", contact),
-            ("code", self.code.map(ErrorCode::as_str)),
-            ("field", self.field),
-            ("reason", self.reason.map(|reason| reason.code.as_str())),
-            ("error", self.error),
-        ];
-        fields.extend(texts.into_iter().filter_map(|(name, text)| Some((name, FieldValue::Text(text?)))));
-        if let Some(status) = self.reason.and_then(|reason| reason.status) {
-            fields.push(("status", FieldValue::Number(status.into())));
-        }
-        if self.attempts > 0 {
-            fields.push(("attempts", FieldValue::Number(self.attempts.into())));
-        }
-        fields.push(("ms", FieldValue::Number(milliseconds(self.duration))));
-        fields
-    }
-
     /// Passes the event to the installed sink, if there is one.
     pub fn emit(&self) {
         if let Some(sink) = SINK.get() {
             sink(self);
         }
     }
+}
+
+/// Expands `$then!` with the fields of an event's log line besides level and message, each as `name = Option`. `$contact` is
+/// the keyed hash of the contact. The list is a macro because `tracing` takes the names of fields as tokens.
+#[macro_export]
+macro_rules! log_fields {
+    ($event:expr, $contact:expr, $then:ident!($($head:tt)*)) => {
+        $then! {
+            $($head)*
+            direction = Some($event.direction.as_str()),
+            outcome = Some($event.outcome.as_str()),
+            delivery.id = Some($event.delivery_id),
+            webhook.id = $event.webhook_id,
+            loops.event = $event.loops_event,
+            row = $event.kind,
+            contact = $contact,
+            code = $event.code.map(|code| code.as_str()),
+            field = $event.field,
+            reason = $event.reason.map(|reason| reason.code.as_str()),
+            error = $event.error,
+            status = $event.reason.and_then(|reason| reason.status),
+            attempts = Some($event.attempts).filter(|attempts| *attempts > 0),
+            ms = Some($crate::telemetry::event::milliseconds($event.duration)),
+        }
+    };
 }
 
 /// Receiver of every event.
@@ -257,7 +233,6 @@ pub fn set_sink(sink: impl Fn(&DeliveryEvent<'_>) + Send + Sync + 'static) {
 }
 
 /// Returns a duration in whole milliseconds.
-#[must_use]
 pub fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

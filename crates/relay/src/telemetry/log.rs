@@ -1,5 +1,5 @@
-//! What every log of the relay has in common: who is heard in it, how a panic is told, and `RUST_LOG`, the least that is
-//! heard. It is a plain level: what filters by target and field brings along an engine of regular expressions.
+//! What all logs of the relay have in common. `RUST_LOG` is a plain level, because filters by target and field would need a
+//! regular expression engine.
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata, error};
@@ -10,8 +10,7 @@ pub const RUST_LOG: &str = "RUST_LOG";
 pub const INVALID_LEVEL: &str =
     "RUST_LOG is not a level, so info is used: set it to error, warn, info, debug, trace or off";
 
-/// The level of this text, and whether the text is one: `info` where it is not, or where there is none.
-#[must_use]
+/// Parses a level. Returns `info` for no text, and `info` and false for an invalid one.
 pub fn parse_level(text: Option<&str>) -> (LevelFilter, bool) {
     match text.map(str::trim) {
         None | Some("") => (LevelFilter::INFO, true),
@@ -19,9 +18,8 @@ pub fn parse_level(text: Option<&str>) -> (LevelFilter, bool) {
     }
 }
 
-/// Whether a line may be heard: the relay's own, and from libraries warnings only. At their most talkative they print requests,
-/// and with them addresses and keys.
-#[must_use]
+/// Whether a line is logged: all of the relay's own, and warnings and errors of libraries. At lower levels libraries print
+/// requests, and with them addresses and keys.
 pub fn is_enabled(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("relay") || *metadata.level() <= Level::WARN
 }

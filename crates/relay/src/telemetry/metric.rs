@@ -1,25 +1,25 @@
 //! The metrics of an event, with the same names in Lambda and in `relay-local`.
 //!
-//! CloudWatch asks $0.30 a month for every name with every value of its dimension, for the hours in which it occurs. So a
-//! metric has one dimension, and what is only looked for when something is wrong (the code of a refusal, the id of
-//! a delivery) stands in the line alone.
+//! CloudWatch charges $0.30 a month for every name with every value of its dimension, for the hours in which it occurs. So a
+//! metric has one dimension. What matters only when something is wrong (an error code, the id of a delivery) is in the log
+//! line alone.
 
 use relay_core::delivery::ReasonCode;
 use relay_core::error::ErrorCode;
-use strum::IntoStaticStr;
+use serde::Serialize;
 
 use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage, milliseconds};
 
-/// The dimension that most metrics have.
+/// Dimension of most metrics.
 pub const DIRECTION: &str = "direction";
-/// The dimension of what was refused: whose matter it is.
+/// Dimension of [`REFUSED`]: the part that has to change.
 pub const CAUSE: &str = "cause";
-/// The dimension of what a Clay webhook has taken: its key.
-pub const WEBHOOK: &str = "webhook";
+/// Dimension of [`SUBMISSIONS`]: the fingerprint of the Clay webhook.
+pub(crate) const WEBHOOK: &str = "webhook";
 
-/// Requests that were taken: each is delivered, or waits to be.
+/// Requests that were accepted: each is delivered, or queued.
 pub const ACCEPTED: &str = "accepted";
-/// Requests that were refused, by [cause](CAUSE).
+/// Requests that got an error response.
 pub const REFUSED: &str = "refused";
 /// Deliveries that the destination accepted.
 pub const DELIVERED: &str = "delivered";
@@ -37,48 +37,39 @@ pub const AGE_MS: &str = "age_ms";
 pub const DESTINATION_MS: &str = "destination_ms";
 /// Calls with a key that Loops rejects.
 pub const LOOPS_KEY_REFUSED: &str = "loops_key_refused";
-/// How much of a pool of Clay webhooks is used, in percent.
+/// Used share of a pool of Clay webhooks.
 pub const POOL_USED: &str = "pool_used";
-/// How many rows a Clay webhook has taken in its life.
+/// Number of rows that a Clay webhook has accepted in its life.
 pub const SUBMISSIONS: &str = "submissions";
 
 /// The cause of errors that an operator has to fix.
 const RELAY: &str = "relay";
 
-/// Unit of a metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+/// Unit of a metric, as CloudWatch calls it (CloudWatch API reference, `MetricDatum`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Unit {
-    /// Things.
+    /// Number of things.
     Count,
-    /// Milliseconds.
+    /// Thousandths of a second.
     Milliseconds,
-    /// Hundredths.
+    /// Hundredths of a whole.
     Percent,
-}
-
-impl Unit {
-    /// The unit as CloudWatch calls it (CloudWatch API reference, `MetricDatum`).
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
 }
 
 /// A metric of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric<'a> {
-    /// Its name.
+    /// One of the names above.
     pub name: &'static str,
-    /// What it counts.
+    /// Unit of the value.
     pub unit: Unit,
-    /// How much.
+    /// What is added to a counter, or was measured.
     pub value: u64,
-    /// The name and the value of its dimension.
+    /// Name and value of its dimension.
     pub dimension: (&'static str, &'a str),
 }
 
 /// Returns the cause of an error: the caller, the signature, the token or the relay.
-#[must_use]
 pub const fn refusal_cause(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::MissingHeader
@@ -102,7 +93,6 @@ pub const fn refusal_cause(code: ErrorCode) -> &'static str {
 }
 
 /// Returns the metrics of an event.
-#[must_use]
 pub fn metrics_of<'a>(event: &'a DeliveryEvent<'_>) -> Vec<Metric<'a>> {
     let by_direction = (DIRECTION, event.direction.as_str());
     let mut metrics = Vec::new();
@@ -120,7 +110,7 @@ pub fn metrics_of<'a>(event: &'a DeliveryEvent<'_>) -> Vec<Metric<'a>> {
         EventOutcome::Duplicate => count(DUPLICATE, by_direction),
         EventOutcome::Retried => count(RETRIED, by_direction),
         EventOutcome::Held => count(HELD, by_direction),
-        // It was tried while its caller waited, and is tried again by a worker.
+        // It was tried while its caller waited, and a worker retries it.
         EventOutcome::Queued if event.stats.calls > 0 => count(RETRIED, by_direction),
         EventOutcome::Queued | EventOutcome::Ignored | EventOutcome::Test | EventOutcome::Waiting => {}
     }

@@ -1,5 +1,6 @@
 //! The worker towards Clay: what it does with every answer, and which webhook of a pool it asks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -20,8 +21,7 @@ use crate::harness::{FakeRateLimiter, FakeSecrets, FixedClock, ago, delivery, in
 
 const ROW: &str = r#"{"eventName":"contact.created"}"#;
 
-type Worker =
-    ClayDeliverer<FakeSecrets<LoopsToClaySecret>, FakeClay, FakeLedger, FakeRateLimiter, FixedClock, FakeQueue>;
+type Worker = ClayDeliverer<FakeSecrets<LoopsToClaySecret>, FakeClay, FakeLedger, FakeRateLimiter, FakeQueue>;
 
 fn webhook(name: &str, token: Option<&str>) -> ClayWebhook {
     ClayWebhook::new(&format!("https://clay.example/{name}"), token).unwrap()
@@ -30,7 +30,7 @@ fn webhook(name: &str, token: Option<&str>) -> ClayWebhook {
 /// A secret with one route, whose pool has webhooks of these names.
 fn pool(names: &[&str], token: Option<&str>) -> LoopsToClaySecret {
     let webhooks = names.iter().map(|name| webhook(name, token)).collect();
-    let route = ClayRoute { name: "contacts".to_owned(), events: EventSelection::new(Vec::new()), webhooks };
+    let route = ClayRoute { name: "contacts".to_owned(), events: EventSelection(Vec::new()), webhooks };
     LoopsToClaySecret { signing_secrets: Vec::new(), routes: vec![route] }
 }
 
@@ -42,8 +42,8 @@ fn worker(
         secrets,
         deliverer: FakeClay::new(replies),
         ledger: FakeLedger::default(),
-        limiter: FakeRateLimiter::default(),
-        clock: FixedClock::default(),
+        limiter: Arc::default(),
+        clock: Arc::new(FixedClock::default()),
         payload: PayloadFormat::Raw,
         queue: FakeQueue::new(false),
     }
@@ -200,7 +200,7 @@ async fn failure_while_others_succeed_pins_the_next_attempt() {
         [(59, failing, true), (61, failing, false), (59, AttemptHistory::default(), false)]
     {
         let mut worker = worker_replying(reply(500));
-        worker.limiter.last_success_ago = Some(Duration::from_secs(success_seconds_ago));
+        Arc::get_mut(&mut worker.limiter).unwrap().last_success_ago = Some(Duration::from_secs(success_seconds_ago));
         let result = deliver(&worker, history).await;
         assert!(
             matches!(result, AttemptResult::RetryAt { no_early_retry, .. } if no_early_retry == expected),

@@ -1,5 +1,6 @@
 //! The handler of Clay's rows: what it does while Clay waits, and where what it needs is out of order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use http::{Request, Response};
 use relay::destination::http_client::DestinationResponse;
 use relay::ingress::clay_row::ClayRowHandler;
 use relay::ingress::schema_cache::SchemaCache;
-use relay::ports::fast_path::{Admission, DeliveryMode, FastPathResult};
+use relay::ports::row_intake::{Admission, DeliveryMode, SyncSendResult};
 use relay::ports::secrets::ClayToLoopsSecret;
 use relay_core::delivery::{DeliveryKind, Reason, ReasonCode};
 use relay_core::policy::response::CallOutcome;
@@ -17,26 +18,26 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::destinations::{FakeLoops, reply, reply_with_body, reply_with_retry_after};
-use crate::fake_store::FakeFastPath;
+use crate::fake_store::FakeRowIntake;
 use crate::harness::{FakeRateLimiter, FakeSecrets, FixedClock, now, reason_with_status};
 
 const LOOPS_SUCCESS: &str = r#"{"success":true,"id":"c1"}"#;
 
-type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeFastPath, FakeRateLimiter, FixedClock>;
+type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRowIntake, FakeRateLimiter>;
 
 fn secret(key: &str) -> ClayToLoopsSecret {
     ClayToLoopsSecret { api_key: Some(SecretString::from(key)), tokens: RelayTokens::new(["token"]) }
 }
 
-fn handler(fast_path: FakeFastPath, loops: FakeLoops) -> Handler {
+fn handler(intake: FakeRowIntake, loops: FakeLoops) -> Handler {
     ClayRowHandler {
         secrets: FakeSecrets::new(secret("key")),
         loops,
-        fast_path,
-        limiter: FakeRateLimiter::default(),
-        clock: FixedClock::default(),
+        intake,
+        limiter: Arc::default(),
+        clock: Arc::new(FixedClock::default()),
         contact_source: None,
-        schema: SchemaCache::disabled(),
+        schema: SchemaCache::new(false),
     }
 }
 
@@ -44,8 +45,8 @@ fn always_replying(response: DestinationResponse) -> FakeLoops {
     FakeLoops::new(move |_, _| response.clone())
 }
 
-fn unlocked() -> FakeFastPath {
-    FakeFastPath::admitting(Admission::SendNow)
+fn unlocked() -> FakeRowIntake {
+    FakeRowIntake::admitting(Admission::SendNow)
 }
 
 async fn post_event(handler: &Handler, prefer: &str) -> (Response<Bytes>, Value) {
@@ -77,7 +78,7 @@ async fn delivered_row_returns_loops_body_and_is_recorded() {
     let handler = handler(unlocked(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
     let (response, _) = post_event(&handler, "").await;
     assert_eq!((response.status().as_u16(), response.body().as_ref()), (200, LOOPS_SUCCESS.as_bytes()));
-    assert_eq!(handler.fast_path.results(), [FastPathResult::Delivered]);
+    assert_eq!(handler.intake.results(), [SyncSendResult::Delivered]);
     assert_eq!(handler.loops.calls()[0].api_key, "key");
 }
 
@@ -94,8 +95,8 @@ async fn transient_failure_is_tried_twice_with_one_key_then_queued() {
         // Two attempts: at most four seconds, with a chance of one half two and a half.
         let retry_at = now() + Duration::from_millis(2500);
         assert_eq!(
-            handler.fast_path.results(),
-            [FastPathResult::Deferred { attempts: 2, retry_at, reason, no_early_retry: false }]
+            handler.intake.results(),
+            [SyncSendResult::Deferred { attempts: 2, retry_at, reason, no_early_retry: false }]
         );
     }
 }
@@ -108,7 +109,7 @@ async fn transient_failure_succeeds_on_second_try() {
         );
         let handler = handler(unlocked(), loops);
         assert_eq!(post_event(&handler, "").await.0.status(), 200, "{reason:?}");
-        assert_eq!(handler.fast_path.results(), [FastPathResult::Delivered]);
+        assert_eq!(handler.intake.results(), [SyncSendResult::Delivered]);
     }
 }
 
@@ -130,8 +131,8 @@ async fn long_retry_after_defers_the_row_to_the_queue() {
         let (retry_at, reason) =
             (now() + Duration::from_secs(delay), reason_with_status(ReasonCode::DestinationFailed, 503));
         assert_eq!(
-            handler.fast_path.results(),
-            [FastPathResult::Deferred { attempts: 1, retry_at, reason, no_early_retry: true }]
+            handler.intake.results(),
+            [SyncSendResult::Deferred { attempts: 1, retry_at, reason, no_early_retry: true }]
         );
     }
 }
@@ -141,7 +142,7 @@ async fn event_answered_409_is_duplicate() {
     let handler = handler(unlocked(), always_replying(reply(409)));
     let (response, json) = post_event(&handler, "").await;
     assert_eq!((response.status().as_u16(), json), (200, json!({"success": true, "duplicate": true})));
-    assert_eq!(handler.fast_path.results(), [FastPathResult::Delivered]);
+    assert_eq!(handler.intake.results(), [SyncSendResult::Delivered]);
 }
 
 #[tokio::test]
@@ -156,7 +157,7 @@ async fn loops_rejection_is_passed_on_and_not_stored() {
         let (response, json) = post_event(&handler, "").await;
         assert_eq!((response.status().as_u16(), json["code"].as_str()), (expected_status, Some("loops_rejected")));
         assert_eq!(json["message"], "Because.");
-        assert_eq!((handler.fast_path.results(), handler.loops.calls().len()), (vec![FastPathResult::Rejected], 1));
+        assert_eq!((handler.intake.results(), handler.loops.calls().len()), (vec![SyncSendResult::Rejected], 1));
     }
 }
 
@@ -176,17 +177,17 @@ async fn twice_unauthorized_key_is_named_in_the_error() {
     let (response, json) = post_event(&handler, "").await;
     assert_eq!((response.status().as_u16(), json["code"].as_str()), (502, Some("loops_key_rejected")));
     assert!(json["message"].as_str().unwrap().contains("the document's LoopsApiKey"), "{json}");
-    assert_eq!((handler.loops.calls().len(), handler.fast_path.results()), (2, vec![FastPathResult::Rejected]));
+    assert_eq!((handler.loops.calls().len(), handler.intake.results()), (2, vec![SyncSendResult::Rejected]));
 }
 
 #[tokio::test]
 async fn rate_limited_or_async_row_is_queued_without_a_call() {
-    let mut exhausted = handler(FakeFastPath::admitting(Admission::Queued), always_replying(reply(200)));
-    exhausted.limiter = FakeRateLimiter::exhausted();
-    let async_preferred = handler(FakeFastPath::admitting(Admission::Queued), always_replying(reply(200)));
+    let mut exhausted = handler(FakeRowIntake::admitting(Admission::Queued), always_replying(reply(200)));
+    exhausted.limiter = Arc::new(FakeRateLimiter::exhausted());
+    let async_preferred = handler(FakeRowIntake::admitting(Admission::Queued), always_replying(reply(200)));
     for (handler, prefer) in [(exhausted, ""), (async_preferred, "respond-async")] {
         assert_eq!(post_event(&handler, prefer).await.0.status(), 202);
-        assert_eq!(handler.fast_path.modes(), [DeliveryMode::Async]);
+        assert_eq!(handler.intake.modes(), [DeliveryMode::Async]);
         assert!(handler.loops.calls().is_empty());
     }
 }
@@ -204,11 +205,7 @@ async fn only_a_separate_respond_async_preference_queues_the_row() {
     ] {
         let handler = handler(unlocked(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
         post_event(&handler, prefer).await;
-        assert_eq!(
-            handler.fast_path.modes(),
-            [if stored { DeliveryMode::Async } else { DeliveryMode::Sync }],
-            "{prefer}"
-        );
+        assert_eq!(handler.intake.modes(), [if stored { DeliveryMode::Async } else { DeliveryMode::Sync }], "{prefer}");
     }
 }
 
@@ -233,7 +230,7 @@ async fn unwritable_store_still_sends_row_synchronously() {
     for (response, status) in
         [(reply_with_body(200, LOOPS_SUCCESS), 200), (reply(409), 200), (reply(422), 422), (reply(401), 502)]
     {
-        let handler = handler(FakeFastPath::unwritable(Some(Admission::SendNow)), always_replying(response));
+        let handler = handler(FakeRowIntake::unwritable(Some(Admission::SendNow)), always_replying(response));
         assert_eq!(post_event(&handler, "").await.0.status(), status);
         assert!(!handler.loops.calls().is_empty());
     }
@@ -243,7 +240,7 @@ async fn unwritable_store_still_sends_row_synchronously() {
 async fn unwritable_store_does_not_let_row_overtake_older_one() {
     for unrecorded_admission in [Some(Admission::InFlight), None] {
         let handler = handler(
-            FakeFastPath::unwritable(unrecorded_admission),
+            FakeRowIntake::unwritable(unrecorded_admission),
             always_replying(reply_with_body(200, LOOPS_SUCCESS)),
         );
         assert_unavailable(&post_event(&handler, "").await);
@@ -256,7 +253,7 @@ async fn row_stored_despite_lost_response_is_not_sent_again() {
     let expected = [(Admission::AlreadyDelivered, 200), (Admission::Queued, 202)];
     for (unrecorded_admission, status) in expected {
         let handler = handler(
-            FakeFastPath::unwritable(Some(unrecorded_admission)),
+            FakeRowIntake::unwritable(Some(unrecorded_admission)),
             always_replying(reply_with_body(200, LOOPS_SUCCESS)),
         );
         for (kind, path) in [(RowKind::Event, "/api/v1/events/send"), (RowKind::Contact, "/api/v1/contacts/update")] {
@@ -272,20 +269,20 @@ async fn row_stored_despite_lost_response_is_not_sent_again() {
 
 #[tokio::test(start_paused = true)]
 async fn row_neither_sent_nor_stored_is_unavailable() {
-    let fast_path = || FakeFastPath::unwritable(Some(Admission::SendNow));
+    let intake = || FakeRowIntake::unwritable(Some(Admission::SendNow));
     for loops in [
         always_replying(reply(503)),
         always_replying(reply(429)),
         always_replying(reply_with_retry_after(429, 60)),
         FakeLoops::never_replying(),
     ] {
-        assert_unavailable(&post_event(&handler(fast_path(), loops), "").await);
+        assert_unavailable(&post_event(&handler(intake(), loops), "").await);
     }
-    let mut exhausted = handler(fast_path(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
-    exhausted.limiter = FakeRateLimiter::exhausted();
+    let mut exhausted = handler(intake(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
+    exhausted.limiter = Arc::new(FakeRateLimiter::exhausted());
     assert_unavailable(&post_event(&exhausted, "").await);
     // The lane was to be had, and the store broke after that.
-    let failing_on_complete = handler(FakeFastPath::failing_on_complete(), always_replying(reply(503)));
+    let failing_on_complete = handler(FakeRowIntake::failing_on_complete(), always_replying(reply(503)));
     assert_unavailable(&post_event(&failing_on_complete, "").await);
 }
 
@@ -293,8 +290,8 @@ async fn row_neither_sent_nor_stored_is_unavailable() {
 async fn expired_permit_is_reacquired_or_row_is_queued() {
     for (permits, status, calls) in [(2, 200, 1), (1, 202, 0)] {
         let mut slow = handler(unlocked(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
-        slow.fast_path.delay = Duration::from_secs(1);
-        slow.limiter = FakeRateLimiter::with_permits(permits);
+        slow.intake.delay = Duration::from_secs(1);
+        slow.limiter = Arc::new(FakeRateLimiter::with_permits(permits));
         assert_eq!(post_event(&slow, "").await.0.status(), status);
         assert_eq!((slow.limiter.permits_taken(), slow.loops.calls().len()), (permits, calls));
     }
@@ -304,7 +301,7 @@ async fn expired_permit_is_reacquired_or_row_is_queued() {
 async fn row_admitted_after_the_deadline_is_queued_and_not_sent() {
     for (delay, status, calls) in [(8_900, 200, 1), (9_100, 202, 0), (20_000, 202, 0)] {
         let mut handler = handler(unlocked(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
-        handler.fast_path.delay = Duration::from_millis(delay);
+        handler.intake.delay = Duration::from_millis(delay);
         assert_eq!(post_event(&handler, "").await.0.status(), status, "{delay}");
         assert_eq!(handler.loops.calls().len(), calls, "{delay}");
     }
@@ -312,7 +309,7 @@ async fn row_admitted_after_the_deadline_is_queued_and_not_sent() {
 
 #[tokio::test]
 async fn delivered_but_unrecorded_row_is_reported_delivered() {
-    let handler = handler(FakeFastPath::failing_on_complete(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
+    let handler = handler(FakeRowIntake::failing_on_complete(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
     assert_eq!(post_event(&handler, "").await.0.status(), 200);
 }
 
@@ -328,7 +325,7 @@ async fn unavailable_relay_secret_makes_row_unavailable() {
 async fn row_with_duplicate_in_flight_waits_until_the_deadline() {
     let started_at = Instant::now();
     let handler =
-        handler(FakeFastPath::admitting(Admission::InFlight), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
+        handler(FakeRowIntake::admitting(Admission::InFlight), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
     assert_unavailable(&post_event(&handler, "").await);
     assert!(started_at.elapsed() < Duration::from_secs(12));
     assert!(handler.loops.calls().is_empty());

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use relay::destination::clay::ClayClient;
 use relay::destination::http_client::DestinationResponse;
-use relay::destination::loops::{LoopsClient, LoopsRequest};
-use relay_core::delivery::{DeliveryId, DeliveryKind};
+use relay::destination::loops::LoopsClient;
+use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
 use relay_core::policy::response::CallOutcome;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_core::webhook::route::ClayWebhook;
@@ -127,12 +127,12 @@ impl FakeLoops {
 }
 
 impl LoopsClient for FakeLoops {
-    async fn send(&self, call: LoopsRequest<'_>) -> DestinationResponse {
+    async fn send(&self, delivery: &Delivery, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
         let call = RecordedCall {
-            kind: call.kind.clone(),
-            api_key: call.api_key.expose_secret().to_owned(),
-            body: call.body.clone(),
-            timeout: call.timeout,
+            kind: delivery.kind.clone(),
+            api_key: api_key.expose_secret().to_owned(),
+            body: delivery.body.clone(),
+            timeout,
         };
         if self.hangs {
             tokio::time::sleep(call.timeout).await;

@@ -5,13 +5,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relay::ports::fast_path::{Admission, DeliveryMode, FastPath, FastPathResult};
 use relay::ports::queue::{Enqueued, Queue, StoreError};
+use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake, SyncSendResult};
 use relay::ports::webhook_usage::{Submission, WebhookLedger, WebhookUsage};
 use relay_core::delivery::{Delivery, Reason};
 
 fn error() -> StoreError {
-    StoreError("out of order".to_owned())
+    StoreError::new("out of order")
 }
 
 /// The ledger of webhooks.
@@ -110,7 +110,7 @@ impl Queue for FakeQueue {
 
 /// The lane past the queue towards Loops, and what of it works.
 #[derive(Debug)]
-pub(crate) struct FakeFastPath {
+pub(crate) struct FakeRowIntake {
     /// Who is admitted; nothing where that cannot be written.
     admission: Option<Admission>,
     /// Who is admitted that cannot be stored; nothing where that cannot be told.
@@ -119,11 +119,11 @@ pub(crate) struct FakeFastPath {
     completes: bool,
     /// How long an admission takes.
     pub(crate) delay: Duration,
-    results: Mutex<Vec<FastPathResult>>,
+    results: Mutex<Vec<SyncSendResult>>,
     modes: Mutex<Vec<DeliveryMode>>,
 }
 
-impl FakeFastPath {
+impl FakeRowIntake {
     /// One that works and admits so.
     pub(crate) fn admitting(admission: Admission) -> Self {
         Self {
@@ -147,7 +147,7 @@ impl FakeFastPath {
     }
 
     /// How direct attempts ended.
-    pub(crate) fn results(&self) -> Vec<FastPathResult> {
+    pub(crate) fn results(&self) -> Vec<SyncSendResult> {
         self.results.lock().unwrap().clone()
     }
 
@@ -157,7 +157,7 @@ impl FakeFastPath {
     }
 }
 
-impl FastPath for FakeFastPath {
+impl RowIntake for FakeRowIntake {
     type Guard = ();
 
     async fn admit(&self, _: &Delivery, mode: DeliveryMode) -> Result<Admission, StoreError> {
@@ -166,7 +166,7 @@ impl FastPath for FakeFastPath {
         self.admission.ok_or_else(error)
     }
 
-    async fn complete(&self, _: &Delivery, result: FastPathResult) -> Result<(), StoreError> {
+    async fn complete(&self, _: &Delivery, result: SyncSendResult) -> Result<(), StoreError> {
         self.results.lock().unwrap().push(result);
         if self.completes { Ok(()) } else { Err(error()) }
     }

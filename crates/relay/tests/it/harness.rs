@@ -155,7 +155,7 @@ impl RateLimiter for FakeRateLimiter {
             return None;
         }
         self.permits_taken.fetch_add(1, Ordering::Relaxed);
-        Some(Permit::at(tokio::time::Instant::now()))
+        Some(Permit(tokio::time::Instant::now()))
     }
 
     async fn throttle_for(&self, pause: Duration) {

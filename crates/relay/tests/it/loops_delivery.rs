@@ -1,5 +1,6 @@
 //! The worker towards Loops: what it does with every answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -17,7 +18,7 @@ use crate::harness::{FakeRateLimiter, FakeSecrets, FixedClock, ago, delivery, in
 
 const ROW: &str = r#"{"email":"ada@example.com"}"#;
 
-type Worker = LoopsDeliverer<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRateLimiter, FixedClock>;
+type Worker = LoopsDeliverer<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRateLimiter>;
 
 fn secret(key: Option<&str>) -> ClayToLoopsSecret {
     ClayToLoopsSecret { api_key: key.map(SecretString::from), tokens: RelayTokens::default() }
@@ -34,8 +35,8 @@ fn worker(
     LoopsDeliverer {
         secrets,
         loops: FakeLoops::new(replies),
-        limiter: FakeRateLimiter::default(),
-        clock: FixedClock::default(),
+        limiter: Arc::default(),
+        clock: Arc::new(FixedClock::default()),
     }
 }
 
@@ -173,7 +174,7 @@ async fn failure_while_others_succeed_pins_the_next_attempt() {
         [(59, failing, true), (61, failing, false), (59, AttemptHistory::default(), false)]
     {
         let mut worker = worker_replying(reply(500));
-        worker.limiter.last_success_ago = Some(Duration::from_secs(success_seconds_ago));
+        Arc::get_mut(&mut worker.limiter).unwrap().last_success_ago = Some(Duration::from_secs(success_seconds_ago));
         let result = deliver(&worker, event(), history).await;
         assert!(
             matches!(result, AttemptResult::RetryAt { no_early_retry, .. } if no_early_retry == expected),

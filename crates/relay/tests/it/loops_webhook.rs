@@ -1,12 +1,15 @@
 //! The handler of Loops' webhooks, where what it needs is out of order: nothing is acknowledged that is not stored.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Request, Response};
-use relay::ingress::loops_webhook::{LoopsWebhookHandler, LoopsWebhookSettings};
+use relay::ingress::loops_webhook::LoopsWebhookHandler;
 use relay::ports::secrets::LoopsToClaySecret;
 use relay_core::webhook::route::ClayRoute;
 use relay_core::webhook::selection::{EventPattern, EventSelection};
-use relay_core::webhook::signature::{SigningSecret, Tolerance};
+use relay_core::webhook::signature::SigningSecret;
 use serde_json::{Value, json};
 
 use crate::fake_store::FakeQueue;
@@ -17,7 +20,7 @@ fn signing_secret(secret: &str) -> SigningSecret {
 }
 
 fn all_events() -> EventSelection {
-    EventSelection::new(vec![EventPattern::Everything])
+    EventSelection(vec![EventPattern::Everything])
 }
 
 /// A secret that Loops may sign with, and a route for everything, if there is one.
@@ -35,12 +38,10 @@ async fn handle_event(
     let handler = LoopsWebhookHandler {
         secrets,
         queue: FakeQueue::new(broken),
-        clock: FixedClock::default(),
-        settings: LoopsWebhookSettings {
-            selection: all_events(),
-            tolerance: Tolerance::from_secs(300),
-            contact_source: None,
-        },
+        clock: Arc::new(FixedClock::default()),
+        selection: all_events(),
+        tolerance: NonZeroU32::new(300),
+        contact_source: None,
     };
     let body = json!({"eventName": "contact.created", "padding": "x".repeat(length)}).to_string();
     let timestamp = now().as_second().to_string();

@@ -1,5 +1,7 @@
 //! What becomes of an event that found no route when it came, and is sent again.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use relay::delivery::Deliver as _;
 use relay::delivery::clay::ClayDeliverer;
@@ -16,14 +18,13 @@ use crate::harness::{FakeRateLimiter, FakeSecrets, FixedClock, delivery};
 
 const ROW: &str = r#"{"eventName":"contact.created"}"#;
 
-type Worker =
-    ClayDeliverer<FakeSecrets<LoopsToClaySecret>, FakeClay, FakeLedger, FakeRateLimiter, FixedClock, FakeQueue>;
+type Worker = ClayDeliverer<FakeSecrets<LoopsToClaySecret>, FakeClay, FakeLedger, FakeRateLimiter, FakeQueue>;
 
 /// A secret with these routes, each for one event.
 fn routes(routes: &[(&str, &str)]) -> LoopsToClaySecret {
     let webhooks = vec![ClayWebhook::new("https://clay.example/a", None).unwrap()];
     let route = |(name, event): &(&str, &str)| {
-        let events = EventSelection::new(vec![event.parse().unwrap()]);
+        let events = EventSelection(vec![event.parse().unwrap()]);
         ClayRoute { name: (*name).to_owned(), events, webhooks: webhooks.clone() }
     };
     LoopsToClaySecret { signing_secrets: Vec::new(), routes: routes.iter().map(route).collect() }
@@ -34,8 +35,8 @@ fn worker(secrets: FakeSecrets<LoopsToClaySecret>, broken: bool) -> Worker {
         secrets,
         deliverer: FakeClay::new(|_, _| reply(200)),
         ledger: FakeLedger::default(),
-        limiter: FakeRateLimiter::default(),
-        clock: FixedClock::default(),
+        limiter: Arc::default(),
+        clock: Arc::new(FixedClock::default()),
         payload: PayloadFormat::Raw,
         queue: FakeQueue::new(broken),
     }

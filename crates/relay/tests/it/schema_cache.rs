@@ -10,13 +10,13 @@ use relay::destination::http_client::DestinationResponse;
 use relay::ingress::clay_row::ClayRowHandler;
 use relay::ingress::schema_cache::{SchemaCache, SchemaRefresher};
 use relay::ports::clock::Clock;
-use relay::ports::fast_path::Admission;
+use relay::ports::row_intake::Admission;
 use relay::ports::secrets::ClayToLoopsSecret;
 use relay_core::row::RowKind;
 use relay_core::secret::{RelayTokens, SecretString};
 
 use crate::destinations::{FakeLoops, reply, reply_with_body, reply_with_retry_after};
-use crate::fake_store::FakeFastPath;
+use crate::fake_store::FakeRowIntake;
 use crate::harness::{FakeRateLimiter, FakeSecrets, now};
 
 const LIST: &str = r#"[{"key":"seats","label":"Seats","type":"number"}]"#;
@@ -47,8 +47,8 @@ impl Clock for FakeClock {
     }
 }
 
-type Refresher = SchemaRefresher<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRateLimiter, FakeClock>;
-type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeFastPath, FakeRateLimiter, FakeClock>;
+type Refresher = SchemaRefresher<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRateLimiter>;
+type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRowIntake, FakeRateLimiter>;
 
 fn secret(key: Option<&str>) -> ClayToLoopsSecret {
     ClayToLoopsSecret { api_key: key.map(SecretString::from), tokens: RelayTokens::new(["token"]) }
@@ -62,18 +62,18 @@ fn handler_and_refresher(
     let handler = ClayRowHandler {
         secrets: FakeSecrets::new(secret(Some("key"))),
         loops: FakeLoops::new(|_, _| reply_with_body(200, "{}")),
-        fast_path: FakeFastPath::admitting(Admission::SendNow),
-        limiter: FakeRateLimiter::default(),
-        clock: clock.clone(),
+        intake: FakeRowIntake::admitting(Admission::SendNow),
+        limiter: Arc::default(),
+        clock: Arc::new(clock.clone()),
         contact_source: None,
-        schema: SchemaCache::enabled(),
+        schema: SchemaCache::new(true),
     };
     let refresher = SchemaRefresher {
         cache: handler.schema.clone(),
         secrets: FakeSecrets::new(secret(Some("key"))),
         loops: FakeLoops::with_schema_reply(list),
-        limiter: FakeRateLimiter::default(),
-        clock: clock.clone(),
+        limiter: Arc::default(),
+        clock: Arc::new(clock.clone()),
     };
     (handler, refresher, clock)
 }
@@ -101,10 +101,10 @@ async fn rows_pass_unchanged_until_schema_is_fetched() {
 #[tokio::test]
 async fn rate_limited_schema_refresh_is_postponed() {
     let (_, mut refresher, clock) = handler_and_refresher(|_| reply_with_body(200, LIST));
-    refresher.limiter = FakeRateLimiter::exhausted();
+    refresher.limiter = Arc::new(FakeRateLimiter::exhausted());
     refresher.refresh_if_due().await;
     assert_eq!((refresher.loops.schema_requests().len(), refresher.limiter.acquires()), (0, 0));
-    refresher.limiter = FakeRateLimiter::default();
+    refresher.limiter = Arc::default();
     clock.advance(SignedDuration::from_secs(60));
     assert!(refresher.refresh_if_due().await);
 }
@@ -161,10 +161,10 @@ async fn missing_key_or_disabled_cache_makes_no_request() {
     let (_, refresher, _) = handler_and_refresher(|_| reply_with_body(200, LIST));
     let no_key = SchemaRefresher { secrets: FakeSecrets::new(secret(None)), ..refresher };
     assert!(!no_key.refresh_if_due().await);
-    let unreadable = SchemaRefresher { secrets: FakeSecrets::unavailable(), cache: SchemaCache::enabled(), ..no_key };
+    let unreadable = SchemaRefresher { secrets: FakeSecrets::unavailable(), cache: SchemaCache::new(true), ..no_key };
     assert!(!unreadable.refresh_if_due().await);
     let key = FakeSecrets::new(secret(Some("key")));
-    let off = SchemaRefresher { cache: SchemaCache::disabled(), secrets: key, ..unreadable };
+    let off = SchemaRefresher { cache: SchemaCache::new(false), secrets: key, ..unreadable };
     assert!(!off.refresh_if_due().await);
     assert!(off.loops.schema_requests().is_empty());
 }

@@ -1,145 +1,174 @@
-//! What a failed call to AWS means for the person who made it.
-//!
-//! Told by its kind and AWS' code alone: the SDK's own text of a failure quotes the answer, and an answer may hold what
-//! nobody should read on a screen.
+//! Errors of an AWS account and of a stack in it, with their remedies.
 
-use aws_credential_types::provider::error::CredentialsError;
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use std::io;
 
-use crate::error::Error;
+use relay_aws::sdk::error::{AwsError, AwsErrorKind, CredentialsIssue};
 
-/// A call, in the words of a policy: which permission it takes, and on what.
-#[derive(Debug, Clone)]
-pub struct AwsCall {
-    /// The permission: `sqs:SendMessage`.
-    pub action: &'static str,
-    /// The resource: its name or URL.
-    pub resource: String,
-    /// The region.
-    pub region: String,
-}
+use crate::explain::{Explain, Explanation, explain};
 
-/// A secret that somebody has deleted, and that is kept for a while.
+/// Why an account or a stack cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the secret {0} is scheduled for deletion: `aws secretsmanager restore-secret --secret-id {0}` brings it back")]
-pub struct DeletedSecret(pub String);
+#[error("{}", self.explain())]
+pub(crate) enum Error {
+    Call(#[from] AwsError),
+    Credentials(CredentialsIssue),
+    NoProfile {
+        profile: String,
+    },
+    NoRegion,
+    NoStack {
+        name: String,
+        region: String,
+    },
+    /// The stack is not the relay's, or of an older version.
+    NoOutput {
+        stack: String,
+        output: &'static str,
+    },
+    NoEventSource {
+        function: String,
+    },
+    UnreadableSamConfig {
+        path: String,
+        detail: io::ErrorKind,
+    },
+    InvalidSamConfig {
+        path: String,
+        line: usize,
+    },
+    NoSuchEnvironment {
+        path: String,
+        environment: String,
+        names: String,
+    },
+}
 
-impl AwsCall {
-    /// What its failure means.
-    #[must_use]
-    pub fn to_error<E>(&self, error: &SdkError<E, HttpResponse>) -> Error
-    where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        match error {
-            SdkError::ServiceError(service_error) => {
-                self.classify(service_error.err().code().unwrap_or_default(), service_error.raw().status().as_u16())
-            }
-            SdkError::DispatchFailure(failure) => match failure.as_connector_error().map(find_credentials_error) {
-                Some(Some(credentials)) => credentials,
-                _ => self.unreachable(),
-            },
-            _ => self.unreachable(),
-        }
+impl Error {
+    /// Whether AWS denied or throttled the call.
+    pub(crate) fn is_denied_or_throttled(&self) -> bool {
+        matches!(self, Self::Call(error) if matches!(error.kind, AwsErrorKind::AccessDenied | AwsErrorKind::Throttled))
     }
+}
 
-    fn unreachable(&self) -> Error {
-        Error::Unreachable { action: self.action, region: self.region.clone() }
-    }
-
-    fn classify(&self, code: &str, status: u16) -> Error {
-        // Some services put a namespace before the code, or a URL behind it.
-        let code = code.rsplit('#').next().unwrap_or_default().split(':').next().unwrap_or_default();
-        match code {
-            "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => {
-                Error::ExpiredCredentials
+impl Explain for Error {
+    fn explain(&self) -> Explanation {
+        match self {
+            Self::Call(error) => explain_call(error),
+            Self::Credentials(issue) => explain_credentials(*issue),
+            Self::NoProfile { profile } => explain!(
+                Unavailable,
+                "there is no AWS profile {profile}",
+                "`aws configure list-profiles` lists those there are; give one with --profile, or correct \
+                 samconfig.toml"
+            ),
+            Self::NoRegion => explain!(
+                Unavailable,
+                "no AWS region is set",
+                "give --region, or set AWS_REGION, or write it into samconfig.toml or your AWS profile"
+            ),
+            Self::NoStack { name, region } => explain!(
+                Unavailable,
+                "there is no stack {name} in {region}",
+                "check --stack and --region, or deploy it with `make deploy`"
+            ),
+            Self::NoOutput { stack, output } => explain!(
+                Unavailable,
+                "the stack {stack} has no output {output}",
+                "check that it is the relay's, and deploy this version with `make deploy`"
+            ),
+            Self::NoEventSource { function } => explain_missing(&format!("the event source of {function}")),
+            Self::UnreadableSamConfig { path, detail } => {
+                explain!(Usage, "{path} cannot be read ({detail})", "give the path of a file, or - for standard input")
             }
-            "InvalidClientTokenId"
-            | "UnrecognizedClientException"
-            | "InvalidSignatureException"
-            | "SignatureDoesNotMatch"
-            | "InvalidAccessKeyId"
-            | "AuthFailure"
-            | "MissingAuthenticationToken"
-            | "MissingAuthenticationTokenException"
-            | "IncompleteSignature"
-            | "InvalidToken" => Error::InvalidCredentials,
-            "AccessDenied"
-            | "AccessDeniedException"
-            | "AuthorizationError"
-            | "AuthorizationErrorException"
-            | "UnauthorizedOperation"
-            | "NotAuthorized"
-            | "OptInRequired" => Error::AccessDenied { action: self.action, on: self.resource.clone() },
-            "Throttling"
-            | "ThrottlingException"
-            | "ThrottledException"
-            | "RequestThrottled"
-            | "SlowDown"
-            | "RequestThrottledException"
-            | "TooManyRequestsException"
-            | "RequestLimitExceeded"
-            | "ProvisionedThroughputExceededException"
-            | "LimitExceededException" => Error::Throttled { action: self.action },
-            "ResourceNotFoundException"
-            | "ResourceNotFound"
-            | "QueueDoesNotExist"
-            | "AWS.SimpleQueueService.NonExistentQueue" => Error::ResourceMissing { what: self.resource.clone() },
-            // What is said of a secret that is scheduled for deletion (Secrets Manager, API reference, "GetSecretValue").
-            "InvalidRequestException" if self.action.starts_with("secretsmanager:") => {
-                DeletedSecret(self.resource.clone()).into()
+            Self::InvalidSamConfig { path, line } => explain!(
+                Usage,
+                "{path} is not a configuration of SAM (line {line})",
+                "correct it, or name the stack with --stack"
+            ),
+            Self::NoSuchEnvironment { path, environment, names } => {
+                explain!(Usage, "{path} has no environment {environment}", "give one of {names} with --config-env")
             }
-            _ if status >= 500 => Error::AwsInternal { action: self.action, on: self.resource.clone() },
-            _ => Error::AwsRejected {
-                action: self.action,
-                on: self.resource.clone(),
-                code: if code.is_empty() { status.to_string() } else { sanitize_code(code) },
-            },
         }
     }
 }
 
-/// A code as it can be shown: what is not one is cut to what a code may have.
-fn sanitize_code(code: &str) -> String {
-    code.chars().filter(|ch| ch.is_ascii_alphanumeric() || *ch == '.').take(60).collect()
+fn explain_call(error: &AwsError) -> Explanation {
+    let (action, on, region) = (error.call.operation, &error.call.resource, &error.call.region);
+    match &error.kind {
+        AwsErrorKind::Credentials(issue) => explain_credentials(*issue),
+        AwsErrorKind::AccessDenied => explain!(
+            Unavailable,
+            "these AWS credentials may not do {action} on {on}",
+            "have that permission added, or use others with --profile"
+        ),
+        AwsErrorKind::Throttled => {
+            explain!(Unavailable, "AWS asks to be called less often ({action})", "try again in a minute")
+        }
+        AwsErrorKind::NotFound => explain_missing(on),
+        AwsErrorKind::DeletedSecret => explain!(
+            Unavailable,
+            "the secret {on} is scheduled for deletion",
+            "`aws secretsmanager restore-secret --secret-id {on}` brings it back"
+        ),
+        AwsErrorKind::Internal => explain!(
+            Unavailable,
+            "AWS fails at {action} on {on}",
+            "try again, and look at the AWS health page if it stays"
+        ),
+        AwsErrorKind::Rejected(code) => explain!(
+            Unavailable,
+            "AWS refuses {action} on {on} with {code}",
+            "look that code up in the reference of the service"
+        ),
+        AwsErrorKind::Unreachable => explain!(
+            Unavailable,
+            "AWS cannot be reached for {action} in {region}",
+            "check the network, --region and AWS_ENDPOINT_URL, and try again"
+        ),
+    }
 }
 
-fn find_credentials_error(failure: &aws_smithy_runtime_api::client::result::ConnectorError) -> Option<Error> {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(failure);
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<CredentialsError>() {
-            return Some(credentials_error(error));
+fn explain_credentials(issue: CredentialsIssue) -> Explanation {
+    match issue {
+        CredentialsIssue::Missing => explain!(
+            Unavailable,
+            "no AWS credentials are found",
+            "sign in with `aws sso login` or `aws configure`, or give --profile, or set AWS_ACCESS_KEY_ID"
+        ),
+        CredentialsIssue::UnusableProfile => explain!(
+            Unavailable,
+            "the AWS profile gives no credentials",
+            "sign in with `aws sso login`, look into ~/.aws/config, or name another one with --profile"
+        ),
+        CredentialsIssue::Expired => {
+            explain!(Unavailable, "the AWS credentials have expired", "sign in again, for example with `aws sso login`")
         }
-        source = cause.source();
+        CredentialsIssue::Rejected => explain!(
+            Unavailable,
+            "AWS does not accept the credentials",
+            "check the keys of the profile, and this machine's clock"
+        ),
     }
-    None
 }
 
-/// Why there are no credentials.
-#[must_use]
-pub fn credentials_error(error: &CredentialsError) -> Error {
-    // The chain tells an expired session by words alone, somewhere among its causes.
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(cause) = source {
-        if cause.to_string().contains("expired") {
-            return Error::ExpiredCredentials;
-        }
-        source = cause.source();
-    }
-    match error {
-        CredentialsError::InvalidConfiguration(_) => Error::UnusableProfile,
-        _ => Error::NoCredentials,
-    }
+fn explain_missing(resource: &str) -> Explanation {
+    explain!(
+        Unavailable,
+        "{resource} is not there",
+        "the stack has lost it; docs/runbook.md, \"A part of the stack is gone\", says how it comes back"
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use relay_aws::sdk::error::AwsCall;
+
     use super::*;
 
-    fn call() -> AwsCall {
-        AwsCall { action: "sqs:SendMessage", resource: "a queue".to_owned(), region: "eu-west-1".to_owned() }
+    fn failed(operation: &'static str, resource: &str, code: &str, status: u16) -> Error {
+        let call = AwsCall { operation, resource: resource.to_owned(), region: "eu-west-1".to_owned() };
+        let kind = AwsErrorKind::from_code(operation, code, status);
+        Error::Call(AwsError { call, kind, description: String::new() })
     }
 
     #[test]
@@ -152,25 +181,19 @@ mod tests {
             ("AWS.SimpleQueueService.NonExistentQueue", "a queue is not there"),
             ("Odd", "refuses sqs:SendMessage on a queue with Odd"),
         ] {
-            let message = call().classify(code, 400).to_string();
+            let message = failed("sqs:SendMessage", "a queue", code, 400).to_string();
             assert!(message.contains(part), "{message}");
         }
-        assert!(matches!(call().classify("InternalFailure", 500), Error::AwsInternal { .. }));
+        let message = failed("sqs:SendMessage", "a queue", "InternalFailure", 500).to_string();
+        assert!(message.starts_with("AWS fails at sqs:SendMessage on a queue: "), "{message}");
     }
 
     #[test]
     fn secret_scheduled_for_deletion_names_restore_command() {
-        let call =
-            AwsCall { action: "secretsmanager:GetSecretValue", resource: "relay/x".to_owned(), region: String::new() };
-        let message = call.classify("InvalidRequestException", 400).to_string();
+        let message = failed("secretsmanager:GetSecretValue", "relay/x", "InvalidRequestException", 400).to_string();
         assert!(
             message.contains("scheduled for deletion") && message.contains("restore-secret --secret-id relay/x`"),
             "{message}"
         );
-    }
-
-    #[test]
-    fn error_code_is_stripped_of_other_characters() {
-        assert_eq!(sanitize_code("<b>ada@example.com</b>"), "badaexample.comb");
     }
 }

@@ -1,9 +1,9 @@
 //! A deployed stack: the session, the stack's outputs, its log and its pause.
 
-pub mod error;
-pub mod ledger_item;
-pub mod pause;
-pub mod sam_config;
-pub mod session;
-pub mod stack;
-pub mod tail;
+pub(crate) mod error;
+pub(crate) mod pause;
+pub(crate) mod sam_config;
+pub(crate) mod session;
+pub(crate) mod stack;
+mod stores;
+pub(crate) mod tail;

@@ -1,51 +1,40 @@
-//! `samconfig.toml`: what SAM was told when the stack was deployed.
-//!
-//! As AWS' page "AWS SAM CLI configuration file" has it: a table for each environment, in it one for each command, `global`
-//! being every command's.
+//! `samconfig.toml`, from which SAM deployed the stack: a table for each environment, in it one for each command, and
+//! `global` for every command (AWS, "AWS SAM CLI configuration file").
 
 use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::error::Error;
+use crate::aws::error::Error;
 
-/// The file's name, in the folder of the template.
-pub const SAM_CONFIG: &str = "samconfig.toml";
-/// The environment unless another is named.
-pub const DEFAULT_ENVIRONMENT: &str = "default";
+pub(crate) const SAM_CONFIG: &str = "samconfig.toml";
+pub(crate) const DEFAULT_ENVIRONMENT: &str = "default";
 
-/// What says where a stack is.
+/// Name and place of a stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub struct SamParameters {
-    /// The stack's name.
-    pub stack_name: Option<String>,
-    /// Its region.
-    pub region: Option<String>,
-    /// The profile that it was deployed with.
-    pub profile: Option<String>,
+pub(crate) struct SamParameters {
+    pub(crate) stack_name: Option<String>,
+    pub(crate) region: Option<String>,
+    pub(crate) profile: Option<String>,
 }
 
-/// Why a text says nothing.
 #[derive(Debug, PartialEq, Eq)]
 enum ParseError {
-    /// It is no TOML from this line on.
+    /// The text is no TOML from this line on.
     InvalidToml(usize),
-    /// It has other environments only: these.
+    /// The text has these environments only.
     NoSuchEnvironment(String),
 }
 
 impl SamParameters {
-    /// Reads a file; one that is not there says nothing, unless it was named.
-    ///
-    /// # Errors
-    /// When it cannot be read, or is not TOML.
-    pub fn load(file: Option<&Path>, environment: &str) -> Result<Self, Error> {
+    /// Reads a file. It need not exist unless the operator named it.
+    pub(crate) fn load(file: Option<&Path>, environment: &str) -> Result<Self, Error> {
         let path = file.unwrap_or(Path::new(SAM_CONFIG));
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => return Ok(Self::default()),
             Err(error) => {
-                return Err(Error::UnreadableInput { path: path.display().to_string(), detail: error.kind() });
+                return Err(Error::UnreadableSamConfig { path: path.display().to_string(), detail: error.kind() });
             }
         };
         let path = path.display().to_string();
@@ -57,7 +46,7 @@ impl SamParameters {
         })
     }
 
-    /// Reads a text. A file need not have the environment that nobody has named.
+    /// Reads a text. It need not have the default environment.
     fn parse(text: &str, environment: &str) -> Result<Self, ParseError> {
         let line_number = |error: &toml::de::Error| {
             let start = error.span().map_or(0, |span| span.start);
@@ -117,6 +106,6 @@ mod tests {
     #[test]
     fn missing_file_is_an_error_only_when_named() {
         let path = Path::new("/no/such/samconfig.toml");
-        assert!(matches!(SamParameters::load(Some(path), "default"), Err(Error::UnreadableInput { .. })));
+        assert!(matches!(SamParameters::load(Some(path), "default"), Err(Error::UnreadableSamConfig { .. })));
     }
 }

@@ -1,107 +1,69 @@
-//! What a stack says of itself.
+//! A stack in CloudFormation: its outputs and parameters.
 
 use std::collections::BTreeMap;
 
+use aws_sdk_cloudformation::Client;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+use relay_core::delivery::Direction;
+use strum::{IntoStaticStr, VariantArray};
 
+use crate::aws::error::Error;
 use crate::aws::session::Session;
-use crate::error::Error;
 
 /// The relay's functions, by their binaries' names, which follow the stack's in their own.
-pub const FUNCTIONS: [&str; 5] =
+pub(crate) const FUNCTIONS: [&str; 5] =
     ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event", "clay-delivery", "loops-delivery"];
 
 /// The outputs of the template, by their names there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StackOutput {
-    /// The front door's address, without a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+pub(crate) enum StackOutput {
     ApiUrl,
-    /// What Loops posts to.
     LoopsWebhookUrl,
-    /// What a Clay column puts contacts to.
     ClayContactUrl,
-    /// What a Clay column posts events to.
     ClayEventUrl,
-    /// The secret of the direction from Loops to Clay.
     LoopsToClaySecretName,
-    /// The secret of the direction from Clay to Loops.
     ClayToLoopsSecretName,
-    /// The queue to Clay.
     ClayQueueUrl,
-    /// Its dead letters.
     ClayDeadLetterUrl,
-    /// The queue to Loops.
     LoopsQueueUrl,
-    /// Its dead letters.
     LoopsDeadLetterUrl,
-    /// The ledger.
     LedgerTableName,
 }
 
 impl StackOutput {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::ApiUrl,
-        Self::LoopsWebhookUrl,
-        Self::ClayContactUrl,
-        Self::ClayEventUrl,
-        Self::LoopsToClaySecretName,
-        Self::ClayToLoopsSecretName,
-        Self::ClayQueueUrl,
-        Self::ClayDeadLetterUrl,
-        Self::LoopsQueueUrl,
-        Self::LoopsDeadLetterUrl,
-        Self::LedgerTableName,
-    ];
-
-    /// Its name in the template.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ApiUrl => "ApiUrl",
-            Self::LoopsWebhookUrl => "LoopsWebhookUrl",
-            Self::ClayContactUrl => "ClayContactUrl",
-            Self::ClayEventUrl => "ClayEventUrl",
-            Self::LoopsToClaySecretName => "LoopsToClaySecretName",
-            Self::ClayToLoopsSecretName => "ClayToLoopsSecretName",
-            Self::ClayQueueUrl => "ClayQueueUrl",
-            Self::ClayDeadLetterUrl => "ClayDeadLetterUrl",
-            Self::LoopsQueueUrl => "LoopsQueueUrl",
-            Self::LoopsDeadLetterUrl => "LoopsDeadLetterUrl",
-            Self::LedgerTableName => "LedgerTableName",
+    /// Returns the outputs with the queue of a direction and with its dead-letter queue.
+    pub(crate) const fn queues(direction: Direction) -> (Self, Self) {
+        match direction {
+            Direction::LoopsToClay => (Self::ClayQueueUrl, Self::ClayDeadLetterUrl),
+            Direction::ClayToLoops => (Self::LoopsQueueUrl, Self::LoopsDeadLetterUrl),
         }
     }
 }
 
-/// A stack.
 #[derive(Debug, Clone)]
-pub struct Stack {
-    /// Its name.
-    pub name: String,
-    /// Its id, an ARN whose last part is a UUID.
-    pub id: String,
-    /// Its status, in CloudFormation's words.
-    pub status: String,
+pub(crate) struct Stack {
+    pub(crate) name: String,
+    /// An ARN whose last part is a UUID.
+    pub(crate) id: String,
+    /// Status as CloudFormation names it.
+    pub(crate) status: String,
     outputs: BTreeMap<String, String>,
     parameters: BTreeMap<String, String>,
 }
 
 impl Stack {
     /// Reads the stack of this name.
-    ///
-    /// # Errors
-    /// When there is none, or it cannot be read.
-    pub async fn find(session: &Session, name: &str) -> Result<Self, Error> {
+    pub(crate) async fn find(session: &Session, name: &str) -> Result<Self, Error> {
         let call = session.call("cloudformation:DescribeStacks", name);
         let no_stack = || Error::NoStack { name: name.to_owned(), region: session.region().to_owned() };
-        let response = session.cloudformation().describe_stacks().stack_name(name).send().await;
+        let response = Client::new(session.clients().config()).describe_stacks().stack_name(name).send().await;
         let response = response.map_err(|error| match &error {
             // CloudFormation has no code of its own for this (API reference, "DescribeStacks": errors).
             SdkError::ServiceError(service_error) if service_error.err().code() == Some("ValidationError") => {
                 no_stack()
             }
-            _ => call.to_error(&error),
+            _ => call.to_error(&error).into(),
         })?;
         let stack = response.stacks.unwrap_or_default().into_iter().next().ok_or_else(no_stack)?;
         let outputs = stack.outputs.unwrap_or_default().into_iter();
@@ -117,24 +79,18 @@ impl Stack {
         })
     }
 
-    /// An output.
-    ///
-    /// # Errors
-    /// When the stack does not have it.
-    pub fn output(&self, output: StackOutput) -> Result<&str, Error> {
-        let value = self.outputs.get(output.name()).map(String::as_str);
-        value.ok_or_else(|| Error::NoOutput { stack: self.name.clone(), output: output.name() })
+    pub(crate) fn output(&self, output: StackOutput) -> Result<&str, Error> {
+        let output: &'static str = output.into();
+        let value = self.outputs.get(output).map(String::as_str);
+        value.ok_or_else(|| Error::NoOutput { stack: self.name.clone(), output })
     }
 
-    /// A parameter, by its name in the template.
-    #[must_use]
-    pub fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str)
     }
 
-    /// What a function is called, by its binary's name.
-    #[must_use]
-    pub fn function_name(&self, binary: &str) -> String {
+    /// Returns the name of a function from that of its binary.
+    pub(crate) fn function_name(&self, binary: &str) -> String {
         format!("{}-{binary}", self.name)
     }
 }

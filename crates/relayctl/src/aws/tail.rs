@@ -1,40 +1,36 @@
-//! What happens to the deliveries of a stack, as the functions' logs tell it. The ledger would have to be read whole each time.
+//! Changes of the deliveries of a stack, read from the functions' logs: a poll of the ledger would read all of it.
 
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use relay_sqlite::store::DeliveryState;
+use relay_core::delivery_state::DeliveryState;
 use serde_json::Value;
 
+use crate::aws::error::Error;
 use crate::aws::stack::FUNCTIONS;
-use crate::error::Error;
-use crate::operations::record::DeliveryChange;
+use crate::delivery_change::DeliveryChange;
 use crate::target::StackTarget;
 
-/// How long a line may take from its function until it can be found.
+/// Longest time until CloudWatch finds a logged line.
 const INGESTION_DELAY: SignedDuration = SignedDuration::from_secs(20);
 
-/// A look at the logs that goes on where the last one ended.
+/// A poll of the logs that goes on where the last one ended.
 #[derive(Debug)]
-pub struct LogTail<'a> {
+pub(crate) struct LogTail<'a> {
     target: &'a StackTarget,
     since: Timestamp,
-    /// The lines that were told already and may be found again.
+    /// Lines that may be found again.
     seen_events: BTreeSet<(i64, String)>,
 }
 
 impl<'a> LogTail<'a> {
-    /// A look at what is logged from then on.
-    #[must_use]
-    pub const fn new(target: &'a StackTarget, since: Timestamp) -> Self {
+    /// Follows the logs from a time on.
+    pub(crate) const fn new(target: &'a StackTarget, since: Timestamp) -> Self {
         Self { target, since, seen_events: BTreeSet::new() }
     }
 
-    /// What has happened since the last look.
-    ///
-    /// # Errors
-    /// When the logs cannot be read.
-    pub async fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
+    /// Returns the changes since the last poll.
+    pub(crate) async fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
         let now = Timestamp::now();
         let start_ms = self.since.max(now.checked_sub(INGESTION_DELAY).unwrap_or(now)).as_millisecond();
         let mut changes = Vec::new();
@@ -42,7 +38,7 @@ impl<'a> LogTail<'a> {
             let group = format!("/aws/lambda/{}", self.target.stack.function_name(function));
             let call = self.target.session.call("logs:FilterLogEvents", group.clone());
             let request = self.target.session.logs().filter_log_events().log_group_name(group).start_time(start_ms);
-            // What has an outcome; SQS and Lambda say other things in between.
+            // Only the relay's events have an outcome.
             let mut pages = request.filter_pattern("outcome").into_paginator().send();
             while let Some(page) = pages.next().await {
                 let page = page.map_err(|error| call.to_error(&error))?;
@@ -60,7 +56,7 @@ impl<'a> LogTail<'a> {
     }
 }
 
-/// What a line tells of a delivery; nothing where it tells of something else.
+/// Returns the change that a line describes, if it is one of a delivery.
 fn parse_change(timestamp_ms: i64, line: &str) -> Option<DeliveryChange> {
     let fields: Value = serde_json::from_str(line).ok()?;
     let string_field = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -69,7 +65,7 @@ fn parse_change(timestamp_ms: i64, line: &str) -> Option<DeliveryChange> {
         "queued" | "retried" | "held" | "waits" => DeliveryState::Waiting,
         "delivered" | "duplicate" => DeliveryState::Delivered,
         "dead" | "rejected" => DeliveryState::Dead,
-        // A request that became no delivery.
+        // The request became no delivery.
         _ => return None,
     };
     Some(DeliveryChange {

@@ -1,162 +1,54 @@
-//! `doctor`: examines everything, from the credentials to the last delivery. It writes nothing at Loops or Clay,
-//! unless `--send` asks for it.
+//! `doctor`: examines everything, from the credentials to the last delivery. It writes nothing to Loops or Clay unless
+//! `--send` is given.
 
 use clap::Args;
 use relay_core::row::{Row, RowKind, RowOptions};
 use serde_json::json;
 
-use crate::doctor::aws::queues::QUEUES;
-use crate::doctor::aws::{account, cloudwatch, ledger, queues, stack};
-use crate::doctor::check::Check;
-use crate::doctor::endpoint::EndpointChecks;
-use crate::doctor::finding::{Finding, Report};
-use crate::doctor::secrets::LoadedSecrets;
-use crate::doctor::{live_send, local, secrets};
+use crate::doctor::finding::Report;
+use crate::doctor::{aws, local};
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::local::relay::LocalRelay;
 use crate::output::Output;
 use crate::progress;
-use crate::setup::report::CopyPaste;
-use crate::setup::secret_store::SecretStore;
-use crate::target::{Options, StackTarget, Target};
+use crate::target::{Options, Target};
 
-/// How many steps the examination of a stack has, for the bar.
-const STACK_STEPS: u64 = 9;
-/// How many that of a folder has.
-const LOCAL_STEPS: u64 = 5;
-
-/// What `doctor` is told.
 #[derive(Debug, Clone, Args)]
-pub struct DoctorArguments {
+pub(crate) struct DoctorArguments {
     /// Also send one row each way for this address: a signed event to Clay, and a contact to Loops (both stay there)
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
-    pub send: Option<String>,
+    pub(crate) send: Option<String>,
 }
 
-/// An address, as it is typed: one that the relay takes in a row.
+/// Accepts the addresses that the relay accepts in a row.
 fn parse_address(text: &str) -> Result<String, String> {
-    let row = Row::clean(RowKind::Contact, json!({"email": text}).to_string().as_bytes(), RowOptions::default());
+    let row = Row::clean(RowKind::Contact, json!({"email": text}).to_string().as_bytes(), RowOptions::default(), None);
     let address = row.ok().and_then(|row| row.email().map(str::to_owned));
     address.ok_or_else(|| "this is no e-mail address; nothing was sent".to_owned())
 }
 
-/// Examines the relay.
-///
-/// # Errors
-/// When nothing says which relay, or nothing can be asked about it.
-pub async fn run(options: &Options, arguments: &DoctorArguments, output: Output) -> Result<ExitStatus, Error> {
+pub(crate) async fn run(options: &Options, arguments: &DoctorArguments, output: Output) -> Result<ExitStatus, Error> {
     let target = options.target().await?;
     let (steps, target_name) = match &target {
         Target::Stack(target) => {
-            (STACK_STEPS, format!("The stack {} in {}", target.stack.name, target.session.region()))
+            (aws::STEPS, format!("The stack {} in {}", target.stack.name, target.session.region()))
         }
-        Target::Local(data_dir) => (LOCAL_STEPS, format!("The relay of {}", data_dir.path().display())),
+        Target::Local(data_dir) => (local::STEPS, format!("The relay of {}", data_dir.path().display())),
     };
     let bar = progress::bar(output.is_json(), steps, "examining");
-    let step = || bar.inc(1);
+    let advance = || bar.inc(1);
     let findings = match target {
-        Target::Stack(target) => examine_stack(&target, arguments, &step).await,
+        Target::Stack(target) => aws::examine(&target, arguments.send.as_deref(), &advance).await,
         Target::Local(data_dir) => {
             let client = relay::destination::http_client::build()?;
             let send = arguments.send.as_deref();
-            local::examine(&LocalRelay::open(data_dir)?, &client, send, &step).await?
+            local::examine(&LocalRelay::open(data_dir)?, &client, send, &advance).await?
         }
     };
     bar.finish_and_clear();
-    let report = Report::new(target_name, findings).with_command_line(options);
+    let report = Report::new(target_name, findings);
     output.print_json(&report)?;
     output.print(report.render(output))?;
     Ok(report.exit_status())
-}
-
-async fn examine_stack(target: &StackTarget, arguments: &DoctorArguments, step: &dyn Fn()) -> Vec<Finding> {
-    let mut findings =
-        vec![account::check_account(&target.session).await, stack::check_stack(target), stack::check_outputs(target)];
-    step();
-    findings.push(stack::check_versions(target).await);
-    step();
-    let mut loaded_secrets = LoadedSecrets::default();
-    findings.extend(secrets::check_secrets(target, &mut loaded_secrets).await);
-    step();
-    findings.push(match loaded_secrets.skip(Check::LoopsKey, Check::SecretClayToLoops) {
-        Some(finding) => finding,
-        None => {
-            secrets::check_loops_key(target.session.http(), SecretStore::Stack(target), loaded_secrets.api_key.as_ref())
-                .await
-        }
-    });
-    step();
-    // Where an output is missing, that is said already.
-    if let Ok(paste) = CopyPaste::for_store(SecretStore::Stack(target)) {
-        findings.extend(examine_endpoint(target, &paste, &loaded_secrets, arguments).await);
-    }
-    step();
-    for checks in QUEUES {
-        findings.push(queues::check_queue(target, checks).await);
-        findings.push(queues::check_worker(target, checks).await);
-        findings.push(queues::check_dead_letters(target, checks).await);
-    }
-    step();
-    match loaded_secrets.skip(Check::ClayWebhookUsage, Check::SecretLoopsToClay) {
-        Some(finding) => findings.push(finding),
-        None => findings.extend(ledger::check_webhook_usage(target, &loaded_secrets.to_clay).await),
-    }
-    step();
-    findings.push(ledger::check_last_delivery(target).await);
-    step();
-    findings.push(cloudwatch::check_function_errors(target).await);
-    findings.push(cloudwatch::check_alarms(target).await);
-    step();
-    findings
-}
-
-async fn examine_endpoint(
-    target: &StackTarget,
-    paste: &CopyPaste,
-    loaded_secrets: &LoadedSecrets,
-    arguments: &DoctorArguments,
-) -> Vec<Finding> {
-    let mut door = EndpointChecks::new(target.session.http(), paste, loaded_secrets.timestamps);
-    let (endpoint, responds) = door.check_endpoint().await;
-    if !responds {
-        return vec![endpoint];
-    }
-    let tolerance = target.stack.parameter("SignatureToleranceSeconds").and_then(|text| text.parse().ok());
-    let clock = door.check_clock(tolerance.unwrap_or(300)).await;
-    let skip_without_secret = |check| loaded_secrets.skip(check, Check::SecretLoopsToClay);
-    let skip_without_token = |check| loaded_secrets.skip(check, Check::SecretClayToLoops);
-    let signed = match skip_without_secret(Check::SignedWebhook) {
-        Some(finding) => finding,
-        None => door.check_signed_webhook(&loaded_secrets.signing_secrets).await,
-    };
-    let (forged, wrong_token) = (door.check_forged_webhook().await, door.check_wrong_token().await);
-    let right_token = match skip_without_token(Check::RelayToken) {
-        Some(finding) => finding,
-        None => door.check_relay_token(&loaded_secrets.relay_tokens).await,
-    };
-    let mut findings = vec![endpoint, clock, signed, forged, wrong_token, right_token];
-    if let Some(address) = &arguments.send {
-        let events = paste.events.join(",");
-        let delivery_status =
-            async |event: &str, id: &str| ledger::delivery_status(target, &loaded_secrets.to_clay, event, id).await;
-        findings.push(match skip_without_secret(Check::SendToClay) {
-            Some(finding) => finding,
-            None => {
-                live_send::check_send_to_clay(
-                    &door,
-                    loaded_secrets.signing_secrets.first(),
-                    &events,
-                    address,
-                    delivery_status,
-                )
-                .await
-            }
-        });
-        findings.push(match skip_without_token(Check::SendToLoops) {
-            Some(finding) => finding,
-            None => live_send::check_send_to_loops(&door, loaded_secrets.relay_tokens.first(), address).await,
-        });
-    }
-    findings
 }

@@ -1,11 +1,10 @@
 //! One module for each command.
 
-pub mod dead_letters;
-mod dead_letters_run;
-pub mod deliveries;
-pub mod doctor;
-pub mod pause;
-pub mod setup;
-pub mod shell;
-pub mod show;
-pub mod tail;
+pub(crate) mod dead_letters;
+pub(crate) mod deliveries;
+pub(crate) mod doctor;
+pub(crate) mod pause;
+pub(crate) mod setup;
+pub(crate) mod shell;
+pub(crate) mod show;
+pub(crate) mod tail;

@@ -1,10 +1,11 @@
-//! `setup`: fills in the secrets, checked first, rotates them without a gap, and tells what to paste where.
+//! `setup`: fills in the secrets, checked first, rotates them without a gap, and shows what to paste where.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::Args;
 use relay::config::names::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
+use relay::destination::http_client;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 
 use crate::error::Error;
@@ -14,51 +15,51 @@ use crate::output::Output;
 use crate::progress;
 use crate::setup::documents::{SecretDocuments, SecretList, SecretSelector, fingerprint};
 use crate::setup::error::SetupError;
-use crate::setup::input::{INPUT_NAMES, SetupInput};
+use crate::setup::input::SetupInput;
 use crate::setup::key_check::{KeyCheck, check_key};
-use crate::setup::prompt;
-use crate::setup::report::{CopyPaste, MissingText, SetupReport, summarize_secrets};
+use crate::setup::report::{EndpointUrls, SetupReport, summarize_secrets};
 use crate::setup::secret_store::SecretStore;
+use crate::setup::{INPUT_NAMES, prompt};
 use crate::target::{Options, Target};
 
-/// What `setup` is told.
+/// Arguments of `setup`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = VALUES)]
-pub struct SetupArguments {
+pub(crate) struct SetupArguments {
     /// Read the values from a file (- for standard input) instead of asking for them
     #[arg(long, value_name = "FILE")]
-    pub from: Option<PathBuf>,
+    from: Option<PathBuf>,
     /// The route that the Clay webhooks belong to [default: the only one]
     #[arg(long, value_name = "NAME")]
-    pub route: Option<String>,
+    route: Option<String>,
     /// Change nothing: list what is there, by positions and fingerprints
     #[arg(long, group = "action", conflicts_with_all = ["from", "route"])]
-    pub list: bool,
+    list: bool,
     /// Add a new relay token, which this makes
     #[arg(long, group = "action", conflicts_with_all = ["from", "route"])]
-    pub add_relay_token: bool,
+    add_relay_token: bool,
     /// Take out a relay token, by its position or fingerprint
     #[arg(long, group = "action", value_name = "WHICH", conflicts_with_all = ["from", "route"])]
-    pub retire_relay_token: Option<SecretSelector>,
+    retire_relay_token: Option<SecretSelector>,
     /// Add a signing secret beside those that are there
     #[arg(long, group = "action", conflicts_with = "route")]
-    pub add_signing_secret: bool,
+    add_signing_secret: bool,
     /// Take out a signing secret, by its position or fingerprint
     #[arg(long, group = "action", value_name = "WHICH", conflicts_with_all = ["from", "route"])]
-    pub retire_signing_secret: Option<SecretSelector>,
+    retire_signing_secret: Option<SecretSelector>,
     /// Add a Clay webhook to the pool of its route
     #[arg(long, group = "action")]
-    pub add_clay_webhook: bool,
+    add_clay_webhook: bool,
     /// Take out a Clay webhook, by its position or fingerprint
     #[arg(long, group = "action", value_name = "WHICH", conflicts_with = "from")]
-    pub retire_clay_webhook: Option<SecretSelector>,
+    retire_clay_webhook: Option<SecretSelector>,
     /// Show the relay tokens themselves, also where the output is no terminal
     #[arg(long)]
-    pub show_token: bool,
+    show_token: bool,
     /// Take out the last one too, which closes its route; put Clay webhooks, their tokens or signing secrets in place of
     /// those that are there
     #[arg(long)]
-    pub force: bool,
+    force: bool,
 }
 
 const VALUES: &str = "\
@@ -70,305 +71,275 @@ Values (typed without an echo; with --from a JSON object of texts or lists, or l
 What is not given stays as it is. Clay webhooks that are there, and tokens or signing secrets where there are several, go only by --force, --retire-clay-webhook or --retire-signing-secret. The key is checked with Loops first; nothing is written unless all is well.
 A relay token is shown where it is made, on a terminal; --show-token shows all of them, anywhere.";
 
-/// The options that add what they are given.
-const ADD_SIGNING_SECRET: &str = "--add-signing-secret";
-const ADD_CLAY_WEBHOOK: &str = "--add-clay-webhook";
-/// What relay-local calls its only route.
+/// Name of the only route of a data folder.
 const LOCAL_ROUTE: &str = "default";
 
-/// What was done beside the documents.
-#[derive(Debug, Default)]
-struct SideEffects {
-    loops_team: Option<String>,
-    new_token: Option<SecretString>,
-    notes: Vec<String>,
-}
+impl SetupArguments {
+    const fn retires(&self) -> bool {
+        self.retire_relay_token.is_some() || self.retire_signing_secret.is_some() || self.retire_clay_webhook.is_some()
+    }
 
-/// Fills in the secrets.
-///
-/// # Errors
-/// When what was given is wrong, or something cannot be read or written; nothing is written then, or it says what is.
-pub async fn run(options: &Options, arguments: &SetupArguments, output: Output) -> Result<ExitStatus, Error> {
-    // What only looks or takes out needs a folder that is there.
-    let creates_data_dir = arguments.retire_relay_token.is_none()
-        && arguments.retire_signing_secret.is_none()
-        && arguments.retire_clay_webhook.is_none()
-        && !arguments.list;
-    match options.local_data_dir().filter(|_| creates_data_dir) {
-        Some(data_dir) => {
-            let local = LocalRelay::load_for_repair(LocalRelay::create_data_dir(data_dir)?)?;
-            apply_setup(SecretStore::Local(&local), options, arguments, output).await
+    /// Returns the values that are taken, and the option that says so.
+    const fn accepted_values(&self) -> (&'static str, &'static [&'static str]) {
+        if self.list || self.add_relay_token || self.retires() {
+            ("setup", &[])
+        } else if self.add_signing_secret {
+            ("--add-signing-secret", &[LOOPS_SIGNING_SECRET])
+        } else if self.add_clay_webhook {
+            ("--add-clay-webhook", &[CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN])
+        } else {
+            ("setup", &INPUT_NAMES)
         }
-        None => match options.target().await? {
-            Target::Stack(target) => apply_setup(SecretStore::Stack(&target), options, arguments, output).await,
-            Target::Local(data_dir) => {
-                apply_setup(SecretStore::Local(&LocalRelay::load_for_repair(data_dir)?), options, arguments, output)
-                    .await
-            }
-        },
     }
 }
 
-async fn apply_setup(
-    secret_store: SecretStore<'_>,
-    options: &Options,
-    arguments: &SetupArguments,
-    output: Output,
-) -> Result<ExitStatus, Error> {
-    let names = secret_store.secret_names()?;
-    let names = [names[0].as_str(), names[1].as_str()];
-    let paste = CopyPaste::for_store(secret_store)?;
-    let mut side_effects = SideEffects::default();
-    if !arguments.list {
-        secret_store.ensure_relay_token()?;
-    }
-    let current = secret_store.load().await?;
-    let input = collect_input(&current, arguments, secret_store, &mut side_effects, output).await?;
-    // Read again: somebody may have changed it while it was typed.
-    let before = secret_store.load().await?;
-    let mut after = before.clone();
-    apply_changes(&mut after, &input, arguments, secret_store, &mut side_effects)?;
-    let written = if before == after {
-        Vec::new()
-    } else {
-        after.parse_as_relay(names)?;
-        secret_store.save(&before, &after).await?
+/// Changes the secrets as the arguments say, and prints the report. After an error nothing is written, or the error says what.
+pub(crate) async fn run(options: &Options, arguments: &SetupArguments, output: Output) -> Result<ExitStatus, Error> {
+    let target = match options.local_data_dir() {
+        // A command that only reads or removes needs a folder that exists.
+        Some(path) if !arguments.list && !arguments.retires() => Target::Local(LocalRelay::create_data_dir(path)?),
+        _ => options.target().await?,
     };
-    let is_first_key = before.api_key().is_none() && after.api_key().is_some();
-    follow_up_notes(secret_store, &written, is_first_key, &mut side_effects)?;
-    // The new one on a terminal, all of them where that was asked for: a log or a pipe gets none by accident.
-    let is_terminal = std::io::stdout().is_terminal();
-    let is_new_token = |token: &SecretString| {
-        side_effects.new_token.as_ref().is_some_and(|new| new.expose_secret() == token.expose_secret())
-    };
-    let relay_tokens = summarize_secrets(&after, SecretList::RelayTokens, |token| {
-        arguments.show_token || (is_terminal && is_new_token(token))
-    });
-    let report = SetupReport {
-        written,
-        loops_api_key: after.api_key().is_some(),
-        signing_secrets: summarize_secrets(&after, SecretList::SigningSecrets, |_| false),
-        relay_tokens,
-        clay_routes: after.routes(),
-        loops_team: side_effects.loops_team,
-        paste,
-        notes: side_effects.notes,
-        command_line: options.command_line(),
-        missing_text: MissingText::for_store(secret_store),
+    let report = match target {
+        Target::Stack(target) => Setup { store: SecretStore::Stack(&target), arguments, output }.apply().await?,
+        Target::Local(data_dir) => {
+            let local = LocalRelay::load_for_repair(data_dir)?;
+            Setup { store: SecretStore::Local(&local), arguments, output }.apply().await?
+        }
     };
     output.print_json(&report)?;
     output.print(report.render())?;
     Ok(ExitStatus::Ok)
 }
 
-/// What is to be put in: nothing, where something is only listed, made or taken out.
-async fn collect_input(
-    current: &SecretDocuments,
-    arguments: &SetupArguments,
-    secret_store: SecretStore<'_>,
-    side_effects: &mut SideEffects,
+struct Setup<'a> {
+    store: SecretStore<'a>,
+    arguments: &'a SetupArguments,
     output: Output,
-) -> Result<SetupInput, Error> {
-    let (option, accepted) = accepted_values(arguments);
-    let prompts_nothing = arguments.list
-        || arguments.add_relay_token
-        || arguments.retire_relay_token.is_some()
-        || arguments.retire_signing_secret.is_some()
-        || arguments.retire_clay_webhook.is_some();
-    let stored_key = current.api_key();
-    match &arguments.from {
-        _ if prompts_nothing => Ok(SetupInput::default()),
-        Some(path) => {
-            let input = SetupInput::from_file(path)?;
+}
+
+/// Result of an edit, beside the documents.
+#[derive(Default)]
+struct Edit {
+    new_token: Option<SecretString>,
+    notes: Vec<String>,
+}
+
+impl Setup<'_> {
+    async fn apply(&self) -> Result<SetupReport, Error> {
+        let names = self.store.secret_names()?;
+        let paste = EndpointUrls::for_store(self.store)?;
+        if !self.arguments.list {
+            self.store.ensure_relay_token()?;
+        }
+        let (input, loops_team) = self.collect_input(&self.store.load().await?).await?;
+        // Loaded again: another setup may have changed it while values were typed.
+        let before = self.store.load().await?;
+        let mut after = before.clone();
+        let Edit { new_token, mut notes } = self.edit(&mut after, &input)?;
+        let mut written = Vec::new();
+        if before != after {
+            after.validate([&names[0], &names[1]])?;
+            written = self.store.save(&before, &after).await?;
+        }
+        let is_first_key = before.api_key().is_none() && after.api_key().is_some();
+        self.add_notes(!written.is_empty(), is_first_key, &mut notes)?;
+        // A new token is shown on a terminal, and all tokens on request: a log or a pipe gets none by accident.
+        let new_token = new_token.filter(|_| std::io::stdout().is_terminal());
+        let relay_tokens = summarize_secrets(&after, SecretList::RelayTokens, |token| {
+            let is_new = new_token.as_ref().is_some_and(|new| new.expose_secret() == token.expose_secret());
+            self.arguments.show_token || is_new
+        });
+        Ok(SetupReport {
+            written,
+            loops_api_key: after.api_key().is_some(),
+            signing_secrets: summarize_secrets(&after, SecretList::SigningSecrets, |_| false),
+            relay_tokens,
+            clay_routes: after.routes(),
+            loops_team,
+            paste,
+            notes,
+            is_local: matches!(self.store, SecretStore::Local(_)),
+        })
+    }
+
+    /// Reads or prompts for the values that the arguments ask for, and returns them with the team of the Loops key.
+    async fn collect_input(&self, current: &SecretDocuments) -> Result<(SetupInput, Option<String>), Error> {
+        let (option, accepted) = self.arguments.accepted_values();
+        let stored_key = current.api_key();
+        if accepted.is_empty() {
+            return Ok((SetupInput::default(), None));
+        }
+        if let Some(path) = &self.arguments.from {
+            let input = SetupInput::load(path)?;
             if input.is_empty() {
                 return Err(SetupError::NoInput.into());
             }
             input.check_allowed(option, accepted)?;
             input.check_not_api_key(stored_key.as_ref())?;
-            check_api_key(secret_store, &input, side_effects, output).await?;
-            Ok(input)
+            let team = self.check_api_key(&input).await?;
+            return Ok((input, team));
         }
-        None => {
-            let preview = |input: &SetupInput| {
-                let mut after = current.clone();
-                apply_changes(&mut after, input, arguments, secret_store, &mut SideEffects::default()).map(|()| after)
-            };
-            let hint = |name: &str, input: &SetupInput| {
-                prompt_hint(name, preview(input).as_ref().unwrap_or(current), arguments)
-            };
-            let check = async |name: &str, given: &SetupInput| {
-                given.check_not_api_key(stored_key.as_ref())?;
-                preview(given)?;
-                if name == LOOPS_API_KEY {
-                    check_api_key(secret_store, given, side_effects, output).await
-                } else {
-                    Ok(())
-                }
-            };
-            prompt::prompt_values(accepted, hint, check).await
-        }
+        let preview = |input: &SetupInput| {
+            let mut after = current.clone();
+            self.edit(&mut after, input).map(|_| after)
+        };
+        let hint = |name: &str, input: &SetupInput| self.prompt_hint(name, preview(input).as_ref().unwrap_or(current));
+        let mut team = None;
+        let check = async |name: &str, input: &SetupInput| {
+            input.check_not_api_key(stored_key.as_ref())?;
+            preview(input)?;
+            if name == LOOPS_API_KEY {
+                team = self.check_api_key(input).await?;
+            }
+            Ok(())
+        };
+        let input = prompt::prompt_values(accepted, hint, check).await?;
+        Ok((input, team))
     }
-}
 
-/// What there is of a value.
-fn prompt_hint(name: &str, current: &SecretDocuments, arguments: &SetupArguments) -> &'static str {
-    let routes = current.routes();
-    let mut webhooks = routes.iter().flat_map(|route| &route.webhooks);
-    let is_configured = match name {
-        LOOPS_API_KEY => current.api_key().is_some(),
-        LOOPS_SIGNING_SECRET => !current.list(SecretList::SigningSecrets).is_empty(),
-        CLAY_WEBHOOK_URL => webhooks.next().is_some(),
-        _ => webhooks.any(|webhook| webhook.has_token),
-    };
-    match name {
-        CLAY_WEBHOOK_AUTH_TOKEN if arguments.add_clay_webhook => "Enter for none",
-        _ if arguments.add_signing_secret || arguments.add_clay_webhook => "a new one",
-        _ if is_configured => "filled in; Enter keeps it",
-        _ => "not filled in",
-    }
-}
-
-/// Which values are taken, and the option that says so.
-const fn accepted_values(arguments: &SetupArguments) -> (&'static str, &'static [&'static str]) {
-    if arguments.add_signing_secret {
-        (ADD_SIGNING_SECRET, &[LOOPS_SIGNING_SECRET])
-    } else if arguments.add_clay_webhook {
-        (ADD_CLAY_WEBHOOK, &[CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN])
-    } else {
-        ("setup", &INPUT_NAMES)
-    }
-}
-
-async fn check_api_key(
-    secret_store: SecretStore<'_>,
-    input: &SetupInput,
-    side_effects: &mut SideEffects,
-    output: Output,
-) -> Result<(), Error> {
-    let Some(key) = &input.api_key else { return Ok(()) };
-    let client = relay::destination::http_client::build()?;
-    let spinner = progress::spinner(output.is_json(), "Loops checks the API key");
-    let key_check = check_key(&client, secret_store.loops_api_url(), key).await;
-    spinner.finish_and_clear();
-    let unreachable = |what: String| Error::LoopsUnreachable { what };
-    match key_check {
-        KeyCheck::Valid(team) => side_effects.loops_team = Some(team),
-        KeyCheck::Rejected => return Err(Error::LoopsKeyRejected),
-        KeyCheck::UnexpectedStatus(status) => return Err(unreachable(format!("it answered {status}"))),
-        KeyCheck::NoResponse => return Err(unreachable("it did not answer".to_owned())),
-    }
-    Ok(())
-}
-
-fn apply_changes(
-    documents: &mut SecretDocuments,
-    input: &SetupInput,
-    arguments: &SetupArguments,
-    secret_store: SecretStore<'_>,
-    side_effects: &mut SideEffects,
-) -> Result<(), Error> {
-    if arguments.list {
-        return Ok(());
-    }
-    for (list, selector) in [
-        (SecretList::RelayTokens, &arguments.retire_relay_token),
-        (SecretList::SigningSecrets, &arguments.retire_signing_secret),
-    ] {
-        if let Some(which) = selector {
-            let retired = documents.retire(list, which, arguments.force)?;
-            side_effects.notes.push(format!("The {} {retired} is retired.", list.singular()));
-            return Ok(());
+    fn prompt_hint(&self, name: &str, current: &SecretDocuments) -> &'static str {
+        let routes = current.routes();
+        let mut webhooks = routes.iter().flat_map(|route| &route.webhooks);
+        let is_configured = match name {
+            LOOPS_API_KEY => current.api_key().is_some(),
+            LOOPS_SIGNING_SECRET => !current.list(SecretList::SigningSecrets).is_empty(),
+            CLAY_WEBHOOK_URL => webhooks.next().is_some(),
+            _ => webhooks.any(|webhook| webhook.has_token),
+        };
+        match name {
+            CLAY_WEBHOOK_AUTH_TOKEN if self.arguments.add_clay_webhook => "Enter for none",
+            _ if self.arguments.add_signing_secret || self.arguments.add_clay_webhook => "a new one",
+            _ if is_configured => "filled in; Enter keeps it",
+            _ => "not filled in",
         }
     }
-    // A data folder has one route, which has no name there.
-    let route = arguments.route.as_deref().or(matches!(secret_store, SecretStore::Local(_)).then_some(LOCAL_ROUTE));
-    for secret in input.unprefixed_signing_secrets() {
-        let secret_fingerprint = fingerprint(secret.expose_secret());
-        side_effects.notes.push(format!(
-            "The signing secret {secret_fingerprint} has no whsec_ before it, as Loops shows them: see that it is one, with a test event."
-        ));
+
+    /// Checks the Loops key, if one is given, and returns the name of its team.
+    async fn check_api_key(&self, input: &SetupInput) -> Result<Option<String>, Error> {
+        let Some(key) = &input.api_key else { return Ok(None) };
+        let client = http_client::build()?;
+        let spinner = progress::spinner(self.output.is_json(), "Loops checks the API key");
+        let key_check = check_key(&client, self.store.loops_api_url(), key).await;
+        spinner.finish_and_clear();
+        let detail = match key_check {
+            KeyCheck::Valid(team) => return Ok(Some(team)),
+            KeyCheck::Rejected => return Err(SetupError::LoopsKeyRejected.into()),
+            KeyCheck::UnexpectedStatus(status) => format!("it answered {status}"),
+            KeyCheck::NoResponse => "it did not answer".to_owned(),
+        };
+        Err(SetupError::LoopsUnreachable { detail }.into())
     }
-    if let Some(selector) = &arguments.retire_clay_webhook {
-        let retired = documents.retire_webhook(route, selector, arguments.force)?;
-        side_effects.notes.push(format!("The Clay webhook {retired} is retired."));
-        return Ok(());
-    }
-    if arguments.add_clay_webhook {
-        let missing = SetupError::MissingValue { option: ADD_CLAY_WEBHOOK, name: CLAY_WEBHOOK_URL };
-        let urls = input.urls.as_deref().ok_or(missing)?;
-        return documents.add_webhooks(route, urls, input.tokens.as_deref(), &secret_store.events());
-    }
-    if arguments.add_signing_secret {
-        let missing = SetupError::MissingValue { option: ADD_SIGNING_SECRET, name: LOOPS_SIGNING_SECRET };
-        for secret in input.signing_secrets.as_deref().ok_or(missing)? {
-            documents.add(SecretList::SigningSecrets, secret);
+
+    fn edit(&self, documents: &mut SecretDocuments, input: &SetupInput) -> Result<Edit, SetupError> {
+        let (arguments, force) = (self.arguments, self.arguments.force);
+        let mut edit = Edit::default();
+        if arguments.list {
+            return Ok(edit);
         }
-        return Ok(());
-    }
-    if let Some(key) = &input.api_key {
-        documents.set_api_key(key);
-    }
-    if let Some(secrets) = &input.signing_secrets {
-        for replaced in documents.set_signing_secrets(secrets, arguments.force)? {
-            side_effects.notes.push(format!(
-                "The signing secret {replaced} is replaced: what Loops still signs with it is refused from now on."
+        let local_route = matches!(self.store, SecretStore::Local(_)).then_some(LOCAL_ROUTE);
+        let route = arguments.route.as_deref().or(local_route);
+        for (list, selector) in [
+            (SecretList::RelayTokens, &arguments.retire_relay_token),
+            (SecretList::SigningSecrets, &arguments.retire_signing_secret),
+        ] {
+            if let Some(selector) = selector {
+                let retired = documents.retire(list, selector, force)?;
+                edit.notes.push(format!("The {} {retired} is retired.", list.singular()));
+                return Ok(edit);
+            }
+        }
+        if let Some(selector) = &arguments.retire_clay_webhook {
+            let retired = documents.retire_webhook(route, selector, force)?;
+            edit.notes.push(format!("The Clay webhook {retired} is retired."));
+            return Ok(edit);
+        }
+        edit.notes.extend(input.unprefixed_signing_secrets().map(|secret| {
+            let secret = fingerprint(secret.expose_secret());
+            format!(
+                "The signing secret {secret} has no whsec_ before it, as Loops shows them: \
+                 see that it is one, with a test event."
+            )
+        }));
+        let (option, _) = arguments.accepted_values();
+        let (urls, tokens) = (input.urls.as_deref(), input.tokens.as_deref());
+        if arguments.add_clay_webhook {
+            let urls = urls.ok_or(SetupError::MissingValue { option, name: CLAY_WEBHOOK_URL })?;
+            documents.add_webhooks(route, urls, tokens, &self.store.events())?;
+            return Ok(edit);
+        }
+        if arguments.add_signing_secret {
+            let missing = SetupError::MissingValue { option, name: LOOPS_SIGNING_SECRET };
+            for secret in input.signing_secrets.as_deref().ok_or(missing)? {
+                documents.add(SecretList::SigningSecrets, secret);
+            }
+            return Ok(edit);
+        }
+        if let Some(key) = &input.api_key {
+            documents.set_api_key(key);
+        }
+        if let Some(secrets) = &input.signing_secrets {
+            let replaced = documents.set_signing_secrets(secrets, force)?;
+            edit.notes.extend(replaced.iter().map(|secret| {
+                format!(
+                    "The signing secret {secret} is replaced: \
+                     what Loops still signs with it is refused from now on."
+                )
+            }));
+        }
+        documents.set_webhooks(route, urls, tokens, &self.store.events(), force)?;
+        if arguments.add_relay_token || (!input.is_empty() && documents.list(SecretList::RelayTokens).is_empty()) {
+            let token = SecretString::from(format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())));
+            documents.add(SecretList::RelayTokens, &token);
+            edit.notes.push(format!(
+                "The relay token {} is new: put it into Clay's columns, then retire the old one.",
+                fingerprint(token.expose_secret())
             ));
+            edit.new_token = Some(token);
         }
+        Ok(edit)
     }
-    let (urls, tokens) = (input.urls.as_deref(), input.tokens.as_deref());
-    documents.set_webhooks(route, urls, tokens, &secret_store.events(), arguments.force)?;
-    if arguments.add_relay_token || (!input.is_empty() && documents.list(SecretList::RelayTokens).is_empty()) {
-        let token = SecretString::from(format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())));
-        documents.add(SecretList::RelayTokens, &token);
-        let token_fingerprint = fingerprint(token.expose_secret());
-        side_effects.notes.push(format!(
-            "The relay token {token_fingerprint} is new: put it into Clay's columns, then retire the old one."
-        ));
-        side_effects.new_token = Some(token);
-    }
-    Ok(())
-}
 
-fn follow_up_notes(
-    secret_store: SecretStore<'_>,
-    written: &[String],
-    is_first_key: bool,
-    side_effects: &mut SideEffects,
-) -> Result<(), Error> {
-    match secret_store {
-        SecretStore::Stack(target) if !written.is_empty() => {
-            let seconds = target.stack.parameter("SecretTtlSeconds").unwrap_or("300");
-            side_effects.notes.push(format!("The functions read the secrets again within {seconds} seconds."));
-            side_effects.notes.push("A new key, token or signing secret works within half a minute.".to_owned());
-            side_effects.notes.push("Held deliveries are tried again within 15 minutes.".to_owned());
-        }
-        SecretStore::Local(local) => {
-            if !written.is_empty() && local.is_running()? {
-                side_effects.notes.push(
-                    "A relay is running on this folder: it takes it up within a second, and tries what is held at once."
-                        .to_owned(),
-                );
-                if is_first_key {
-                    side_effects.notes.push(
-                        "Where it was started without a key, it simulates Loops until it is started again.".to_owned(),
+    /// Adds what the operator should know of the relay.
+    fn add_notes(&self, is_written: bool, is_first_key: bool, notes: &mut Vec<String>) -> Result<(), Error> {
+        match self.store {
+            SecretStore::Stack(target) if is_written => notes.extend([
+                format!(
+                    "The functions read the secrets again within {} seconds.",
+                    target.stack.parameter("SecretTtlSeconds").unwrap_or("300")
+                ),
+                "A new key, token or signing secret works within half a minute.".to_owned(),
+                "Held deliveries are tried again within 15 minutes.".to_owned(),
+            ]),
+            SecretStore::Stack(_) => {}
+            SecretStore::Local(local) => {
+                if is_written && local.is_running() {
+                    notes.push(
+                        "A relay is running on this folder: it takes it up within a second, and tries what is held at once."
+                            .to_owned(),
                     );
+                    if is_first_key {
+                        notes.push(
+                            "Where it was started without a key, it simulates Loops until it is started again."
+                                .to_owned(),
+                        );
+                    }
+                }
+                if !local.is_public() {
+                    notes.push(format!(
+                        "Loops and Clay cannot reach {}, an address of this machine or its own network: lead a tunnel or a \
+                         proxy with a public https address to it, and paste that address in its place, with the same paths.",
+                        local.base_url()
+                    ));
+                }
+                if !local.env_overrides.is_empty() {
+                    notes.push(format!(
+                        "The environment sets {} as well, and wins: unset it to use what is stored.",
+                        local.env_overrides.join(", ")
+                    ));
                 }
             }
-            if !local.is_public() {
-                side_effects.notes.push(format!(
-                    "Loops and Clay cannot reach {}, an address of this machine or its own network: lead a tunnel or a proxy \
-                     with a public https address to it, and paste that address in its place, with the same paths.",
-                    local.base_url()
-                ));
-            }
-            if !local.env_overrides.is_empty() {
-                let names = local.env_overrides.join(", ");
-                side_effects
-                    .notes
-                    .push(format!("The environment sets {names} as well, and wins: unset it to use what is stored."));
-            }
         }
-        SecretStore::Stack(_) => {}
+        Ok(())
     }
-    Ok(())
 }

@@ -1,101 +1,70 @@
-//! `show`: one delivery, with everything that is known of it.
+//! `show`: prints everything that is known of one delivery.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Args;
-use relay_core::delivery::Direction;
-use relay_sqlite::store::DeliveryState;
+use relay::ports::admin::{Admin, DeliveryRecord};
+use relay::ports::clock::SystemClock;
+use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue};
+use relay_core::delivery::{DeliveryId, Direction};
+use relay_core::delivery_state::DeliveryState;
+use relay_sqlite::admin::{SqliteAdmin, SqliteDeadLetters};
 use serde_json::{Value, json};
 
 use crate::commands::deliveries::{format_state, log_hint};
-use crate::error::Error;
+use crate::error::{Error, UsageError};
 use crate::exit::ExitStatus;
-use crate::operations::Admin;
-use crate::operations::letter_box::{DeadLetter, DeadLetterQueue};
-use crate::operations::local::LocalAdmin;
-use crate::operations::local_letters::LocalDeadLetters;
-use crate::operations::record::{DeliveryRecord, format_reason, format_time};
-use crate::operations::stack::StackAdmin;
-use crate::operations::stack_letters::StackDeadLetters;
+use crate::format::{format_reason, format_time};
 use crate::output::Output;
 use crate::target::{Options, Target};
 
-/// What `show` is told.
 #[derive(Debug, Clone, Args)]
-pub struct ShowArguments {
+pub(crate) struct ShowArguments {
     /// The id of the delivery: in the answer's header x-relay-delivery-id, in the log, in the listings
-    pub id: String,
+    id: String,
     /// Print the body of its dead letter, too: it is people's data
     #[arg(long)]
-    pub body: bool,
+    body: bool,
     /// Write the body of its dead letter into this file, which must not be there yet
     #[arg(long, value_name = "FILE", conflicts_with = "body")]
-    pub body_to: Option<PathBuf>,
+    body_to: Option<PathBuf>,
 }
 
-/// Prints a delivery.
-///
-/// # Errors
-/// When there is none, or it cannot be read.
-pub async fn run(options: &Options, arguments: &ShowArguments, output: Output) -> Result<ExitStatus, Error> {
-    match options.target().await? {
+pub(crate) async fn run(options: &Options, arguments: &ShowArguments, output: Output) -> Result<ExitStatus, Error> {
+    let target = options.target().await?;
+    let (record, dead_letter) = match &target {
         Target::Local(data_dir) => {
-            let queue = LocalDeadLetters::open(&data_dir)?;
-            print_delivery(&LocalAdmin::open(data_dir)?, queue, arguments, output).await
+            let admin = SqliteAdmin::open(data_dir.path())?;
+            find(&admin, SqliteDeadLetters::open(data_dir.path(), Arc::new(SystemClock))?, arguments).await?
         }
-        Target::Stack(stack_target) => {
-            let admin = StackAdmin::new(&stack_target, output.is_json());
-            print_delivery(&admin, StackDeadLetters::new(&stack_target, None), arguments, output).await
-        }
-    }
-}
-
-async fn print_delivery(
-    admin: &impl Admin,
-    queue: impl DeadLetterQueue,
-    arguments: &ShowArguments,
-    output: Output,
-) -> Result<ExitStatus, Error> {
-    let wants_body = arguments.body || arguments.body_to.is_some();
-    let record = admin.delivery(&arguments.id).await?;
-    // What was refused at the door of a stack is on no record, and its letter is all there is.
-    let dead_letter = if record.is_none() || wants_body {
-        find_dead_letter(queue, &arguments.id).await?
-    } else if record.as_ref().is_some_and(is_incomplete) {
-        // What else is known is shown, whether it can be read or not.
-        find_dead_letter(queue, &arguments.id).await.ok().flatten()
-    } else {
-        None
+        Target::Stack(stack) => find(&stack.admin()?, stack.dead_letters(None)?, arguments).await?,
     };
     let record = match (record, &dead_letter) {
-        (Some(record), Some(dead_letter)) => merge_dead_letter(record, dead_letter),
-        (Some(record), None) => record,
-        (None, Some(dead_letter)) => from_dead_letter(dead_letter),
-        (None, None) => {
-            let id = arguments.id.clone();
-            return Err(match admin.log_group_prefix() {
-                Some(log_group_prefix) if id.starts_with("contact_") => {
-                    Error::NotRecorded { hint: log_hint(log_group_prefix, "delivery.id", &id), id }
-                }
-                _ => Error::NoSuchDelivery { id },
-            });
+        (Some(record), Some(dead_letter)) => {
+            let DeliveryRecord { route, webhook_id, .. } = dead_letter.to_record();
+            DeliveryRecord { route: record.route.or(route), webhook_id: record.webhook_id.or(webhook_id), ..record }
         }
+        (Some(record), None) => record,
+        (None, Some(dead_letter)) => dead_letter.to_record(),
+        (None, None) => return Err(not_found(&target, &arguments.id).into()),
     };
-    let body = dead_letter.as_ref().and_then(DeadLetter::body);
+    let wants_body = arguments.body || arguments.body_to.is_some();
+    let body = dead_letter.as_ref().map(DeadLetter::body).filter(|_| wants_body);
     if wants_body && body.is_none() {
-        return Err(Error::BodyNotStored { id: arguments.id.clone() });
+        return Err(UsageError::BodyNotStored { id: arguments.id.clone() }.into());
     }
-    if let (Some(file), Some(body)) = (&arguments.body_to, &body) {
+    if let (Some(file), Some(body)) = (&arguments.body_to, body) {
         write_body_file(file, body)?;
     }
-    let printed_body = if arguments.body { body } else { None };
+    let printed_body = body.filter(|_| arguments.body).map(|body| String::from_utf8_lossy(body));
     let mut document = serde_json::to_value(&record)?;
     if let (Some(body), Value::Object(fields)) = (&printed_body, &mut document) {
-        fields.insert("body".to_owned(), json!(String::from_utf8_lossy(body)));
+        fields.insert("body".to_owned(), json!(body));
     }
     output.print_json(&document)?;
     for (name, value) in lines(&record) {
@@ -107,16 +76,48 @@ async fn print_delivery(
         output.print(format!("{:<16}{occurrences} {reason}", "failed"))?;
     }
     if let Some(body) = printed_body {
-        output.print(String::from_utf8_lossy(&body))?;
+        output.print(body)?;
     }
     Ok(ExitStatus::Ok)
 }
 
-async fn find_dead_letter(mut queue: impl DeadLetterQueue, id: &str) -> Result<Option<DeadLetter>, Error> {
+/// Returns the record of a delivery, and its dead letter if that knows more or its body is wanted.
+async fn find<A: Admin<Error: Into<Error>>, Q: DeadLetterQueue<Error: Into<Error>>>(
+    admin: &A,
+    queue: Q,
+    arguments: &ShowArguments,
+) -> Result<(Option<DeliveryRecord>, Option<DeadLetter>), Error> {
+    let record = admin.delivery(&DeliveryId::from_stored(arguments.id.clone())).await.map_err(Into::into)?;
+    // A request that the handler of a stack rejected is on no record, and its dead letter is all there is.
+    let dead_letter = if record.is_none() || arguments.body || arguments.body_to.is_some() {
+        find_dead_letter(queue, &arguments.id).await?
+    } else if record.as_ref().is_some_and(is_incomplete) {
+        // The record is shown even if the dead letter cannot be read.
+        find_dead_letter(queue, &arguments.id).await.ok().flatten()
+    } else {
+        None
+    };
+    Ok((record, dead_letter))
+}
+
+fn not_found(target: &Target, id: &str) -> UsageError {
+    let id = id.to_owned();
+    match target {
+        Target::Stack(stack) if id.starts_with("contact_") => {
+            UsageError::NotRecorded { hint: log_hint(&stack.stack.name, "delivery.id", &id), id }
+        }
+        Target::Stack(_) | Target::Local(_) => UsageError::NoSuchDelivery { id },
+    }
+}
+
+async fn find_dead_letter<Q: DeadLetterQueue<Error: Into<Error>>>(
+    mut queue: Q,
+    id: &str,
+) -> Result<Option<DeadLetter>, Error> {
     let found = tokio::select! {
         found = async {
             loop {
-                let page = queue.next_page().await?;
+                let page = queue.next_page().await.map_err(Into::into)?;
                 if page.is_empty() {
                     return Ok(None);
                 }
@@ -131,44 +132,10 @@ async fn find_dead_letter(mut queue: impl DeadLetterQueue, id: &str) -> Result<O
     found
 }
 
-/// Whether the letter of a delivery knows more than its record: the ledger of a stack has neither route nor webhook id.
+/// Whether the dead letter knows more than the record: the ledger of a stack has neither route nor webhook id.
 fn is_incomplete(record: &DeliveryRecord) -> bool {
     let has_dead_letter = record.state == DeliveryState::Dead && record.dropped_at.is_none();
     has_dead_letter && record.direction == Direction::LoopsToClay && record.webhook_id.is_none()
-}
-
-/// A record with what its letter knows besides.
-fn merge_dead_letter(record: DeliveryRecord, dead_letter: &DeadLetter) -> DeliveryRecord {
-    let details = dead_letter.to_record(None);
-    DeliveryRecord {
-        route: record.route.or(details.route),
-        webhook_id: record.webhook_id.or(details.webhook_id),
-        ..record
-    }
-}
-
-/// What a letter says of its delivery.
-fn from_dead_letter(dead_letter: &DeadLetter) -> DeliveryRecord {
-    let details = dead_letter.to_record(None);
-    DeliveryRecord {
-        id: details.id,
-        direction: dead_letter.direction,
-        state: DeliveryState::Dead,
-        attempts: dead_letter.attempts.unwrap_or_default(),
-        reason: details.reason,
-        status: details.status,
-        kind: dead_letter.delivery.as_ref().map(|delivery| delivery.kind.as_str().to_owned()).unwrap_or_default(),
-        route: details.route,
-        webhook_id: details.webhook_id,
-        contact_hash: None,
-        received_at: details.received_at,
-        first_attempt_at: None,
-        last_attempt_at: None,
-        next_attempt_at: None,
-        settled_at: details.died_at,
-        dropped_at: None,
-        failures: Vec::new(),
-    }
 }
 
 fn lines(record: &DeliveryRecord) -> Vec<(&'static str, String)> {
@@ -193,9 +160,9 @@ fn lines(record: &DeliveryRecord) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// Writes a body for its owner alone, and over nothing.
-fn write_body_file(path: &Path, body: &Bytes) -> Result<(), Error> {
+/// Writes a body into a new file that only its owner can read.
+fn write_body_file(path: &Path, body: &Bytes) -> Result<(), UsageError> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(body))
-        .map_err(|error| Error::BodyFileNotWritable { path: path.display().to_string(), detail: error.kind() })
+        .map_err(|error| UsageError::BodyFileNotWritable { path: path.display().to_string(), kind: error.kind() })
 }

@@ -1,4 +1,4 @@
-//! `tail`: follows deliveries live.
+//! `tail`: follows deliveries.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -6,35 +6,30 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use relay_core::delivery::Direction;
-use relay_sqlite::store::DeliveryState;
+use relay_core::delivery_state::DeliveryState;
 
 use crate::aws::tail::LogTail;
-use crate::commands::deliveries::DirectionArg;
+use crate::delivery_change::DeliveryChange;
 use crate::error::Error;
 use crate::exit::ExitStatus;
+use crate::format::{direction_parser, format_reason};
 use crate::local::tail::StoreTail;
-use crate::operations::record::{DeliveryChange, format_reason};
 use crate::output::{Output, Severity};
 use crate::target::{Options, Target};
 
-/// How often a store is looked into.
 const STORE_POLL_INTERVAL: Duration = Duration::from_millis(300);
-/// How often the logs are: CloudWatch takes five of these calls a second, and there are five logs.
+/// CloudWatch accepts five of these calls a second, and there are five logs.
 const LOGS_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What `tail` is told.
 #[derive(Debug, Clone, Args)]
-pub struct TailArguments {
+pub(crate) struct TailArguments {
     /// Only deliveries this way
-    #[arg(long)]
-    pub direction: Option<DirectionArg>,
+    #[arg(long, value_parser = direction_parser())]
+    direction: Option<Direction>,
 }
 
-/// Prints what happens to deliveries, until it is told to stop.
-///
-/// # Errors
-/// When it cannot be read any more.
-pub async fn run(options: &Options, arguments: &TailArguments, output: Output) -> Result<ExitStatus, Error> {
+/// Prints the changes of deliveries until Ctrl-C.
+pub(crate) async fn run(options: &Options, arguments: &TailArguments, output: Output) -> Result<ExitStatus, Error> {
     let target = options.target().await?;
     if !output.is_json() {
         let target_name = match &target {
@@ -67,11 +62,11 @@ pub async fn run(options: &Options, arguments: &TailArguments, output: Output) -
     }
 }
 
-/// One line for each, in both forms: a document would have an end.
+/// Prints a line for each change, with `--json` too: a document would have an end.
 fn print_changes(changes: &[DeliveryChange], arguments: &TailArguments, output: Output) -> Result<(), Error> {
-    let direction = arguments.direction.map(|way| Direction::from(way).as_str());
     let mut out = io::stdout().lock();
-    for change in changes.iter().filter(|change| direction.is_none_or(|direction| change.direction == direction)) {
+    let is_wanted = |change: &&DeliveryChange| arguments.direction.is_none_or(|it| change.direction == it.as_str());
+    for change in changes.iter().filter(is_wanted) {
         if output.is_json() {
             writeln!(out, "{}", serde_json::to_string(change)?)?;
         } else {

@@ -1,14 +1,16 @@
-//! The front door, tried from outside as Loops and Clay use it. Nothing of it gets to Loops or Clay: a test event is
-//! answered and not forwarded, and a row without a contact is refused.
+//! The relay's HTTP endpoints, called as Loops and Clay call them. Nothing reaches Loops or Clay: a test event is
+//! answered and not forwarded, and a row without a contact is rejected.
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
 use jiff::{SignedDuration, Timestamp};
 use relay::destination::http_client::{DestinationResponse, HttpClient};
 use relay_aws::secrets::cached_secret::MIN_REFRESH_INTERVAL;
-use relay_core::policy::response::CallOutcome as Heard;
+use relay_core::policy::response::CallOutcome;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, SigningSecret, TIMESTAMP_HEADER};
 use serde_json::Value;
@@ -16,53 +18,50 @@ use url::{Host, Url};
 
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
+use crate::invocation::suggest;
 use crate::setup::documents::fingerprint;
-use crate::setup::report::CopyPaste;
+use crate::setup::report::EndpointUrls;
 
-/// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The event that Loops sends when a person presses "Send test" (Loops, "Webhooks": testing.testEvent).
+/// The event that Loops sends for "Send test" (Loops, "Webhooks": testing.testEvent).
 const TEST_EVENT: &str = r#"{"eventName":"testing.testEvent","webhookSchemaVersion":"1.0.0"}"#;
-/// A row that no relay sends on: it names nobody.
+/// A row that no relay forwards, because it has no contact.
 const ROW_WITHOUT_CONTACT: &str = "{}";
-/// The code of an answer that nobody has filled in what is needed for another.
+/// The error code of a relay without a secret that the request needs.
 pub(crate) const NOT_CONFIGURED: &str = "not_configured";
-/// What to do where the relay knows other secrets than are kept.
 const UNKNOWN_SECRET_REMEDY: &str =
     "a relay-local may have others in its environment: run doctor there; on AWS, see function-errors";
-/// From how many seconds on a clock that is off is worth a word.
 const MAX_CLOCK_SKEW_SECS: i64 = 30;
 
-/// The front door.
+/// The checks that call the relay.
 #[derive(Debug)]
-pub struct EndpointChecks<'a> {
+pub(crate) struct EndpointChecks<'a> {
     client: &'a HttpClient,
-    paste: &'a CopyPaste,
-    /// How far the door's clock is ahead of this machine's.
+    pub(crate) urls: &'a EndpointUrls,
+    /// How far the relay's clock is ahead of this machine's.
     clock_offset: SignedDuration,
-    secret_timestamps: SecretTimestamps,
+    pub(crate) secret_timestamps: SecretTimestamps,
 }
 
-/// When what functions keep in mind was written; nothing where it is not filled in, or is taken up by the relay at once.
+/// When the secrets that functions cache were written. `None` if a secret is empty, or the relay reads it at once.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SecretTimestamps {
-    /// The signing secrets.
-    pub signing_secrets: Option<Timestamp>,
-    /// The relay tokens.
-    pub relay_tokens: Option<Timestamp>,
-    /// The key of Loops.
-    pub api_key: Option<Timestamp>,
+pub(crate) struct SecretTimestamps {
+    pub(crate) signing_secrets: Option<Timestamp>,
+    pub(crate) relay_tokens: Option<Timestamp>,
+    pub(crate) api_key: Option<Timestamp>,
 }
 
 impl<'a> EndpointChecks<'a> {
-    /// The door at these addresses.
-    #[must_use]
-    pub const fn new(client: &'a HttpClient, paste: &'a CopyPaste, secret_timestamps: SecretTimestamps) -> Self {
-        Self { client, paste, clock_offset: SignedDuration::ZERO, secret_timestamps }
+    pub(crate) const fn new(
+        client: &'a HttpClient,
+        urls: &'a EndpointUrls,
+        secret_timestamps: SecretTimestamps,
+    ) -> Self {
+        Self { client, urls, clock_offset: SignedDuration::ZERO, secret_timestamps }
     }
 
-    /// A refusal that is over soon: what a secret was before it was written is used on, until something does not work with
-    /// it, and then it is read again, at most so often.
+    /// The finding for a rejection if the secret was written so recently that a function may still use its old version.
+    /// A function reads a secret again when something does not work with it, at most once in [`MIN_REFRESH_INTERVAL`].
     pub(crate) fn pending_refresh(
         &self,
         check: Check,
@@ -72,203 +71,183 @@ impl<'a> EndpointChecks<'a> {
         let age = (Timestamp::now() + self.clock_offset).duration_since(written_at?).max(SignedDuration::ZERO);
         let remaining = SignedDuration::try_from(MIN_REFRESH_INTERVAL).ok()? - age;
         remaining.is_positive().then(|| {
-            Finding::warn(
-                check,
+            check.warn(
                 format!("{subject} is refused: the functions have not read the secret yet that was just written"),
                 format!("run doctor again in {} s: by then they read it when they need it", remaining.as_secs() + 1),
             )
         })
     }
 
-    /// `endpoint`: its name resolves, and it answers; over TLS where it should. None, where nothing answers.
-    pub async fn check_endpoint(&self) -> (Finding, bool) {
+    /// The finding for a secret that the relay rejects.
+    fn unknown_secret(&self, check: Check, subject: &str, what: &str, written_at: Option<Timestamp>) -> Finding {
+        self.pending_refresh(check, subject, written_at).unwrap_or_else(|| {
+            check.fail(format!("{subject} is refused: the relay does not know {what}"), UNKNOWN_SECRET_REMEDY)
+        })
+    }
+
+    /// `endpoint`: the name resolves, and the relay answers, over TLS if the URL says so. An error if it does not answer.
+    pub(crate) async fn check_endpoint(&self) -> Result<Finding, Finding> {
         const CHECK: Check = Check::Endpoint;
-        let url = &self.paste.loops_webhook_url;
-        let Ok(parsed) = Url::parse(url) else {
-            return (Finding::fail(CHECK, "the stack gives no URL", "deploy it again with `make deploy`"), false);
-        };
-        let origin = parsed.origin().ascii_serialization();
-        if let Some(Host::Domain(domain)) = parsed.host() {
-            let port = parsed.port_or_known_default().unwrap_or(443);
+        let url = Url::parse(&self.urls.loops_webhook_url)
+            .map_err(|_| CHECK.fail("the stack gives no URL", "deploy it again with `make deploy`"))?;
+        let origin = url.origin().ascii_serialization();
+        if let Some(Host::Domain(domain)) = url.host() {
+            let port = url.port_or_known_default().unwrap_or(443);
             if tokio::net::lookup_host((domain, port)).await.is_err() {
                 let remedy = "look at this machine's DNS, and whether the stack was deleted";
-                return (Finding::fail(CHECK, format!("the name {domain} does not resolve"), remedy), false);
+                return Err(CHECK.fail(format!("the name {domain} does not resolve"), remedy));
             }
         }
         let request = self.client.request(Method::GET, &origin);
         match self.client.send(request, TIMEOUT, Timestamp::now()).await.outcome {
-            Heard::Responded(_) => (Finding::ok(CHECK, format!("{origin} answers")), true),
-            Heard::CertificateUntrusted => {
+            CallOutcome::Responded(_) => Ok(CHECK.ok(format!("{origin} answers"))),
+            CallOutcome::CertificateUntrusted => {
                 let remedy = "something in between breaks TLS open: try from another network";
-                (Finding::fail(CHECK, format!("the certificate of {origin} is not trusted"), remedy), false)
+                Err(CHECK.fail(format!("the certificate of {origin} is not trusted"), remedy))
             }
-            Heard::TimedOut | Heard::Unreachable => {
+            CallOutcome::TimedOut | CallOutcome::Unreachable => {
                 let remedy =
                     "look at the network; for a relay-local, start it, or set RELAY_LISTEN to where it listens";
-                (Finding::fail(CHECK, format!("nothing answers at {origin}"), remedy), false)
+                Err(CHECK.fail(format!("nothing answers at {origin}"), remedy))
             }
         }
     }
 
-    /// `clock`: this machine's clock is that of the door, as far as signatures need it. `tolerance` is in seconds, 0 = any.
-    pub async fn check_clock(&mut self, tolerance_secs: i64) -> Finding {
+    /// `clock`: this machine's clock agrees with the relay's, as far as signatures need it. A tolerance of 0 accepts any.
+    pub(crate) async fn check_clock(&mut self, tolerance_secs: i64) -> Finding {
         const CHECK: Check = Check::Clock;
         let started_at = Instant::now();
-        let request = self.client.request(Method::GET, &self.paste.loops_webhook_url).timeout(TIMEOUT);
+        let request = self.client.request(Method::GET, &self.urls.loops_webhook_url).timeout(TIMEOUT);
         let date = request.send().await.ok().and_then(|response| {
             let date = response.headers().get(DATE)?.to_str().ok()?.to_owned();
             httpdate::parse_http_date(&date).ok().and_then(|date| Timestamp::try_from(date).ok())
         });
         let Some(date) = date else {
-            return Finding::warn(CHECK, "the endpoint does not say its time", "look at this machine's clock yourself");
+            return CHECK.warn("the endpoint does not say its time", "look at this machine's clock yourself");
         };
-        // The date was written somewhere in between, and has whole seconds.
+        // The relay wrote the date between request and response, in whole seconds.
         let local_now = Timestamp::now() - SignedDuration::try_from(started_at.elapsed() / 2).unwrap_or_default();
         let skew_secs = date.duration_since(local_now).as_secs();
         if skew_secs.abs() <= MAX_CLOCK_SKEW_SECS {
-            return Finding::ok(CHECK, "this machine's clock agrees with the relay's");
+            return CHECK.ok("this machine's clock agrees with the relay's");
         }
         self.clock_offset = SignedDuration::from_secs(skew_secs);
         let relation = if skew_secs > 0 { "behind" } else { "ahead of" };
         let observed = format!("this machine's clock is {} s {relation} the relay's", skew_secs.abs());
         let remedy = "set the clock of this machine by a time server (NTP)";
         if tolerance_secs > 0 && skew_secs.abs() > tolerance_secs {
-            Finding::fail(CHECK, observed, remedy)
+            CHECK.fail(observed, remedy)
         } else {
-            Finding::warn(CHECK, observed, remedy)
+            CHECK.warn(observed, remedy)
         }
     }
 
-    /// `signed-webhook`: a test event with each signing secret is taken.
-    pub async fn check_signed_webhook(&self, secrets: &[SecretString]) -> Finding {
+    /// `signed-webhook`: a test event signed with each signing secret is accepted.
+    pub(crate) async fn check_signed_webhook(&self, secrets: &[SecretString]) -> Finding {
         const CHECK: Check = Check::SignedWebhook;
         if secrets.is_empty() {
-            return Finding::fail(CHECK, "there is no signing secret to sign with", "fill it in with `relayctl setup`");
+            return no_signing_secret(CHECK);
         }
         for text in secrets {
             let secret_fingerprint = fingerprint(text.expose_secret());
             let Ok(secret) = SigningSecret::parse(text.expose_secret()) else {
-                return Finding::fail(
-                    CHECK,
+                return CHECK.fail(
                     format!("the signing secret {secret_fingerprint} is malformed"),
-                    "give it to `relayctl setup` again",
+                    format!("give it to {} again", suggest("setup")),
                 );
             };
             let response = self.send_webhook(&secret, &new_id(), TEST_EVENT).await;
             let code = string_field(&response, "code");
             match response.outcome {
-                Heard::Responded(200) if string_field(&response, "status") == "test" => {}
-                Heard::Responded(401) if code == "timestamp_out_of_range" => {
-                    return Finding::fail(
-                        CHECK,
+                CallOutcome::Responded(200) if string_field(&response, "status") == "test" => {}
+                CallOutcome::Responded(401) if code == "timestamp_out_of_range" => {
+                    return CHECK.fail(
                         "a signed test event is refused for its time",
                         "set this machine's clock by a time server",
                     );
                 }
-                Heard::Responded(401 | 503) if code == "invalid_signature" || code == NOT_CONFIGURED => {
+                CallOutcome::Responded(401 | 503) if code == "invalid_signature" || code == NOT_CONFIGURED => {
                     let subject = format!("a test event signed with {secret_fingerprint}");
-                    return self
-                        .pending_refresh(CHECK, &subject, self.secret_timestamps.signing_secrets)
-                        .unwrap_or_else(|| {
-                            Finding::fail(
-                                CHECK,
-                                format!("{subject} is refused: the relay does not know that secret"),
-                                UNKNOWN_SECRET_REMEDY,
-                            )
-                        });
+                    return self.unknown_secret(CHECK, &subject, "that secret", self.secret_timestamps.signing_secrets);
                 }
                 _ => return unexpected(CHECK, "a signed test event", &response),
             }
         }
-        Finding::ok(CHECK, format!("a test event is taken with {}", count_phrase(secrets.len(), "signing secret")))
+        CHECK.ok(format!("a test event is taken with {}", count_phrase(secrets.len(), "signing secret")))
     }
 
-    /// `forged-webhook`: what is signed with some other secret is refused.
-    pub async fn check_forged_webhook(&self) -> Finding {
+    /// `forged-webhook`: a test event signed with another secret is rejected.
+    pub(crate) async fn check_forged_webhook(&self) -> Finding {
         const CHECK: Check = Check::ForgedWebhook;
-        let Ok(secret) = SigningSecret::parse(&format!("whsec_{}", base64(&rand::random::<[u8; 32]>()))) else {
-            return Finding::warn(CHECK, "no secret could be made up", "report this");
+        let Ok(secret) = SigningSecret::parse(&format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 32]>()))) else {
+            return CHECK.warn("no secret could be made up", "report this");
         };
         let response = self.send_webhook(&secret, &new_id(), TEST_EVENT).await;
         match response.outcome {
-            Heard::Responded(401) => Finding::ok(CHECK, "a forged test event is refused"),
-            Heard::Responded(200..=299) => Finding::fail(
-                CHECK,
+            CallOutcome::Responded(401) => CHECK.ok("a forged test event is refused"),
+            CallOutcome::Responded(200..=299) => CHECK.fail(
                 "a forged test event is taken: anybody can add rows",
                 "something in front of the relay answers for it: look at what LoopsWebhookUrl leads to",
             ),
-            Heard::Responded(503) if string_field(&response, "code") == NOT_CONFIGURED => self
+            CallOutcome::Responded(503) if string_field(&response, "code") == NOT_CONFIGURED => self
                 .pending_refresh(CHECK, "every webhook", self.secret_timestamps.signing_secrets)
                 .unwrap_or_else(|| unexpected(CHECK, "a forged test event", &response)),
             _ => unexpected(CHECK, "a forged test event", &response),
         }
     }
 
-    /// `wrong-token`: a row with some other token is refused, on both routes.
-    pub async fn check_wrong_token(&self) -> Finding {
+    /// `wrong-token`: a row with another token is rejected, on both routes.
+    pub(crate) async fn check_wrong_token(&self) -> Finding {
         const CHECK: Check = Check::WrongToken;
         let token = SecretString::from(format!("doctor_{}", hex::encode(rand::random::<[u8; 16]>())));
         for (method, url) in self.row_endpoints() {
             let response = self.send_row(method, url, &token, ROW_WITHOUT_CONTACT).await;
             match response.outcome {
-                Heard::Responded(401) => {}
-                Heard::Responded(200..=299 | 400) => {
+                CallOutcome::Responded(401) => {}
+                CallOutcome::Responded(200..=299 | 400) => {
                     let remedy = "something in front of the relay answers for it: look at what ClayContactUrl and ClayEventUrl lead to";
-                    return Finding::fail(
-                        CHECK,
-                        "a row with a made-up token gets in: anybody can write to Loops",
-                        remedy,
-                    );
+                    return CHECK.fail("a row with a made-up token gets in: anybody can write to Loops", remedy);
                 }
                 _ => return unexpected(CHECK, "a row with a made-up token", &response),
             }
         }
-        Finding::ok(CHECK, "rows with a made-up token are refused")
+        CHECK.ok("rows with a made-up token are refused")
     }
 
-    /// `relay-token`: each relay token gets in, on both routes. The row is empty, so that it is refused after that.
-    pub async fn check_relay_token(&self, tokens: &[SecretString]) -> Finding {
+    /// `relay-token`: each relay token is accepted, on both routes. The row is empty, so that it is rejected after that.
+    pub(crate) async fn check_relay_token(&self, tokens: &[SecretString]) -> Finding {
         const CHECK: Check = Check::RelayToken;
         if tokens.is_empty() {
-            return Finding::fail(
-                CHECK,
+            return CHECK.fail(
                 "there is no relay token to try",
-                "make one with `relayctl setup --add-relay-token`",
+                format!("make one with {}", suggest("setup --add-relay-token")),
             );
         }
         for token in tokens {
             for (method, url) in self.row_endpoints() {
                 let response = self.send_row(method, url, token, ROW_WITHOUT_CONTACT).await;
                 match response.outcome {
-                    Heard::Responded(400) => {}
-                    Heard::Responded(401) => {
+                    CallOutcome::Responded(400) => {}
+                    CallOutcome::Responded(401) => {
                         let subject = format!("a row with the relay token {}", fingerprint(token.expose_secret()));
-                        return self
-                            .pending_refresh(CHECK, &subject, self.secret_timestamps.relay_tokens)
-                            .unwrap_or_else(|| {
-                                Finding::fail(
-                                    CHECK,
-                                    format!("{subject} is refused: the relay does not know it"),
-                                    UNKNOWN_SECRET_REMEDY,
-                                )
-                            });
+                        return self.unknown_secret(CHECK, &subject, "it", self.secret_timestamps.relay_tokens);
                     }
                     _ => return unexpected(CHECK, "a row without a contact", &response),
                 }
             }
         }
-        Finding::ok(CHECK, format!("rows get in with {}", count_phrase(tokens.len(), "relay token")))
+        CHECK.ok(format!("rows get in with {}", count_phrase(tokens.len(), "relay token")))
     }
 
     fn row_endpoints(&self) -> [(Method, &str); 2] {
-        [(Method::PUT, &self.paste.clay_contact_url), (Method::POST, &self.paste.clay_event_url)]
+        [(Method::PUT, &self.urls.clay_contact_url), (Method::POST, &self.urls.clay_event_url)]
     }
 
     pub(crate) async fn send_webhook(&self, secret: &SigningSecret, id: &str, event: &str) -> DestinationResponse {
         let now = Timestamp::now();
         let time = now.checked_add(self.clock_offset).unwrap_or(now).as_second().to_string();
         let signature = secret.sign(id, &time, event.as_bytes());
-        let request = self.client.request(Method::POST, &self.paste.loops_webhook_url);
+        let request = self.client.request(Method::POST, &self.urls.loops_webhook_url);
         let request = request
             .header(CONTENT_TYPE, "application/json")
             .header(ID_HEADER, id)
@@ -276,16 +255,6 @@ impl<'a> EndpointChecks<'a> {
             .header(SIGNATURE_HEADER, signature)
             .body(event.to_owned());
         self.client.send(request, TIMEOUT, now).await
-    }
-
-    /// Where rows come in.
-    pub(crate) const fn paste(&self) -> &CopyPaste {
-        self.paste
-    }
-
-    /// When what it lets in by was written.
-    pub(crate) const fn secret_timestamps(&self) -> SecretTimestamps {
-        self.secret_timestamps
     }
 
     pub(crate) async fn send_row(
@@ -301,35 +270,35 @@ impl<'a> EndpointChecks<'a> {
     }
 }
 
-/// An id for a webhook, told from those of Loops.
+/// A `webhook-id` that Loops would not use.
 pub(crate) fn new_id() -> String {
     format!("msg_doctor_{}", hex::encode(rand::random::<[u8; 12]>()))
 }
 
-/// An answer that none of the checks expects.
+/// The finding of a relay without a signing secret.
+pub(crate) fn no_signing_secret(check: Check) -> Finding {
+    check.fail("there is no signing secret to sign with", format!("fill it in with {}", suggest("setup")))
+}
+
+/// The finding for a response that no check expects.
 pub(crate) fn unexpected(check: Check, subject: &str, response: &DestinationResponse) -> Finding {
     let code = string_field(response, "code");
     let code_suffix = if code.is_empty() { String::new() } else { format!(" ({code})") };
-    let (observed, remedy) = match response.outcome {
-        Heard::Responded(status @ 404) => {
-            (format!("{status}{code_suffix}"), "no such route is there: deploy the stack again with `make deploy`")
-        }
-        Heard::Responded(status @ 429) => {
-            (format!("{status}{code_suffix}"), "it asks to come back later: run doctor again in a minute")
-        }
-        Heard::Responded(status @ (502 | 503)) if !code.is_empty() => (
-            format!("{status}{code_suffix}"),
-            "the relay says that a secret is missing or a service fails: see the other findings",
-        ),
-        Heard::Responded(status) => {
-            (format!("{status}{code_suffix}"), "see function-errors, and the log of the function")
-        }
-        _ => ("nothing".to_owned(), "run doctor again, and see function-errors"),
+    let CallOutcome::Responded(status) = response.outcome else {
+        return check.fail(format!("{subject} is answered with nothing"), "run doctor again, and see function-errors");
     };
-    Finding::fail(check, format!("{subject} is answered with {observed}"), remedy)
+    let remedy = match status {
+        404 => "no such route is there: deploy the stack again with `make deploy`",
+        429 => "it asks to come back later: run doctor again in a minute",
+        502 | 503 if !code.is_empty() => {
+            "the relay says that a secret is missing or a service fails: see the other findings"
+        }
+        _ => "see function-errors, and the log of the function",
+    };
+    check.fail(format!("{subject} is answered with {status}{code_suffix}"), remedy)
 }
 
-/// A text of an answer; empty, where it has none or one that is no code.
+/// Returns a field of a response, reduced to the characters of a code.
 pub(crate) fn string_field(response: &DestinationResponse, field: &str) -> String {
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let text = body.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -338,9 +307,4 @@ pub(crate) fn string_field(response: &DestinationResponse, field: &str) -> Strin
 
 fn count_phrase(count: usize, what: &str) -> String {
     if count == 1 { format!("the {what}") } else { format!("each of {count} {what}s") }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }

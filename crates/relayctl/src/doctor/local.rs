@@ -1,51 +1,56 @@
-//! A relay on this machine: its folder, its settings, its store.
+//! Checks of a relay on this machine: its folder, its settings, its store.
 
 use std::os::unix::fs::PermissionsExt as _;
 
 use relay::config::names::{LOOPS_SIGNING_SECRET, RELAY_TOKEN};
 use relay::destination::http_client::HttpClient;
+use relay_core::delivery::Direction;
+use relay_core::delivery_state::DeliveryState;
 use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
 use relay_core::webhook::route::ClayRoute;
+use relay_sqlite::STORE_FILE;
+use relay_sqlite::admin::{self, SqliteAdmin};
 use relay_sqlite::data_dir::config::Setting;
-use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFile};
-use relay_sqlite::store::{self, DeliveryState};
-use rusqlite::Connection;
+use relay_sqlite::data_dir::secrets_file::SECRETS_FILE;
 
 use crate::doctor::check::Check;
 use crate::doctor::endpoint::{EndpointChecks, SecretTimestamps};
 use crate::doctor::finding::Finding;
-use crate::doctor::live_send::{self, SendStatus};
+use crate::doctor::live_send;
 use crate::doctor::secrets::check_loops_key;
 use crate::doctor::webhook_usage;
 use crate::error::Error;
+use crate::invocation::suggest;
+use crate::local::error::Error as LocalError;
 use crate::local::relay::LocalRelay;
-use crate::operations::DIRECTIONS;
-use crate::setup::report::CopyPaste;
+use crate::setup::report::EndpointUrls;
 use crate::setup::secret_store::SecretStore;
 
-/// Examines all of it.
-///
-/// # Errors
-/// When the folder or what it keeps cannot be read.
-pub async fn examine(
+/// Greatest number of times that [`examine`] advances the progress bar.
+pub(crate) const STEPS: u64 = 5;
+/// Age of the oldest waiting delivery from which on the operator should look, in seconds.
+const MAX_WAIT_SECS: i64 = 1800;
+
+pub(crate) async fn examine(
     local: &LocalRelay,
     client: &HttpClient,
     test_address: Option<&str>,
-    step: &dyn Fn(),
+    advance: &dyn Fn(),
 ) -> Result<Vec<Finding>, Error> {
     let secret_store = SecretStore::Local(local);
-    let paste = CopyPaste::for_store(secret_store)?;
-    let mut findings = vec![check_permissions(local), check_running(local)?, check_destinations(local)];
-    step();
+    let urls = EndpointUrls::for_store(secret_store)?;
+    let mut findings = vec![check_permissions(local), check_running(local), check_destinations(local)];
+    advance();
     if let Setting::Set(key) = &local.settings.loops_api_key {
         findings.push(check_loops_key(client, secret_store, key.as_ref()).await);
-        step();
+        advance();
     }
-    // It takes them up within a second.
-    let endpoint_checks = EndpointChecks::new(client, &paste, SecretTimestamps::default());
-    let (endpoint, responds) = endpoint_checks.check_endpoint().await;
-    findings.push(endpoint);
-    step();
+    // A relay-local reads changed secrets within a second, so their age does not matter.
+    let endpoint_checks = EndpointChecks::new(client, &urls, SecretTimestamps::default());
+    let endpoint = endpoint_checks.check_endpoint().await;
+    let responds = endpoint.is_ok();
+    findings.push(endpoint.unwrap_or_else(|no_response| no_response));
+    advance();
     if responds {
         findings.push(endpoint_checks.check_signed_webhook(&signing_secrets(local)?).await);
         findings.push(endpoint_checks.check_forged_webhook().await);
@@ -54,56 +59,47 @@ pub async fn examine(
         if let Some(address) = test_address {
             findings.extend(check_live_send(local, &endpoint_checks, address).await?);
         }
-        step();
+        advance();
     }
-    match store::open_existing(local.data_dir.path()) {
-        Ok(Some(connection)) => findings.extend(check_store(local, &connection)?),
-        // The relay makes it before it answers.
-        Ok(None) if local.is_running()? && !local.data_dir.path().join(store::STORE_FILE).exists() => {
-            findings.push(Finding::fail(
-                Check::Store,
-                format!("a relay runs, and its {} is gone: what it takes now is lost when it ends", store::STORE_FILE),
+    match SqliteAdmin::open(local.data_dir.path()) {
+        Ok(admin) => findings.extend(check_store(local, &admin)?),
+        // A relay creates the file before it answers.
+        Err(admin::Error::NoStore(dir)) if local.is_running() && !dir.join(STORE_FILE).exists() => {
+            findings.push(Check::Store.fail(
+                format!("a relay runs, and its {STORE_FILE} is gone: what it takes now is lost when it ends"),
                 "stop it, put back a copy of the file if there is one, and start it",
             ));
         }
-        Ok(None) => findings.push(Finding::ok(Check::Store, "nothing was stored yet")),
-        Err(error) => findings.push(Finding::from_error(Check::Store, &error.into())),
+        Err(admin::Error::NoStore(_)) => findings.push(Check::Store.ok("nothing was stored yet")),
+        Err(error) => findings.push(Finding::from_error(Check::Store, &LocalError::from(error).into())),
     }
-    step();
+    advance();
     Ok(findings)
 }
 
-/// `send-to-clay`, `send-to-loops`: a row each way.
+/// `send-to-clay`, `send-to-loops`: one row each way.
 async fn check_live_send(
     local: &LocalRelay,
     endpoint_checks: &EndpointChecks<'_>,
     address: &str,
-) -> Result<[Finding; 2], Error> {
-    let delivery_status = async |_: &str, id: &str| match store::open_existing(local.data_dir.path())? {
-        Some(connection) => match store::webhook_state(&connection, id)? {
-            Some(DeliveryState::Delivered) => Ok(SendStatus::Delivered),
-            Some(DeliveryState::Dead) => Ok(SendStatus::Dead),
-            Some(DeliveryState::Waiting) | None => Ok(SendStatus::Waiting),
-        },
-        None => Ok(SendStatus::Waiting),
+) -> Result<[Finding; 2], LocalError> {
+    let delivery_status = async |_: &str, webhook_id: &str| {
+        let state = match SqliteAdmin::open(local.data_dir.path()) {
+            Err(admin::Error::NoStore(_)) => Ok(None),
+            opened => opened.and_then(|admin| admin.webhook_state(webhook_id)),
+        };
+        Ok(state.map_err(LocalError::from)?.unwrap_or(DeliveryState::Waiting))
     };
-    let events = local.events.join(",");
+    let (events, secrets, tokens) = (local.events.join(","), signing_secrets(local)?, relay_tokens(local)?);
     Ok([
-        live_send::check_send_to_clay(
-            endpoint_checks,
-            signing_secrets(local)?.first(),
-            &events,
-            address,
-            delivery_status,
-        )
-        .await,
-        live_send::check_send_to_loops(endpoint_checks, relay_tokens(local)?.first(), address).await,
+        live_send::check_send_to_clay(endpoint_checks, secrets.first(), &events, address, delivery_status).await,
+        live_send::check_send_to_loops(endpoint_checks, tokens.first(), address).await,
     ])
 }
 
-/// `folder`: nobody else can read it.
+/// `folder`: no other user of this machine can read it.
 fn check_permissions(local: &LocalRelay) -> Finding {
-    const CHECK: Check = Check::Folder;
+    const CHECK: Check = Check::FolderPermissions;
     let path = local.data_dir.path();
     let is_accessible_to_others = |path: &std::path::Path| {
         std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
@@ -111,27 +107,23 @@ fn check_permissions(local: &LocalRelay) -> Finding {
     let secrets_file = path.join(SECRETS_FILE);
     if is_accessible_to_others(&secrets_file) {
         let remedy = format!("chmod 600 {}", secrets_file.display());
-        return Finding::fail(CHECK, format!("others can read {}", secrets_file.display()), remedy);
+        return CHECK.fail(format!("others can read {}", secrets_file.display()), remedy);
     }
     if is_accessible_to_others(path) {
-        return Finding::warn(
-            CHECK,
-            format!("others can look into {}", path.display()),
-            format!("chmod 700 {}", path.display()),
-        );
+        return CHECK.warn(format!("others can look into {}", path.display()), format!("chmod 700 {}", path.display()));
     }
-    Finding::ok(CHECK, format!("{} is its owner's alone", path.display()))
+    CHECK.ok(format!("{} is its owner's alone", path.display()))
 }
 
-/// `running`: a relay has the folder.
-fn check_running(local: &LocalRelay) -> Result<Finding, Error> {
-    if local.is_running()? {
-        return Ok(Finding::ok(Check::Running, "a relay is running on the folder"));
+/// `running`: a relay runs on the folder.
+fn check_running(local: &LocalRelay) -> Finding {
+    if local.is_running() {
+        return Check::Running.ok("a relay is running on the folder");
     }
-    Ok(Finding::fail(Check::Running, "no relay is running on the folder", "start it with `relay-local` or `make run`"))
+    Check::Running.fail("no relay is running on the folder", "start it with `relay-local` or `make run`")
 }
 
-/// `far-ends`: which ends are real, simulated or closed.
+/// `far-ends`: which destinations are real, simulated or closed.
 fn check_destinations(local: &LocalRelay) -> Finding {
     let settings = &local.settings;
     let loops = match &settings.loops_api_key {
@@ -146,98 +138,81 @@ fn check_destinations(local: &LocalRelay) -> Finding {
     };
     let observed = format!("Loops is {loops}, Clay is {clay}");
     if loops == "closed" || clay == "closed" {
-        return Finding::fail(
-            Check::Destinations,
-            observed,
-            "what is set but empty is closed: unset it, or fill it in",
-        );
+        return Check::Destinations.fail(observed, "what is set but empty is closed: unset it, or fill it in");
     }
-    Finding::ok(Check::Destinations, observed)
+    Check::Destinations.ok(observed)
 }
 
-fn signing_secrets(local: &LocalRelay) -> Result<Vec<SecretString>, Error> {
-    let stored = SecretsFile::load(local.data_dir.path())?;
-    setting_values(local, LOOPS_SIGNING_SECRET, &stored, || Ok(local.data_dir.signing_secret()?))
+fn signing_secrets(local: &LocalRelay) -> Result<Vec<SecretString>, LocalError> {
+    setting_values(local, LOOPS_SIGNING_SECRET, || Ok(local.data_dir.signing_secret()?))
 }
 
-fn relay_tokens(local: &LocalRelay) -> Result<Vec<SecretString>, Error> {
-    let stored = SecretsFile::load(local.data_dir.path())?;
-    setting_values(local, RELAY_TOKEN, &stored, || Ok(local.data_dir.relay_token()?))
+fn relay_tokens(local: &LocalRelay) -> Result<Vec<SecretString>, LocalError> {
+    setting_values(local, RELAY_TOKEN, || Ok(local.data_dir.relay_token()?))
 }
 
-/// What a setting holds: the environment's, the stored one, or the generated one.
+/// Returns the values of a setting: from the environment, stored, or generated.
 fn setting_values(
     local: &LocalRelay,
     name: &'static str,
-    stored: &SecretsFile,
-    generate: impl FnOnce() -> Result<String, Error>,
-) -> Result<Vec<SecretString>, Error> {
+    generate: impl FnOnce() -> Result<String, LocalError>,
+) -> Result<Vec<SecretString>, LocalError> {
+    let stored = local.stored_settings()?;
     let value =
         if local.env_overrides.contains(&name) { std::env::var(name).ok() } else { stored.0.get(name).cloned() };
-    let text = SecretString::from(match value {
-        Some(text) => text,
-        None => generate()?,
-    });
+    let text = SecretString::from(value.map_or_else(generate, Ok)?);
     let items = text.expose_secret().split(',').map(str::trim).filter(|item| is_set(item));
     Ok(items.map(SecretString::from).collect())
 }
 
-/// `paused`: the directions that a person has paused.
-fn check_paused(connection: &Connection) -> Result<Vec<Finding>, Error> {
+/// `paused`: the directions that an operator has paused.
+fn check_paused(admin: &SqliteAdmin) -> Result<Vec<Finding>, LocalError> {
     let mut findings = Vec::new();
-    for direction in DIRECTIONS {
-        if store::paused_since(connection, direction)?.is_some() {
+    for direction in Direction::ALL {
+        if admin.paused_since(direction)?.is_some() {
             let direction = direction.as_str();
-            let remedy = format!("when that is meant to end, run `relayctl resume {direction}`");
-            findings.push(Finding::warn(Check::Paused, format!("deliveries {direction} are paused"), remedy));
+            let remedy = format!("when that is meant to end, run {}", suggest(format_args!("resume {direction}")));
+            findings.push(Check::Paused.warn(format!("deliveries {direction} are paused"), remedy));
         }
     }
     Ok(findings)
 }
 
-/// `store`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: what the store holds.
-fn check_store(local: &LocalRelay, connection: &Connection) -> Result<Vec<Finding>, Error> {
-    let counts = store::delivery_counts(connection)?;
-    let in_state = |state| counts.iter().filter(move |count| count.state == state);
-    let deliveries_in = |state| in_state(state).map(|count| count.deliveries).sum::<u64>();
-    let mut findings = vec![Finding::ok(
-        Check::Store,
-        match counts.iter().map(|count| count.deliveries).sum::<u64>() {
-            1 => "1 delivery is known".to_owned(),
-            total => format!("{total} deliveries are known"),
-        },
-    )];
-    findings.extend(check_paused(connection)?);
-    findings.push(match in_state(DeliveryState::Waiting).map(|count| count.oldest_received_at).min() {
+/// `store`, `paused`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: the contents of the store.
+fn check_store(local: &LocalRelay, admin: &SqliteAdmin) -> Result<Vec<Finding>, LocalError> {
+    let summary = admin.summary()?;
+    let mut findings = vec![Check::Store.ok(match summary.deliveries {
+        1 => "1 delivery is known".to_owned(),
+        total => format!("{total} deliveries are known"),
+    })];
+    findings.extend(check_paused(admin)?);
+    findings.push(match summary.oldest_waiting_at {
         Some(oldest) => {
             let age = jiff::Timestamp::now().duration_since(oldest).as_secs();
-            let observed = format!("{} waiting, the oldest for {age} s", deliveries_in(DeliveryState::Waiting));
-            if age > 1800 {
-                Finding::warn(Check::Waiting, observed, "see `relayctl deliveries --state waiting` for why")
+            let observed = format!("{} waiting, the oldest for {age} s", summary.waiting);
+            if age > MAX_WAIT_SECS {
+                Check::Waiting.warn(observed, format!("see {} for why", suggest("deliveries --state waiting")))
             } else {
-                Finding::ok(Check::Waiting, observed)
+                Check::Waiting.ok(observed)
             }
         }
-        None => Finding::ok(Check::Waiting, "nothing waits"),
+        None => Check::Waiting.ok("nothing waits"),
     });
-    findings.push(match deliveries_in(DeliveryState::Dead) {
-        0 => Finding::ok(Check::DeadLetters, "none"),
-        count => Finding::warn(
-            Check::DeadLetters,
+    findings.push(match summary.dead_letters {
+        0 => Check::DeadLetters.ok("none"),
+        count => Check::DeadLetters.warn(
             format!("{count} could not be delivered"),
-            "see `relayctl dead-letters list` for why, mend that, and retry them",
+            format!("see {} for why, mend that, and retry them", suggest("dead-letters list")),
         ),
     });
     if let Setting::Set(webhooks) = &local.settings.clay_webhooks {
         let usages: Result<Vec<_>, _> =
-            webhooks.iter().map(|webhook| store::webhook_usage(connection, &webhook.fingerprint())).collect();
+            webhooks.iter().map(|webhook| admin.webhook_usage(&webhook.fingerprint())).collect();
         let events = local.settings.shared.relayed_events.clone();
         let route = ClayRoute { name: "default".to_owned(), events, webhooks: webhooks.clone() };
         findings.extend(webhook_usage::findings_for(&route, &usages?));
     }
-    findings.push(match store::last_delivered_at(connection)? {
-        Some(at) => Finding::ok(Check::LastDelivery, format!("at {at}")),
-        None => Finding::ok(Check::LastDelivery, "none is on record yet"),
-    });
+    let last_delivered = summary.last_delivered_at.map(|at| format!("at {at}"));
+    findings.push(Check::LastDelivery.ok(last_delivered.unwrap_or_else(|| "none is on record yet".to_owned())));
     Ok(findings)
 }

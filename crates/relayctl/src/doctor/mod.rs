@@ -1,11 +1,11 @@
-//! What `doctor` is made of: small checks, each with a name that the runbook has a section for.
+//! The checks of `doctor`: `aws::examine` makes those of a stack, `local::examine` those of a data folder.
 
-pub mod aws;
-pub mod check;
-pub mod endpoint;
-pub mod finding;
-pub mod live_send;
-pub mod local;
-pub mod routing;
-pub mod secrets;
-pub mod webhook_usage;
+pub(crate) mod aws;
+pub(crate) mod check;
+pub(crate) mod endpoint;
+pub(crate) mod finding;
+pub(crate) mod live_send;
+pub(crate) mod local;
+mod routing;
+pub(crate) mod secrets;
+pub(crate) mod webhook_usage;

@@ -1,20 +1,19 @@
-//! Which relayed events no route takes: each of them becomes a dead letter.
+//! Relayed events that no route selects: each of them becomes a dead letter.
 
 use relay_core::webhook::event::KNOWN_EVENTS;
 use relay_core::webhook::route::ClayRoute;
 use relay_core::webhook::selection::EventSelection;
 
-/// The events of `RelayedEvents` that none of the routes takes: by their names those that Loops documents, and as they are
-/// written those that it does not. Nothing, where what is relayed is no selection, which the template does not take.
-#[must_use]
-pub fn unrouted_events(relayed: &str, routes: &[ClayRoute]) -> Vec<String> {
+/// Returns the events of `RelayedEvents` that no route selects: events that Loops documents by name, others as they are
+/// written. None if `relayed` is no selection, which the template does not accept.
+pub(crate) fn unrouted_events(relayed: &str, routes: &[ClayRoute]) -> Vec<String> {
     let Ok(relayed) = relayed.parse::<EventSelection>() else { return Vec::new() };
     let is_routed = |event: &str| routes.iter().any(|route| route.events.selects(event));
     let known = KNOWN_EVENTS
         .iter()
         .filter(|event| relayed.selects(event) && !is_routed(event))
         .map(|event| (*event).to_owned());
-    // A prefix without its star stands for what begins with it: a route takes all of that, or this alone does not tell.
+    // A prefix without its star stands for the events that begin with it.
     let unknown = relayed
         .unrecognized_patterns()
         .map(ToString::to_string)

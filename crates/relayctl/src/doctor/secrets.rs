@@ -1,9 +1,10 @@
-//! The secrets: filled in, well-formed, and taken by Loops.
+//! The secrets: readable, well-formed, filled in, and accepted by Loops.
 
 use jiff::Timestamp;
+use relay::config::secret_document::DocumentError;
 use relay::destination::http_client::HttpClient;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
-use relay_core::secret::SecretString;
+use relay_core::secret::{ExposeSecret as _, SecretString};
 
 use crate::aws::stack::StackOutput;
 use crate::doctor::check::Check;
@@ -11,72 +12,79 @@ use crate::doctor::endpoint::SecretTimestamps;
 use crate::doctor::finding::{Finding, list_names};
 use crate::doctor::routing::unrouted_events;
 use crate::error::Error;
+use crate::invocation::suggest;
 use crate::setup::documents::{SecretDocuments, SecretList};
 use crate::setup::key_check::{KeyCheck, check_key};
 use crate::setup::secret_store::{self, SecretStore};
 use crate::target::StackTarget;
-use relay_core::secret::ExposeSecret as _;
 
-/// The parameter of the template that says which events are relayed.
+/// Parameter of the template with the events that are relayed.
 const RELAYED_EVENTS: &str = "RelayedEvents";
-const FILL_IN_REMEDY: &str = "fill it in with `relayctl setup`";
 
-/// What the other checks use of the secrets.
+/// The secrets' contents, for the other checks.
 #[derive(Debug, Default)]
-pub struct LoadedSecrets {
-    /// The signing secrets, as texts.
-    pub signing_secrets: Vec<SecretString>,
-    /// The relay tokens.
-    pub relay_tokens: Vec<SecretString>,
-    /// The Loops key.
-    pub api_key: Option<SecretString>,
-    /// The routes to Clay.
-    pub to_clay: LoopsToClaySecret,
-    /// When they were written.
-    pub timestamps: SecretTimestamps,
-    /// The checks of those secrets that could not be read: what they hold is not known.
-    pub unreadable: Vec<Check>,
+pub(crate) struct LoadedSecrets {
+    pub(crate) signing_secrets: Vec<SecretString>,
+    pub(crate) relay_tokens: Vec<SecretString>,
+    pub(crate) api_key: Option<SecretString>,
+    pub(crate) to_clay: LoopsToClaySecret,
+    pub(crate) timestamps: SecretTimestamps,
+    /// Checks of the secrets that could not be read, so that their contents are not known.
+    unreadable: Vec<Check>,
 }
 
 impl LoadedSecrets {
-    /// What a check says that needs this secret, where it could not be read.
-    #[must_use]
-    pub fn skip(&self, check: Check, secret: Check) -> Option<Finding> {
-        self.unreadable.contains(&secret).then(|| Finding::skipped(check, secret))
+    /// The finding of a check that needs a secret which could not be read.
+    pub(crate) fn skip(&self, check: Check, secret: Check) -> Option<Finding> {
+        let observed = "not known: the secret could not be read";
+        self.unreadable.contains(&secret).then(|| check.warn(observed, format!("see {secret}")))
+    }
+
+    /// Awaits the finding of a check that needs a secret, unless that could not be read.
+    pub(crate) async fn run_or_skip(
+        &self,
+        check: Check,
+        secret: Check,
+        finding: impl Future<Output = Finding>,
+    ) -> Finding {
+        match self.skip(check, secret) {
+            Some(skipped) => skipped,
+            None => finding.await,
+        }
+    }
+
+    /// Records that the secret of this finding could not be read.
+    fn mark_unreadable(&mut self, finding: Finding) -> Finding {
+        self.unreadable.push(finding.check);
+        finding
     }
 }
 
 /// `secret-loops-to-clay`, `secret-clay-to-loops`: readable, well-formed and filled in.
-pub async fn check_secrets(target: &StackTarget, loaded_secrets: &mut LoadedSecrets) -> Vec<Finding> {
-    let (clay_check, loops_check) = (Check::SecretLoopsToClay, Check::SecretClayToLoops);
-    let mut findings = Vec::new();
-    match load_secret(target, StackOutput::LoopsToClaySecretName).await {
+pub(crate) async fn check_secrets(target: &StackTarget, loaded_secrets: &mut LoadedSecrets) -> [Finding; 2] {
+    let clay_finding = match load_secret(target, StackOutput::LoopsToClaySecretName).await {
         Ok((name, text, written_at)) => {
             let relayed_events = target.stack.parameter(RELAYED_EVENTS).unwrap_or_default();
-            findings.push(check_clay_secret(clay_check, &name, text.expose_secret(), relayed_events, loaded_secrets));
+            let finding = check_clay_secret(&name, text.expose_secret(), relayed_events, loaded_secrets);
             loaded_secrets.timestamps.signing_secrets =
                 written_at.filter(|_| !loaded_secrets.signing_secrets.is_empty());
+            finding
         }
-        Err(error) => {
-            loaded_secrets.unreadable.push(clay_check);
-            findings.push(Finding::from_error(clay_check, &error));
-        }
-    }
-    match load_secret(target, StackOutput::ClayToLoopsSecretName).await {
+        Err(error) => loaded_secrets.mark_unreadable(Finding::from_error(Check::SecretLoopsToClay, &error)),
+    };
+    let loops_finding = match load_secret(target, StackOutput::ClayToLoopsSecretName).await {
         Ok((name, text, written_at)) => {
-            findings.push(check_loops_secret(loops_check, &name, text.expose_secret(), loaded_secrets));
+            let finding = check_loops_secret(&name, text.expose_secret(), loaded_secrets);
             loaded_secrets.timestamps.relay_tokens = written_at.filter(|_| !loaded_secrets.relay_tokens.is_empty());
             loaded_secrets.timestamps.api_key = written_at.filter(|_| loaded_secrets.api_key.is_some());
+            finding
         }
-        Err(error) => {
-            loaded_secrets.unreadable.push(loops_check);
-            findings.push(Finding::from_error(loops_check, &error));
-        }
-    }
-    findings
+        Err(error) => loaded_secrets.mark_unreadable(Finding::from_error(Check::SecretClayToLoops, &error)),
+    };
+    [clay_finding, loops_finding]
 }
 
-/// A secret's name and text, and when that text was written.
+/// Returns the name and text of a secret, and when that text was written.
 async fn load_secret(
     target: &StackTarget,
     output: StackOutput,
@@ -87,19 +95,11 @@ async fn load_secret(
     Ok((name.to_owned(), SecretString::from(version.secret_string.unwrap_or_default()), written_at))
 }
 
-fn check_clay_secret(
-    check: Check,
-    name: &str,
-    text: &str,
-    relayed_events: &str,
-    loaded_secrets: &mut LoadedSecrets,
-) -> Finding {
+fn check_clay_secret(name: &str, text: &str, relayed_events: &str, loaded_secrets: &mut LoadedSecrets) -> Finding {
+    const CHECK: Check = Check::SecretLoopsToClay;
     let secret = match LoopsToClaySecret::parse(text) {
         Ok(secret) => secret,
-        Err(error) => {
-            loaded_secrets.unreadable.push(check);
-            return unusable_secret(check, name, &error);
-        }
+        Err(error) => return loaded_secrets.mark_unreadable(unusable_secret(CHECK, name, &error)),
     };
     if let Ok(documents) = SecretDocuments::parse([text, "{}"], [name, name]) {
         loaded_secrets.signing_secrets = documents.list(SecretList::SigningSecrets);
@@ -110,11 +110,7 @@ fn check_clay_secret(
     let unrouted = unrouted_events(relayed_events, &secret.routes);
     loaded_secrets.to_clay = secret;
     if secrets == 0 {
-        return Finding::fail(
-            check,
-            "no signing secret is filled in, so every webhook of Loops is refused",
-            FILL_IN_REMEDY,
-        );
+        return CHECK.fail("no signing secret is filled in, so every webhook of Loops is refused", fill_in_remedy());
     }
     if routes == 0 || !routes_without_webhook.is_empty() {
         let problem = if routes_without_webhook.is_empty() {
@@ -122,74 +118,70 @@ fn check_clay_secret(
         } else {
             format!("no Clay webhook is filled in for {}", routes_without_webhook.join(", "))
         };
-        return Finding::fail(check, format!("{problem}, so events wait or die"), FILL_IN_REMEDY);
+        return CHECK.fail(format!("{problem}, so events wait or die"), fill_in_remedy());
     }
     if !unrouted.is_empty() {
-        return Finding::fail(
-            check,
+        return CHECK.fail(
             format!("no route takes {}: each becomes a dead letter (no_route)", list_names(&unrouted)),
             "add them to a route's events in this secret, or take them out of RelayedEvents with `make deploy`",
         );
     }
-    Finding::ok(check, format!("{}, {}", pluralize(secrets, "signing secret"), pluralize(routes, "route")))
+    CHECK.ok(format!("{}, {}", pluralize(secrets, "signing secret"), pluralize(routes, "route")))
 }
 
-fn check_loops_secret(check: Check, name: &str, text: &str, loaded_secrets: &mut LoadedSecrets) -> Finding {
+fn check_loops_secret(name: &str, text: &str, loaded_secrets: &mut LoadedSecrets) -> Finding {
+    const CHECK: Check = Check::SecretClayToLoops;
     let secret = match ClayToLoopsSecret::parse(text) {
         Ok(secret) => secret,
-        Err(error) => {
-            loaded_secrets.unreadable.push(check);
-            return unusable_secret(check, name, &error);
-        }
+        Err(error) => return loaded_secrets.mark_unreadable(unusable_secret(CHECK, name, &error)),
     };
     if let Ok(documents) = SecretDocuments::parse(["{}", text], [name, name]) {
         loaded_secrets.relay_tokens = documents.list(SecretList::RelayTokens);
     }
     loaded_secrets.api_key = secret.api_key;
     if loaded_secrets.relay_tokens.is_empty() {
-        return Finding::fail(
-            check,
+        return CHECK.fail(
             "there is no relay token, so every row of Clay is refused",
-            "make one with `relayctl setup --add-relay-token`",
+            format!("make one with {}", suggest("setup --add-relay-token")),
         );
     }
     if loaded_secrets.api_key.is_none() {
-        return Finding::fail(check, "no Loops API key is filled in, so no row gets to Loops", FILL_IN_REMEDY);
+        return CHECK.fail("no Loops API key is filled in, so no row gets to Loops", fill_in_remedy());
     }
-    Finding::ok(check, format!("a Loops key, {}", pluralize(loaded_secrets.relay_tokens.len(), "relay token")))
+    CHECK.ok(format!("a Loops key, {}", pluralize(loaded_secrets.relay_tokens.len(), "relay token")))
 }
 
-fn unusable_secret(check: Check, name: &str, error: &relay::config::secret_document::DocumentError) -> Finding {
-    Finding::fail(
-        check,
+fn unusable_secret(check: Check, name: &str, error: &DocumentError) -> Finding {
+    check.fail(
         format!("the relay cannot use {name}, because {error}"),
         "mend it in Secrets Manager, as the README shows it",
     )
 }
 
-/// `loops-key`: Loops takes the key, and says whose it is.
-pub async fn check_loops_key(
+fn fill_in_remedy() -> String {
+    format!("fill it in with {}", suggest("setup"))
+}
+
+/// `loops-key`: Loops accepts the API key, and names its team.
+pub(crate) async fn check_loops_key(
     client: &HttpClient,
     secret_store: SecretStore<'_>,
     key: Option<&SecretString>,
 ) -> Finding {
     let Some(key) = key else {
-        return Finding::fail(Check::LoopsKey, "there is no key to ask Loops with", FILL_IN_REMEDY);
+        return Check::LoopsKey.fail("there is no key to ask Loops with", fill_in_remedy());
     };
     match check_key(client, secret_store.loops_api_url(), key).await {
-        KeyCheck::Valid(team) => Finding::ok(Check::LoopsKey, format!("valid, of the team {team:?}")),
-        KeyCheck::Rejected => Finding::fail(
-            Check::LoopsKey,
+        KeyCheck::Valid(team) => Check::LoopsKey.ok(format!("valid, of the team {team:?}")),
+        KeyCheck::Rejected => Check::LoopsKey.fail(
             "Loops refuses the API key",
-            "make a new one in Loops under Settings, API, and give it to `relayctl setup`",
+            format!("make a new one in Loops under Settings, API, and give it to {}", suggest("setup")),
         ),
-        KeyCheck::UnexpectedStatus(status) => Finding::warn(
-            Check::LoopsKey,
+        KeyCheck::UnexpectedStatus(status) => Check::LoopsKey.warn(
             format!("Loops answered {status} and did not say whether the key is valid"),
             "run doctor again in a minute, and look at the status page of Loops",
         ),
-        KeyCheck::NoResponse => Finding::fail(
-            Check::LoopsKey,
+        KeyCheck::NoResponse => Check::LoopsKey.fail(
             "Loops did not answer from here",
             "look at this machine's network and at LoopsApiUrl, and run doctor again",
         ),
@@ -203,7 +195,7 @@ fn pluralize(count: usize, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::finding::Severity;
+    use crate::output::Severity;
 
     #[test]
     fn each_missing_secret_field_is_named() {
@@ -222,20 +214,12 @@ mod tests {
             ),
             ("hidden", "line 1"),
         ] {
-            let finding = check_clay_secret(
-                Check::SecretLoopsToClay,
-                "name",
-                text,
-                "contact.created,email.*",
-                &mut loaded_secrets,
-            );
+            let finding = check_clay_secret("name", text, "contact.created,email.*", &mut loaded_secrets);
             assert_eq!(finding.severity, Severity::Fail);
             assert!(finding.observed.contains(part) && !finding.observed.contains("hidden"), "{finding:?}");
         }
         for (text, part) in [(r#"{"loops_api_key": "k"}"#, "relay token"), (r#"{"relay_tokens": "t"}"#, "API key")] {
-            assert!(
-                check_loops_secret(Check::SecretClayToLoops, "name", text, &mut loaded_secrets).observed.contains(part)
-            );
+            assert!(check_loops_secret("name", text, &mut loaded_secrets).observed.contains(part));
         }
     }
 }

@@ -1,64 +1,70 @@
-//! How much of the 50,000 rows that a Clay webhook takes in its life each one has taken (Clay, "Webhook integration
-//! guide": limits). Nobody else counts them.
+//! Usage of the 50,000 rows that a Clay webhook accepts in its life (Clay, "Webhook integration guide": limits). Only the
+//! relay counts them.
 
 use relay::ports::webhook_usage::WebhookUsage;
-use relay_core::webhook::route::{ClayRoute, WEBHOOK_ROW_LIMIT};
+use relay_core::webhook::route::{CLAY_WEBHOOK_ROW_LIMIT, ClayRoute};
 
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
+use crate::invocation::suggest;
 
-/// The check's name.
-pub const CHECK: Check = Check::ClayWebhookUsage;
-/// From where on a new one should be made: 80 %.
-const WARN_AT: u64 = WEBHOOK_ROW_LIMIT / 100 * 80;
+pub(crate) const CHECK: Check = Check::ClayWebhookUsage;
+/// Usage from which on the operator should make a new webhook: 80 %.
+const WARN_AT: u64 = CLAY_WEBHOOK_ROW_LIMIT / 100 * 80;
 
-/// What the use of a route's webhooks means: one finding for each.
-#[must_use]
-pub fn findings_for(route: &ClayRoute, usages: &[WebhookUsage]) -> Vec<Finding> {
+/// Returns one finding for each webhook of a route.
+pub(crate) fn findings_for(route: &ClayRoute, usages: &[WebhookUsage]) -> Vec<Finding> {
     let is_exhausted = |usage: &WebhookUsage| {
-        usage.accepted >= WEBHOOK_ROW_LIMIT || matches!(usage.rejected, Some((_, 403 | 404 | 410)))
+        usage.accepted >= CLAY_WEBHOOK_ROW_LIMIT || matches!(usage.rejected, Some((_, 403 | 404 | 410)))
     };
     let all_exhausted = !usages.is_empty() && usages.iter().all(is_exhausted);
     let pairs = route.webhooks.iter().zip(usages);
     pairs
         .map(|(webhook, usage)| {
             let name = format!("{} {}", route.name, webhook.fingerprint());
-            let summary = format!("{name} has taken {} of {WEBHOOK_ROW_LIMIT}", usage.accepted);
+            let summary = format!("{name} has taken {} of {CLAY_WEBHOOK_ROW_LIMIT}", usage.accepted);
             match usage.rejected {
-                Some((_, 401)) => Finding::fail(
-                    CHECK,
+                Some((_, 401)) => CHECK.fail(
                     format!("{name} refuses its token (401), and deliveries wait"),
                     token_remedy(&webhook.fingerprint(), usages.len()),
                 ),
-                _ if all_exhausted => Finding::fail(
-                    CHECK,
+                _ if all_exhausted => CHECK.fail(
                     format!("{summary} and takes no more, like every webhook of {}: deliveries wait", route.name),
-                    "make a new webhook in Clay and add it with `relayctl setup --add-clay-webhook`, behind the old ones",
+                    format!(
+                        "make a new webhook in Clay and add it with {}, behind the old ones",
+                        suggest("setup --add-clay-webhook")
+                    ),
                 ),
-                _ if is_exhausted(usage) => Finding::warn(
-                    CHECK,
+                _ if is_exhausted(usage) => CHECK.warn(
                     format!("{summary} and takes no more; the next one of the pool does"),
-                    "add another webhook to the pool with `relayctl setup --add-clay-webhook`, before the next one is used up",
+                    format!(
+                        "add another webhook to the pool with {}, before the next one is used up",
+                        suggest("setup --add-clay-webhook")
+                    ),
                 ),
-                _ if usage.accepted >= WARN_AT => Finding::warn(
-                    CHECK,
+                _ if usage.accepted >= WARN_AT => CHECK.warn(
                     summary,
-                    "make another webhook in Clay and add it to the pool with `relayctl setup --add-clay-webhook`",
+                    format!(
+                        "make another webhook in Clay and add it to the pool with {}",
+                        suggest("setup --add-clay-webhook")
+                    ),
                 ),
-                _ => Finding::ok(CHECK, summary),
+                _ => CHECK.ok(summary),
             }
         })
         .collect()
 }
 
-/// How a webhook gets another token: where it is the only one `setup` asks for it, and in a pool it is taken out and put in
-/// again with it, because `setup` would give one token to all of them.
+/// Returns how a webhook gets another token. In a pool it is taken out and added again, because `setup` would give one
+/// token to all webhooks.
 fn token_remedy(key: &str, pool_size: usize) -> String {
     if pool_size < 2 {
-        return "give the token that Clay showed to `relayctl setup`, or make a new webhook in Clay".to_owned();
+        return format!("give the token that Clay showed to {}, or make a new webhook in Clay", suggest("setup"));
     }
     format!(
-        "take it out with `relayctl setup --retire-clay-webhook {key}`, and add it again, with the token that Clay showed, with `relayctl setup --add-clay-webhook`"
+        "take it out with {}, and add it again, with the token that Clay showed, with {}",
+        suggest(format_args!("setup --retire-clay-webhook {key}")),
+        suggest("setup --add-clay-webhook")
     )
 }
 
@@ -68,7 +74,7 @@ mod tests {
     use relay_core::webhook::route::ClayWebhook;
 
     use super::*;
-    use crate::doctor::finding::Severity;
+    use crate::output::Severity;
 
     fn severities(usages: &[(u64, Option<u16>)]) -> Vec<Severity> {
         findings(usages).iter().map(|finding| finding.severity).collect()

@@ -1,4 +1,5 @@
 //! A relay on this machine: its data folder, and its deliveries as they change.
 
-pub mod relay;
-pub mod tail;
+pub(crate) mod error;
+pub(crate) mod relay;
+pub(crate) mod tail;

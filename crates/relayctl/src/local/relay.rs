@@ -1,44 +1,36 @@
-//! A `relay-local`, by its data folder: the settings that it has when it is started from this terminal.
+//! A `relay-local`, by its data folder, with the settings that it has if it is started from this terminal.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use relay::config::names::{RELAY_DATA, RELAY_LISTEN};
-use relay_sqlite::data_dir::config::LocalSettings;
-use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, merge_into_env};
+use relay_sqlite::data_dir::config::{LocalSettings, loopback_address};
+use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, SecretsFile, merge_into_env};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 
-use crate::error::Error;
-use crate::setup::error::SecretStoreError;
+use crate::local::error::Error;
 
 /// A relay on this machine.
 #[derive(Debug)]
-pub struct LocalRelay {
-    /// Its folder.
-    pub data_dir: DataDir,
-    /// Its settings: the environment's, and what is stored in the folder.
-    pub settings: LocalSettings,
-    /// Which events it relays, as they are written.
-    pub events: Vec<String>,
-    /// Those settings of the environment that could be stored in the folder: they win.
-    pub env_overrides: Vec<&'static str>,
+pub(crate) struct LocalRelay {
+    pub(crate) data_dir: DataDir,
+    /// Settings of the environment, and those stored in the folder.
+    pub(crate) settings: LocalSettings,
+    /// The relayed events, as they are written.
+    pub(crate) events: Vec<String>,
+    /// Settings of the environment that win over stored ones.
+    pub(crate) env_overrides: Vec<&'static str>,
 }
 
 impl LocalRelay {
     /// Reads the settings of the relay of this folder.
-    ///
-    /// # Errors
-    /// When a setting is wrong.
-    pub fn open(data_dir: DataDir) -> Result<Self, Error> {
+    pub(crate) fn open(data_dir: DataDir) -> Result<Self, Error> {
         Self::load(data_dir, &[])
     }
 
-    /// The same, but what is stored and of no use is not read: something else is to be put in its place.
-    ///
-    /// # Errors
-    /// When a setting of the environment is wrong.
-    pub fn load_for_repair(data_dir: DataDir) -> Result<Self, Error> {
+    /// Reads the settings without stored ones that are invalid, because `setup` will replace them.
+    pub(crate) fn load_for_repair(data_dir: DataDir) -> Result<Self, Error> {
         Self::load(data_dir, &ALLOWED_KEYS)
     }
 
@@ -50,39 +42,39 @@ impl LocalRelay {
         if let Err(errors) = LocalSettings::from_env(&variables)
             && errors.iter().any(|error| repaired_keys.contains(&error.name) && stored_keys.contains(&error.name))
         {
-            // All of it, because URLs and tokens go together; setup reads the file by itself.
+            // All stored settings go, because URLs and tokens belong together. `setup` reads the file by itself.
             variables.retain(|name, _| !stored_keys.contains(&name.as_str()));
         }
         let mut settings = LocalSettings::from_env(&variables).map_err(|errors| match errors.into_iter().next() {
-            Some(error) if stored_keys.contains(&error.name) => SecretStoreError::InvalidStoredSetting {
-                path: data_dir.path().join(SECRETS_FILE).display().to_string(),
-                error,
+            Some(error) if stored_keys.contains(&error.name) => {
+                Error::InvalidStoredSetting { path: data_dir.path().join(SECRETS_FILE), error }
             }
-            .into(),
             Some(error) => Error::Setting(error),
-            None => Error::NotADataDir { folder: data_dir.path().display().to_string() },
+            None => Error::NotADataDir(data_dir.path().to_owned()),
         })?;
         let events = variables.get("RELAYED_EVENTS").map_or("contact.created", String::as_str);
         let events = events.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
         let is_listen_set = variables.get(RELAY_LISTEN).is_some_and(|address| !address.is_empty());
-        // What a relay has left that runs no more says nothing.
+        // An address that a stopped relay has left does not count.
         if let Some(address) = data_dir.read_address()?.filter(|_| !is_listen_set)
-            && is_locked(&data_dir)?
+            && data_dir.is_in_use()
         {
             settings.listen = address;
         }
         Ok(Self { data_dir, settings, events, env_overrides })
     }
 
-    /// Where it listens, as `http://…`.
-    #[must_use]
-    pub fn base_url(&self) -> String {
-        format!("http://{}", relay_local::startup_banner::loopback_address(self.settings.listen))
+    /// Returns the settings that are stored in the folder.
+    pub(crate) fn stored_settings(&self) -> Result<SecretsFile, Error> {
+        Ok(SecretsFile::load(self.data_dir.path())?)
     }
 
-    /// Whether it listens on an address that others than this machine and its own network may reach.
-    #[must_use]
-    pub fn is_public(&self) -> bool {
+    pub(crate) fn base_url(&self) -> String {
+        format!("http://{}", loopback_address(self.settings.listen))
+    }
+
+    /// Whether it listens on a public address.
+    pub(crate) fn is_public(&self) -> bool {
         match self.settings.listen.ip() {
             IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_unspecified() || ip.is_private() || ip.is_link_local()),
             IpAddr::V6(ip) => {
@@ -91,37 +83,19 @@ impl LocalRelay {
         }
     }
 
-    /// Whether a relay is running on the folder.
-    ///
-    /// # Errors
-    /// When nothing can be written there.
-    pub fn is_running(&self) -> Result<bool, Error> {
-        is_locked(&self.data_dir)
+    pub(crate) fn is_running(&self) -> bool {
+        self.data_dir.is_in_use()
     }
 
-    /// A folder that is made where there is none, for its owner alone.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub fn create_data_dir(path: PathBuf) -> Result<DataDir, Error> {
+    /// Creates a folder, for its owner alone, unless it exists.
+    pub(crate) fn create_data_dir(path: PathBuf) -> Result<DataDir, Error> {
         let data_dir = DataDir::new(path);
+        // Taking its lock creates the folder.
         match data_dir.lock() {
             Ok(lock) => lock.release(),
-            Err(DataDirError::InUse { .. }) => {}
+            Err(DataDirError::InUse(_)) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(data_dir)
-    }
-}
-
-/// Whether a relay has the folder.
-fn is_locked(data_dir: &DataDir) -> Result<bool, Error> {
-    match data_dir.lock() {
-        Ok(lock) => {
-            lock.release();
-            Ok(false)
-        }
-        Err(DataDirError::InUse { .. }) => Ok(true),
-        Err(error) => Err(error.into()),
     }
 }

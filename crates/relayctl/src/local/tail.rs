@@ -1,82 +1,67 @@
-//! What happens to the deliveries of a data folder, as its store has it.
+//! Changes of the deliveries of a data folder, read from its store.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use relay::ports::admin::DeliveryRecord;
+use relay_sqlite::admin::SqliteAdmin;
 use relay_sqlite::data_dir::DataDir;
-use relay_sqlite::store::{self, DeliveryState, StoreQuery};
-use rusqlite::Connection;
 
-use crate::error::Error;
-use crate::operations::local;
-use crate::operations::record::DeliveryChange;
+use crate::delivery_change::DeliveryChange;
+use crate::local::error::Error;
 
-/// What is looked at twice, so that nothing falls between two looks.
+/// Time that two polls share, so that no change falls between them.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(5);
 
-/// A look at the store that goes on where the last one ended.
+/// A poll of the store that goes on where the last one ended.
 #[derive(Debug)]
-pub struct StoreTail {
-    connection: Connection,
+pub(crate) struct StoreTail {
+    admin: SqliteAdmin,
     last_poll: Timestamp,
-    /// How each delivery that may still be found stood at the last look.
-    snapshots: BTreeMap<String, Snapshot>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Snapshot {
-    state: DeliveryState,
-    attempts: u32,
-    reason: Option<String>,
-    status: Option<u16>,
+    /// The deliveries of the last poll, by id.
+    previous: BTreeMap<String, DeliveryRecord>,
 }
 
 impl StoreTail {
-    /// A look at what happens from then on.
-    ///
-    /// # Errors
-    /// When there is no store, or it cannot be read.
-    pub fn open(data_dir: &DataDir, since: Timestamp) -> Result<Self, Error> {
-        let connection = local::open_store(data_dir)?;
-        let mut tail = Self { connection, last_poll: since, snapshots: BTreeMap::new() };
-        // What was so before is no news.
+    /// Follows the store from a time on.
+    pub(crate) fn open(data_dir: &DataDir, since: Timestamp) -> Result<Self, Error> {
+        let admin = SqliteAdmin::open(data_dir.path())?;
+        let mut tail = Self { admin, last_poll: since, previous: BTreeMap::new() };
+        // What was so before is no change.
         tail.poll()?;
         Ok(tail)
     }
 
-    /// What has happened since the last look.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
+    /// Returns the changes since the last poll.
+    pub(crate) fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
         let now = Timestamp::now();
-        let search = StoreQuery { since: self.last_poll.checked_sub(OVERLAP).ok(), ..StoreQuery::default() };
-        let previous = std::mem::take(&mut self.snapshots);
-        let mut changes = Vec::new();
-        for found in store::query(&self.connection, &search)? {
-            let record = local::delivery_record(found);
-            let snapshot = Snapshot {
-                state: record.state,
-                attempts: record.attempts,
-                reason: record.reason.clone(),
-                status: record.status,
-            };
-            if previous.get(&record.id) != Some(&snapshot) {
-                changes.push(DeliveryChange {
-                    at: record.settled_at.unwrap_or(now),
-                    direction: record.direction.as_str().to_owned(),
-                    id: record.id.clone(),
-                    state: record.state,
-                    reason: record.reason,
-                    status: record.status,
-                    attempts: Some(record.attempts),
-                    webhook_id: record.webhook_id,
-                });
-            }
-            self.snapshots.insert(record.id, snapshot);
-        }
+        let since = self.last_poll.checked_sub(OVERLAP).unwrap_or(Timestamp::MIN);
+        let records = self.admin.changed_since(since)?;
+        let changed = records
+            .iter()
+            .filter(|record| self.previous.get(&record.id).is_none_or(|previous| !is_unchanged(previous, record)));
+        let mut changes: Vec<DeliveryChange> = changed.map(|record| to_change(record, now)).collect();
+        self.previous = records.into_iter().map(|record| (record.id.clone(), record)).collect();
         self.last_poll = now;
         changes.sort_by_key(|change| change.at);
         Ok(changes)
+    }
+}
+
+fn is_unchanged(previous: &DeliveryRecord, record: &DeliveryRecord) -> bool {
+    let shown = |record: &DeliveryRecord| (record.state, record.attempts, record.status);
+    shown(previous) == shown(record) && previous.reason == record.reason
+}
+
+fn to_change(record: &DeliveryRecord, now: Timestamp) -> DeliveryChange {
+    DeliveryChange {
+        at: record.settled_at.unwrap_or(now),
+        direction: record.direction.as_str().to_owned(),
+        id: record.id.clone(),
+        state: record.state,
+        reason: record.reason.clone(),
+        status: record.status,
+        attempts: Some(record.attempts),
+        webhook_id: record.webhook_id.clone(),
     }
 }

@@ -5,98 +5,78 @@ use relay_core::webhook::route::{ClayWebhook, parse_destination_url};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::error::Error;
 use crate::setup::documents::{SecretDocuments, SecretSelector, fingerprint, set_field};
 use crate::setup::error::SetupError;
 
-/// The field of the routes.
 pub(crate) const ROUTES: &str = "clay_routes";
-/// The name of the route that is made where there is none, as in the template.
+/// Name of the route that is created where there is none, as in the template.
 const DEFAULT_ROUTE: &str = "contacts";
 
-/// A route as it is shown: without what is secret.
+/// A route without its secrets.
 #[derive(Debug, Clone, Serialize)]
-pub struct RouteSummary {
-    /// Its name.
-    pub name: String,
-    /// The events that it takes.
-    pub events: Vec<String>,
-    /// Its webhooks.
-    pub webhooks: Vec<WebhookSummary>,
+pub(crate) struct RouteSummary {
+    pub(crate) name: String,
+    pub(crate) events: Vec<String>,
+    pub(crate) webhooks: Vec<WebhookSummary>,
 }
 
-/// A webhook as it is shown.
+/// A webhook without its secrets. The position counts from 1.
 #[derive(Debug, Clone, Serialize)]
-pub struct WebhookSummary {
-    /// Its position, from 1.
-    pub position: usize,
-    /// Where it is: scheme and host.
-    pub origin: String,
-    /// By what the relay's log and ledger know it: its fingerprint.
-    pub key: String,
-    /// Whether a token is sent with each row.
+pub(crate) struct WebhookSummary {
+    pub(crate) position: usize,
+    /// Scheme and host of the URL.
+    pub(crate) origin: String,
+    /// The fingerprint, as in the relay's log and ledger.
+    pub(crate) key: String,
     #[serde(rename = "token")]
-    pub has_token: bool,
+    pub(crate) has_token: bool,
 }
 
 impl SecretDocuments {
-    /// The routes, as far as they are filled in.
-    #[must_use]
-    pub fn routes(&self) -> Vec<RouteSummary> {
-        let routes = self.to_clay.get(ROUTES).and_then(Value::as_array).into_iter().flatten();
-        routes
-            .map(|route| RouteSummary {
-                name: str_field(route, "name").to_owned(),
-                events: array_items(route, "events").filter_map(Value::as_str).map(str::to_owned).collect(),
-                webhooks: configured_webhooks(route).iter().enumerate().map(summarize_webhook).collect(),
-            })
-            .collect()
+    /// Returns the routes with the webhooks that are filled in.
+    pub(crate) fn routes(&self) -> Vec<RouteSummary> {
+        let routes = array_items(&self.to_clay, ROUTES).map(|route| RouteSummary {
+            name: str_field(route, "name").to_owned(),
+            events: array_items(route, "events").filter_map(Value::as_str).map(str::to_owned).collect(),
+            webhooks: configured_webhooks(route).iter().zip(1..).map(summarize_webhook).collect(),
+        });
+        routes.collect()
     }
 
-    /// Puts these URLs and tokens into a route: the one of that name, or the only one, or a new one where there is none.
-    /// A token that is not given stays with its URL. What is written into other events than `events` stays. Webhooks that
-    /// are there and not among the URLs go only by `force`, and so do the tokens of a pool for a single one.
+    /// Sets URLs and tokens of a route: the one of that name, the only one, or a new one where there is none.
     ///
-    /// # Errors
-    /// When it is not clear which route is meant, tokens and URLs do not match, or webhooks or tokens that are there would go.
-    pub fn set_webhooks(
+    /// A webhook whose URL stays has the token that it had, unless tokens are given. Webhooks are removed only with `force`,
+    /// and only with it does a single token replace those of a pool. A new route takes `events`.
+    pub(crate) fn set_webhooks(
         &mut self,
         route: Option<&str>,
         urls: Option<&[SecretString]>,
         tokens: Option<&[SecretString]>,
         events: &[String],
         force: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SetupError> {
         if urls.is_none() && tokens.is_none() {
             return Ok(());
         }
         let route = self.route_mut(route, events)?;
-        let current = configured_webhooks(route);
+        let mut webhooks = configured_webhooks(route);
         if let Some(urls) = urls {
-            let new_ids: Vec<String> = urls.iter().map(|url| webhook_id(url.expose_secret())).collect();
-            let removed =
-                current.iter().filter(|webhook| !new_ids.contains(&webhook_id(str_field(webhook, "url")))).count();
+            let current = std::mem::replace(&mut webhooks, new_webhooks(urls));
+            let removed = current.iter().filter(|webhook| position(&webhooks, webhook).is_none()).count();
             if removed > 0 && !force {
-                return Err(SetupError::PoolWouldShrink { gone: removed, known: current.len() }.into());
+                return Err(SetupError::PoolWouldShrink { removed, total: current.len() });
+            }
+            for webhook in &mut webhooks {
+                if let Some(existing) = position(&current, webhook).and_then(|index| current.get(index)) {
+                    webhook.clone_from(existing);
+                }
             }
         }
-        let mut webhooks: Vec<Value> = match urls {
-            // A webhook that is known keeps what it has.
-            Some(urls) => urls
-                .iter()
-                .map(|url| {
-                    let id = webhook_id(url.expose_secret());
-                    let existing = current.iter().find(|webhook| webhook_id(str_field(webhook, "url")) == id);
-                    existing.cloned().unwrap_or_else(|| json!({"url": url.expose_secret()}))
-                })
-                .collect(),
-            None => current,
-        };
         if let (Some([single]), [_, _, ..], false) = (tokens, webhooks.as_slice(), force) {
             let differs = |token: &str| is_set(token) && token != single.expose_secret();
             let replaced = webhooks.iter().filter(|webhook| differs(str_field(webhook, "auth_token"))).count();
             if replaced > 0 {
-                return Err(SetupError::TokensWouldBeReplaced { gone: replaced, pool: webhooks.len() }.into());
+                return Err(SetupError::TokensWouldBeReplaced { replaced, total: webhooks.len() });
             }
         }
         set_tokens(&mut webhooks, tokens)?;
@@ -104,126 +84,121 @@ impl SecretDocuments {
         Ok(())
     }
 
-    /// Puts webhooks behind those of a route, which stay as they are.
-    ///
-    /// # Errors
-    /// When it is not clear which route is meant, the pool has one of them, or tokens and URLs do not match.
-    pub fn add_webhooks(
+    /// Appends webhooks to the pool of a route.
+    pub(crate) fn add_webhooks(
         &mut self,
         route: Option<&str>,
         urls: &[SecretString],
         tokens: Option<&[SecretString]>,
         events: &[String],
-    ) -> Result<(), Error> {
+    ) -> Result<(), SetupError> {
         let route = self.route_mut(route, events)?;
-        let mut webhooks = configured_webhooks(route);
-        for url in urls {
-            let id = webhook_id(url.expose_secret());
-            if let Some(index) = webhooks.iter().position(|webhook| webhook_id(str_field(webhook, "url")) == id) {
-                return Err(SetupError::DuplicateWebhook { position: index + 1 }.into());
-            }
+        let (mut webhooks, mut added) = (configured_webhooks(route), new_webhooks(urls));
+        if let Some(index) = added.iter().find_map(|webhook| position(&webhooks, webhook)) {
+            return Err(SetupError::DuplicateWebhook { position: index + 1 });
         }
-        let mut added: Vec<Value> = urls.iter().map(|url| json!({"url": url.expose_secret()})).collect();
         set_tokens(&mut added, tokens)?;
         webhooks.append(&mut added);
         set_field(route, "webhooks", Value::Array(webhooks));
         Ok(())
     }
 
-    /// Takes a webhook out of a route, and gives the key by which the relay's log knows it. The last one stays, unless
-    /// `force`.
-    ///
-    /// # Errors
-    /// When it is not clear which route is meant, there is no such webhook, or it is the last.
-    pub fn retire_webhook(
+    /// Removes a webhook from a route, and returns its key. The last one stays, unless `force`.
+    pub(crate) fn retire_webhook(
         &mut self,
         route: Option<&str>,
         selector: &SecretSelector,
         force: bool,
-    ) -> Result<String, Error> {
+    ) -> Result<String, SetupError> {
         let route = self.route_mut(route, &[])?;
         let mut webhooks = configured_webhooks(route);
-        let mut ids: Vec<String> = webhooks.iter().map(|webhook| webhook_id(str_field(webhook, "url"))).collect();
-        let index = selector.resolve(&ids, "Clay webhook", force)?;
+        let mut keys: Vec<String> = webhooks.iter().map(webhook_key).collect();
+        let index = selector.resolve(&keys, "Clay webhook", force)?;
         webhooks.remove(index);
         set_field(route, "webhooks", Value::Array(webhooks));
-        Ok(ids.swap_remove(index))
+        Ok(keys.swap_remove(index))
     }
 
-    fn route_mut(&mut self, name: Option<&str>, events: &[String]) -> Result<&mut Value, Error> {
-        if self.to_clay.get(ROUTES).and_then(Value::as_array).is_none_or(Vec::is_empty) {
+    fn route_mut(&mut self, name: Option<&str>, events: &[String]) -> Result<&mut Value, SetupError> {
+        if array_items(&self.to_clay, ROUTES).next().is_none() {
             let name = name.unwrap_or(DEFAULT_ROUTE);
             set_field(&mut self.to_clay, ROUTES, json!([{"name": name, "events": events, "webhooks": []}]));
         }
-        let routes = self.to_clay.get_mut(ROUTES).and_then(Value::as_array_mut);
-        let routes = routes.map(Vec::as_mut_slice).unwrap_or_default();
-        let names: Vec<String> = routes.iter().map(|route| str_field(route, "name").trim().to_owned()).collect();
+        let names: Vec<String> =
+            array_items(&self.to_clay, ROUTES).map(|route| str_field(route, "name").trim().to_owned()).collect();
         let index = match name {
             Some(name) => names.iter().position(|candidate| candidate == name),
             None => (names.len() == 1).then_some(0),
         };
-        let ambiguous = || Error::AmbiguousRoute { routes: names.join(", ") };
-        index.and_then(|index| routes.get_mut(index)).ok_or_else(ambiguous)
+        let route = index.and_then(move |index| self.to_clay.get_mut(ROUTES)?.get_mut(index));
+        route.ok_or_else(|| SetupError::AmbiguousRoute { routes: names.join(", ") })
     }
 }
 
-/// Checks the URLs of a pool: each as the relay does, and that it can be a webhook's, which has a path; and that each is there
-/// once, because two would be counted as one.
-///
-/// # Errors
-/// When the relay would not send to one, it has no path, or it is there twice.
-pub fn check_urls(urls: &[SecretString]) -> Result<(), Error> {
-    let mut seen_ids = Vec::new();
+/// Checks that the relay can send to each URL, that it has the path of a webhook, and that no URL is repeated.
+pub(crate) fn check_urls(urls: &[SecretString]) -> Result<(), SetupError> {
+    let mut keys = Vec::new();
     for url in urls {
-        let text = url.expose_secret();
-        let parsed = parse_destination_url(text).map_err(|_| Error::InvalidClayUrl)?;
+        let parsed = parse_destination_url(url.expose_secret()).map_err(|_| SetupError::InvalidClayUrl)?;
         if parsed.path() == "/" && parsed.query().is_none() {
-            return Err(SetupError::UrlWithoutPath.into());
+            return Err(SetupError::UrlWithoutPath);
         }
-        let id = webhook_id(text);
-        if let Some(index) = seen_ids.iter().position(|seen_id| *seen_id == id) {
-            return Err(SetupError::RepeatedUrl { first: index + 1, second: seen_ids.len() + 1 }.into());
+        let key = url_key(url.expose_secret());
+        if let Some(index) = keys.iter().position(|known| *known == key) {
+            return Err(SetupError::RepeatedUrl { first: index + 1, second: keys.len() + 1 });
         }
-        seen_ids.push(id);
+        keys.push(key);
     }
     Ok(())
 }
 
-/// The webhooks of a route, without what is still to be filled in.
+/// Returns the webhooks of a route without placeholders.
 fn configured_webhooks(route: &Value) -> Vec<Value> {
     array_items(route, "webhooks").filter(|webhook| is_set(str_field(webhook, "url"))).cloned().collect()
 }
 
-/// By what a webhook is told from others, however its URL is written: the key by which the relay's log knows it, or the
-/// fingerprint of the text, where the relay could not send there.
-fn webhook_id(url: &str) -> String {
+fn new_webhooks(urls: &[SecretString]) -> Vec<Value> {
+    urls.iter().map(|url| json!({"url": url.expose_secret()})).collect()
+}
+
+/// Finds the webhook with the same URL, however that is written.
+fn position(webhooks: &[Value], webhook: &Value) -> Option<usize> {
+    let key = webhook_key(webhook);
+    webhooks.iter().position(|candidate| webhook_key(candidate) == key)
+}
+
+fn webhook_key(webhook: &Value) -> String {
+    url_key(str_field(webhook, "url"))
+}
+
+/// Returns the key that the relay's log has for a URL, or the fingerprint of a text that the relay could not send to.
+fn url_key(url: &str) -> String {
     ClayWebhook::new(url, None).map_or_else(|_| fingerprint(url), |webhook| webhook.fingerprint())
 }
 
-fn summarize_webhook((index, webhook): (usize, &Value)) -> WebhookSummary {
-    let (url, token) = (str_field(webhook, "url"), str_field(webhook, "auth_token"));
-    let origin = ClayWebhook::new(url, None).map_or_else(|_| "no usable URL".to_owned(), |webhook| webhook.origin());
-    WebhookSummary { position: index + 1, origin, key: webhook_id(url), has_token: is_set(token) }
+fn summarize_webhook((webhook, position): (&Value, usize)) -> WebhookSummary {
+    let origin = ClayWebhook::new(str_field(webhook, "url"), None).map(|webhook| webhook.origin());
+    WebhookSummary {
+        position,
+        origin: origin.unwrap_or_else(|_| "no usable URL".to_owned()),
+        key: webhook_key(webhook),
+        has_token: is_set(str_field(webhook, "auth_token")),
+    }
 }
 
-fn set_tokens(webhooks: &mut [Value], tokens: Option<&[SecretString]>) -> Result<(), Error> {
-    match tokens {
-        None => {}
-        Some([single]) => webhooks.iter_mut().for_each(|webhook| set_token(webhook, single)),
-        Some(per_webhook) if per_webhook.len() == webhooks.len() => {
-            webhooks.iter_mut().zip(per_webhook).for_each(|(webhook, token)| set_token(webhook, token));
+/// Sets one token for all webhooks, or one for each. An empty token removes what is there, also a placeholder.
+fn set_tokens(webhooks: &mut [Value], tokens: Option<&[SecretString]>) -> Result<(), SetupError> {
+    let (tokens, urls) = (tokens.unwrap_or_default(), webhooks.len());
+    if tokens.len() > 1 && tokens.len() != urls {
+        return Err(SetupError::TokenCountMismatch { tokens: tokens.len(), urls });
+    }
+    for (webhook, token) in webhooks.iter_mut().zip(tokens.iter().cycle()) {
+        match (token.expose_secret(), webhook.as_object_mut()) {
+            ("", Some(fields)) => drop(Map::remove(fields, "auth_token")),
+            (token, _) => set_field(webhook, "auth_token", token.into()),
         }
-        Some(per_webhook) => return Err(Error::TokenCountMismatch { tokens: per_webhook.len(), urls: webhooks.len() }),
     }
     Ok(())
-}
-
-/// A token; none, where it is empty. A placeholder goes with it.
-fn set_token(webhook: &mut Value, token: &SecretString) {
-    match (token.expose_secret(), webhook.as_object_mut()) {
-        ("", Some(fields)) => drop(Map::remove(fields, "auth_token")),
-        (token, _) => set_field(webhook, "auth_token", token.into()),
-    }
 }
 
 fn str_field<'a>(value: &'a Value, field: &str) -> &'a str {
@@ -319,7 +294,7 @@ mod tests {
         let before = documents.clone();
         let single = secrets(&["three"]);
         let error = documents.set_webhooks(None, None, Some(&single), &events(), false).unwrap_err();
-        assert!(matches!(error, Error::Setup(SetupError::TokensWouldBeReplaced { gone: 2, pool: 2 })), "{error}");
+        assert!(matches!(error, SetupError::TokensWouldBeReplaced { replaced: 2, total: 2 }), "{error}");
         assert!(error.to_string().len() <= 300, "{} bytes", error.to_string().len());
         assert!(documents == before, "nothing has changed");
         documents.set_webhooks(None, None, Some(&secrets(&["one", "three"])), &events(), false).unwrap();
@@ -338,7 +313,7 @@ mod tests {
         assert_eq!(webhooks[0], json!({"url": "https://a.example/x", "auth_token": "one"}));
         assert_eq!(webhooks[2], json!({"url": "https://a.example/z", "auth_token": "three"}));
         let error = documents.add_webhooks(None, &url, None, &events()).unwrap_err();
-        assert!(matches!(error, Error::Setup(SetupError::DuplicateWebhook { position: 3 })), "{error}");
+        assert!(matches!(error, SetupError::DuplicateWebhook { position: 3 }), "{error}");
     }
 
     #[test]
@@ -348,10 +323,10 @@ mod tests {
         assert_eq!(documents.retire_webhook(None, &first.parse().unwrap(), false).unwrap(), first);
         assert_eq!(documents.routes()[0].webhooks.len(), 1);
         let last = SecretSelector::Position(1);
-        assert!(matches!(documents.retire_webhook(None, &last, false), Err(Error::LastSecret { .. })));
+        assert!(matches!(documents.retire_webhook(None, &last, false), Err(SetupError::LastSecret { .. })));
         documents.retire_webhook(None, &last, true).unwrap();
         assert_eq!(documents.to_clay["clay_routes"][0]["webhooks"], json!([]));
-        assert!(matches!(documents.retire_webhook(None, &last, true), Err(Error::NoSuchSecret { .. })));
+        assert!(matches!(documents.retire_webhook(None, &last, true), Err(SetupError::NoSuchSecret { .. })));
     }
 
     #[test]
@@ -359,6 +334,6 @@ mod tests {
         let mut documents = documents(TEMPLATE);
         let (urls, tokens) = (secrets(&["https://a.example/x"]), secrets(&["a", "b"]));
         let error = documents.set_webhooks(None, Some(&urls), Some(&tokens), &events(), false).unwrap_err();
-        assert!(matches!(error, Error::TokenCountMismatch { tokens: 2, urls: 1 }));
+        assert!(matches!(error, SetupError::TokenCountMismatch { tokens: 2, urls: 1 }));
     }
 }

@@ -1,29 +1,22 @@
-//! The two secrets as documents that are edited: what is not touched stays as it was, known or not.
+//! The two secrets as JSON documents. Fields that are not edited stay as they were, known or not.
 
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
-use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
+use relay_core::secret::{ExposeSecret as _, SecretString, secret_if_set};
 use secrecy::zeroize::Zeroize as _;
-use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::error::Error;
 use crate::setup::error::SetupError;
 
-/// The field of the signing secrets.
-pub const SIGNING_SECRETS: &str = "loops_signing_secrets";
-/// The field of the Loops key.
-pub const API_KEY: &str = "loops_api_key";
-/// The field of the relay tokens.
-pub const RELAY_TOKENS: &str = "relay_tokens";
+pub(crate) const SIGNING_SECRETS: &str = "loops_signing_secrets";
+pub(crate) const API_KEY: &str = "loops_api_key";
+pub(crate) const RELAY_TOKENS: &str = "relay_tokens";
 
-/// The two documents. They do not print, and are wiped when they are let go.
+/// The documents of both directions. They do not print, and are wiped when they are dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SecretDocuments {
-    /// The direction from Loops to Clay.
-    pub to_clay: Value,
-    /// The direction from Clay to Loops.
-    pub to_loops: Value,
+pub(crate) struct SecretDocuments {
+    pub(crate) to_clay: Value,
+    pub(crate) to_loops: Value,
 }
 
 impl std::fmt::Debug for SecretDocuments {
@@ -48,20 +41,17 @@ fn zeroize_json(value: &mut Value) {
     }
 }
 
-/// By what a secret is told from others without showing it: the first eight hexadecimal digits of its SHA-256.
-#[must_use]
-pub fn fingerprint(secret: &str) -> String {
+/// Identifies a secret without showing it: the first eight hexadecimal digits of its SHA-256.
+pub(crate) fn fingerprint(secret: &str) -> String {
     let mut hash = hex::encode(Sha256::digest(secret.trim()));
     hash.truncate(8);
     hash
 }
 
-/// One of several secrets, as a person names it.
+/// One of several secrets, as the operator names it. Positions count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretSelector {
-    /// By its position, from 1.
+pub(crate) enum SecretSelector {
     Position(usize),
-    /// By its fingerprint.
     Fingerprint(String),
 }
 
@@ -82,178 +72,140 @@ impl std::str::FromStr for SecretSelector {
 }
 
 impl SecretSelector {
-    /// Its place among these fingerprints of all that there are. The last one is not to be had, unless `force`.
-    ///
-    /// # Errors
-    /// When it is not among them, or it is the last.
-    pub(crate) fn resolve(&self, fingerprints: &[String], kind: &'static str, force: bool) -> Result<usize, Error> {
-        let index = match self {
-            Self::Position(position) => position.checked_sub(1).filter(|index| *index < fingerprints.len()),
-            Self::Fingerprint(fingerprint) => fingerprints.iter().position(|known| known == fingerprint),
+    /// Returns the index among the fingerprints of all secrets. The last secret is refused, unless `force`.
+    pub(crate) fn resolve(
+        &self,
+        fingerprints: &[String],
+        kind: &'static str,
+        force: bool,
+    ) -> Result<usize, SetupError> {
+        let (index, which) = match self {
+            Self::Position(position) => (position.checked_sub(1), format!("number {position}")),
+            Self::Fingerprint(text) => (fingerprints.iter().position(|known| known == text), text.clone()),
         };
-        let index = index.ok_or_else(|| Error::NoSuchSecret { what: kind, which: self.to_string() })?;
-        if fingerprints.len() == 1 && !force {
-            return Err(Error::LastSecret { what: kind });
-        }
-        Ok(index)
-    }
-}
-
-impl std::fmt::Display for SecretSelector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Position(position) => write!(f, "number {position}"),
-            Self::Fingerprint(fingerprint) => f.write_str(fingerprint),
+        match index {
+            Some(index) if index < fingerprints.len() && (force || fingerprints.len() > 1) => Ok(index),
+            Some(index) if index < fingerprints.len() => Err(SetupError::LastSecret { kind }),
+            _ => Err(SetupError::NoSuchSecret { kind, which }),
         }
     }
 }
 
 /// A list of secrets that can be rotated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SecretList {
-    /// Those that Loops signs with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SecretList {
     SigningSecrets,
-    /// Those that Clay shows.
     RelayTokens,
 }
 
 impl SecretList {
-    /// What one of them is called.
-    #[must_use]
-    pub const fn singular(self) -> &'static str {
+    pub(crate) const fn singular(self) -> &'static str {
         match self {
             Self::SigningSecrets => "signing secret",
             Self::RelayTokens => "relay token",
         }
     }
-
-    /// The name of the field.
-    #[must_use]
-    pub const fn field(self) -> &'static str {
-        match self {
-            Self::SigningSecrets => SIGNING_SECRETS,
-            Self::RelayTokens => RELAY_TOKENS,
-        }
-    }
 }
 
 impl SecretDocuments {
-    /// Reads the two texts, which are called by these names.
-    ///
-    /// # Errors
-    /// When one is not a JSON object.
-    pub fn parse(texts: [&str; 2], names: [&str; 2]) -> Result<Self, Error> {
-        let [to_clay, to_loops] = [0, 1].map(|index| {
-            let (text, name) = (texts.get(index).copied().unwrap_or_default(), names.get(index).copied());
-            let invalid = |line| Error::InvalidSecretDocument { name: name.unwrap_or_default().to_owned(), line };
-            match serde_json::from_str(text) {
-                Ok(Value::Object(fields)) => Ok(Value::Object(fields)),
-                Ok(_) => Err(invalid(1)),
-                Err(error) => Err(invalid(error.line())),
-            }
-        });
-        Ok(Self { to_clay: to_clay?, to_loops: to_loops? })
-    }
-
-    /// Reads them as the relay does.
-    ///
-    /// # Errors
-    /// When the relay could not use them.
-    pub fn parse_as_relay(&self, names: [&str; 2]) -> Result<(LoopsToClaySecret, ClayToLoopsSecret), Error> {
-        let [clay_name, loops_name] = names;
-        let unusable = |name: &str, error| Error::UnusableSecret { name: name.to_owned(), error };
-        let to_clay =
-            LoopsToClaySecret::parse(&self.to_clay.to_string()).map_err(|error| unusable(clay_name, error))?;
-        let to_loops =
-            ClayToLoopsSecret::parse(&self.to_loops.to_string()).map_err(|error| unusable(loops_name, error))?;
-        Ok((to_clay, to_loops))
-    }
-
-    /// The secrets of a list that are set, in their order.
-    #[must_use]
-    pub fn list(&self, list: SecretList) -> Vec<SecretString> {
-        let texts = match self.document(list).get(list.field()) {
-            Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
-            Some(Value::String(text)) => vec![text.as_str()],
-            _ => Vec::new(),
+    /// Parses the two texts. The names are those of the secrets, for errors.
+    pub(crate) fn parse(texts: [&str; 2], names: [&str; 2]) -> Result<Self, SetupError> {
+        let ([clay_text, loops_text], [clay_name, loops_name]) = (texts, names);
+        let parse_object = |text: &str, name: &str| match serde_json::from_str::<Map<String, Value>>(text) {
+            Ok(fields) => Ok(Value::Object(fields)),
+            Err(error) => Err(SetupError::InvalidSecretDocument { name: name.to_owned(), line: error.line() }),
         };
-        texts.into_iter().filter(|text| is_set(text)).map(|text| SecretString::from(text.trim())).collect()
+        Ok(Self { to_clay: parse_object(clay_text, clay_name)?, to_loops: parse_object(loops_text, loops_name)? })
     }
 
-    /// The Loops key, if it is set.
-    #[must_use]
-    pub fn api_key(&self) -> Option<SecretString> {
-        relay_core::secret::secret_if_set(self.to_loops.get(API_KEY)?.as_str()?)
+    /// Checks that the relay can use the documents.
+    pub(crate) fn validate(&self, [clay_name, loops_name]: [&str; 2]) -> Result<(), SetupError> {
+        let unusable = |name: &str, error| SetupError::UnusableSecret { name: name.to_owned(), error };
+        LoopsToClaySecret::parse(&self.to_clay.to_string()).map_err(|error| unusable(clay_name, error))?;
+        ClayToLoopsSecret::parse(&self.to_loops.to_string()).map_err(|error| unusable(loops_name, error))?;
+        Ok(())
     }
 
-    /// Puts a Loops key in.
-    pub fn set_api_key(&mut self, key: &SecretString) {
+    /// Returns the secrets of a list that are set, in their order.
+    pub(crate) fn list(&self, list: SecretList) -> Vec<SecretString> {
+        let field = match list {
+            SecretList::SigningSecrets => self.to_clay.get(SIGNING_SECRETS),
+            SecretList::RelayTokens => self.to_loops.get(RELAY_TOKENS),
+        };
+        let items = match field {
+            Some(Value::Array(items)) => items.as_slice(),
+            Some(single) => std::slice::from_ref(single),
+            None => &[],
+        };
+        items.iter().filter_map(Value::as_str).filter_map(secret_if_set).collect()
+    }
+
+    pub(crate) fn api_key(&self) -> Option<SecretString> {
+        secret_if_set(self.to_loops.get(API_KEY)?.as_str()?)
+    }
+
+    pub(crate) fn set_api_key(&mut self, key: &SecretString) {
         set_field(&mut self.to_loops, API_KEY, key.expose_secret().into());
     }
 
-    /// Puts these secrets in place of all that are there.
-    pub fn replace(&mut self, list: SecretList, secrets: &[SecretString]) {
+    fn replace(&mut self, list: SecretList, secrets: &[SecretString]) {
         let items = secrets.iter().map(|secret| Value::from(secret.expose_secret())).collect();
-        set_field(self.document_mut(list), list.field(), Value::Array(items));
+        match list {
+            SecretList::SigningSecrets => set_field(&mut self.to_clay, SIGNING_SECRETS, items),
+            SecretList::RelayTokens => set_field(&mut self.to_loops, RELAY_TOKENS, items),
+        }
     }
 
-    /// Puts these signing secrets in place of what is there, and gives the fingerprints of those that go. Of several none
-    /// goes, unless `force`.
-    ///
-    /// # Errors
-    /// When one of several would go.
-    pub fn set_signing_secrets(&mut self, secrets: &[SecretString], force: bool) -> Result<Vec<String>, Error> {
-        let current = self.list(SecretList::SigningSecrets);
-        let is_kept =
-            |existing: &SecretString| secrets.iter().any(|secret| secret.expose_secret() == existing.expose_secret());
-        let removed = current.iter().filter(|known| !is_kept(known)).map(|known| fingerprint(known.expose_secret()));
-        let removed: Vec<String> = removed.collect();
-        if current.len() > 1 && !removed.is_empty() && !force {
-            return Err(SetupError::SigningSecretsWouldBeRemoved { gone: removed.len(), known: current.len() }.into());
+    /// Replaces the signing secrets, and returns the fingerprints of those that go. Of several none goes, unless `force`.
+    pub(crate) fn set_signing_secrets(
+        &mut self,
+        secrets: &[SecretString],
+        force: bool,
+    ) -> Result<Vec<String>, SetupError> {
+        let mut removed = self.list(SecretList::SigningSecrets);
+        let total = removed.len();
+        removed.retain(|existing| !contains(secrets, existing));
+        if total > 1 && !removed.is_empty() && !force {
+            return Err(SetupError::SigningSecretsWouldBeRemoved { removed: removed.len(), total });
         }
         self.replace(SecretList::SigningSecrets, secrets);
-        Ok(removed)
+        Ok(fingerprints(&removed))
     }
 
-    /// Puts a secret behind those that are there; nothing changes where it is among them.
-    pub fn add(&mut self, list: SecretList, secret: &SecretString) {
+    /// Appends a secret, unless it is there.
+    pub(crate) fn add(&mut self, list: SecretList, secret: &SecretString) {
         let mut secrets = self.list(list);
-        if !secrets.iter().any(|existing| existing.expose_secret() == secret.expose_secret()) {
+        if !contains(&secrets, secret) {
             secrets.push(secret.clone());
             self.replace(list, &secrets);
         }
     }
 
-    /// Takes a secret out, and gives its fingerprint. The last one stays, unless `force`.
-    ///
-    /// # Errors
-    /// When there is no such secret, or it is the last.
-    pub fn retire(&mut self, list: SecretList, selector: &SecretSelector, force: bool) -> Result<String, Error> {
+    /// Removes a secret, and returns its fingerprint. The last one stays, unless `force`.
+    pub(crate) fn retire(
+        &mut self,
+        list: SecretList,
+        selector: &SecretSelector,
+        force: bool,
+    ) -> Result<String, SetupError> {
         let mut secrets = self.list(list);
-        let fingerprints = secrets.iter().map(|known| fingerprint(known.expose_secret())).collect::<Vec<_>>();
+        let mut fingerprints = fingerprints(&secrets);
         let index = selector.resolve(&fingerprints, list.singular(), force)?;
-        let retired = fingerprint(secrets.remove(index).expose_secret());
+        secrets.remove(index);
         self.replace(list, &secrets);
-        Ok(retired)
-    }
-
-    fn document(&self, list: SecretList) -> &Value {
-        match list {
-            SecretList::SigningSecrets => &self.to_clay,
-            SecretList::RelayTokens => &self.to_loops,
-        }
-    }
-
-    fn document_mut(&mut self, list: SecretList) -> &mut Value {
-        match list {
-            SecretList::SigningSecrets => &mut self.to_clay,
-            SecretList::RelayTokens => &mut self.to_loops,
-        }
+        Ok(fingerprints.swap_remove(index))
     }
 }
 
-/// Puts a field into an object.
+fn contains(secrets: &[SecretString], secret: &SecretString) -> bool {
+    secrets.iter().any(|known| known.expose_secret() == secret.expose_secret())
+}
+
+fn fingerprints(secrets: &[SecretString]) -> Vec<String> {
+    secrets.iter().map(|secret| fingerprint(secret.expose_secret())).collect()
+}
+
+/// Sets a field. A value that is no object becomes one.
 pub(crate) fn set_field(object: &mut Value, field: &str, value: Value) {
     if !object.is_object() {
         *object = Value::Object(Map::new());
@@ -305,7 +257,7 @@ mod tests {
     fn last_secret_is_retired_only_with_force() {
         let mut documents = documents();
         let last = SecretSelector::Position(1);
-        assert!(matches!(documents.retire(SecretList::RelayTokens, &last, false), Err(Error::LastSecret { .. })));
+        assert!(matches!(documents.retire(SecretList::RelayTokens, &last, false), Err(SetupError::LastSecret { .. })));
         documents.retire(SecretList::RelayTokens, &last, true).unwrap();
         assert!(documents.list(SecretList::RelayTokens).is_empty());
     }

@@ -1,203 +1,174 @@
-//! What a person gives to `setup`: typed without an echo, or read from a file or standard input; never an argument, which
-//! a shell keeps and every process sees.
+//! The values that the operator gives: typed without an echo, or read from a file or standard input. Never an argument,
+//! which a shell stores and every process sees.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
 use relay::config::names::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
-use relay_core::secret::{ExposeSecret, SecretString, is_set};
+use relay_core::secret::{ExposeSecret, SecretString, is_set, secret_if_set};
 use relay_core::webhook::signature::SigningSecret;
 use secrecy::zeroize::Zeroizing;
-use serde_json::Value;
+use serde::Deserialize;
 
-use crate::error::Error;
+use crate::setup::INPUT_NAMES;
 use crate::setup::clay_webhooks::check_urls;
 use crate::setup::error::SetupError;
 
-/// The names that a document may have, as relay-local calls them.
-pub const INPUT_NAMES: [&str; 4] = [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN];
-/// The fewest bytes of a signing secret (Standard Webhooks, "Symmetric signatures": 24 to 64): a shorter one is another word
-/// that happens to be base64.
+/// Minimum length of a signing secret. Standard Webhooks ("Symmetric signatures") asks for 24 to 64 bytes; a much shorter text
+/// is another word that happens to be base64.
 const MIN_SIGNING_SECRET_BYTES: usize = 16;
-/// What Loops puts before a signing secret.
 const SIGNING_SECRET_PREFIX: &str = "whsec_";
-/// The most that is read.
 const MAX_INPUT_BYTES: u64 = 64 * 1024;
 
-/// What was given; what was not stays as it is.
+/// The values that were given. A value that is missing stays as it is stored.
 #[derive(Debug, Clone, Default)]
-pub struct SetupInput {
-    /// The Loops key.
-    pub api_key: Option<SecretString>,
-    /// The signing secrets.
-    pub signing_secrets: Option<Vec<SecretString>>,
-    /// The URLs of a route's webhooks.
-    pub urls: Option<Vec<SecretString>>,
-    /// Their tokens: one for all, or one for each, an empty one being none.
-    pub tokens: Option<Vec<SecretString>>,
+pub(crate) struct SetupInput {
+    pub(crate) api_key: Option<SecretString>,
+    pub(crate) signing_secrets: Option<Vec<SecretString>>,
+    /// The URLs of the webhooks of one route.
+    pub(crate) urls: Option<Vec<SecretString>>,
+    /// One token for all URLs, or one for each. An empty one stands for no token.
+    pub(crate) tokens: Option<Vec<SecretString>>,
 }
 
 impl SetupInput {
-    /// Reads a file, `-` being standard input.
-    ///
-    /// # Errors
-    /// When it cannot be read, or something in it is wrong.
-    pub fn from_file(path: &Path) -> Result<Self, Error> {
+    /// Loads a file; `-` is standard input.
+    pub(crate) fn load(path: &Path) -> Result<Self, SetupError> {
         let mut text = Zeroizing::new(String::new());
         let result = if path.as_os_str() == "-" {
             io::stdin().lock().take(MAX_INPUT_BYTES).read_to_string(&mut text)
         } else {
-            std::fs::File::open(path).and_then(|file| file.take(MAX_INPUT_BYTES).read_to_string(&mut text))
+            File::open(path).and_then(|file| file.take(MAX_INPUT_BYTES).read_to_string(&mut text))
         };
-        result.map_err(|error| Error::UnreadableInput { path: path.display().to_string(), detail: error.kind() })?;
-        Self::parse(&text)
+        match result {
+            Ok(_) => Self::parse(&text),
+            Err(error) => Err(SetupError::UnreadableInput { path: path.display().to_string(), kind: error.kind() }),
+        }
     }
 
-    /// Reads a JSON object of texts or lists of texts, or lines of `NAME=VALUE`.
-    ///
-    /// # Errors
-    /// When it is neither, or something in it is wrong.
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    /// Parses a JSON object of texts or lists of texts, or lines of `NAME=VALUE`.
+    pub(crate) fn parse(text: &str) -> Result<Self, SetupError> {
         let text = text.trim_start_matches('\u{feff}').trim();
         let values = if text.starts_with('{') { parse_json(text)? } else { parse_lines(text)? };
         if let Some(unknown) = values.keys().find(|name| !INPUT_NAMES.contains(&name.as_str())) {
-            let is_printable =
+            // A line that is no setting may hold a secret before its equals sign.
+            let is_name =
                 unknown.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && unknown.len() <= 40;
-            let name = if is_printable { unknown.clone() } else { "something else".to_owned() };
-            return Err(Error::UnknownValue { name });
+            let name = if is_name { unknown.as_str() } else { "something else" };
+            return Err(SetupError::UnknownValue { name: name.to_owned() });
         }
         Self::from_values(|name| values.get(name).map(|value| SecretString::from(value.as_str())))
     }
 
-    /// Checks that an option gets only what it takes.
-    ///
-    /// # Errors
-    /// When something else was given.
-    pub fn check_allowed(&self, option: &'static str, accepted: &[&str]) -> Result<(), Error> {
-        let present = [
-            (LOOPS_API_KEY, self.api_key.is_some()),
-            (LOOPS_SIGNING_SECRET, self.signing_secrets.is_some()),
-            (CLAY_WEBHOOK_URL, self.urls.is_some()),
-            (CLAY_WEBHOOK_AUTH_TOKEN, self.tokens.is_some()),
-        ];
-        match present.into_iter().find(|(name, given)| *given && !accepted.contains(name)) {
-            Some((name, _)) => Err(SetupError::UnexpectedValue { option, name }.into()),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether nothing was given.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.api_key.is_none() && self.signing_secrets.is_none() && self.urls.is_none() && self.tokens.is_none()
-    }
-
-    /// Checks that no signing secret is the Loops key, be it given or known.
-    ///
-    /// # Errors
-    /// When one is.
-    pub fn check_not_api_key(&self, stored_key: Option<&SecretString>) -> Result<(), Error> {
-        let keys: Vec<&str> = self.api_key.iter().chain(stored_key).map(ExposeSecret::expose_secret).collect();
-        let mut secrets = self.signing_secrets.iter().flatten().map(base64_part);
-        if secrets.any(|secret| keys.contains(&secret)) {
-            return Err(SetupError::ApiKeyAsSigningSecret.into());
-        }
-        Ok(())
-    }
-
-    /// The signing secrets that do not look like those that Loops shows, though the relay takes them.
-    pub fn unprefixed_signing_secrets(&self) -> impl Iterator<Item = &SecretString> {
-        let secrets = self.signing_secrets.iter().flatten();
-        secrets.filter(|secret| !secret.expose_secret().starts_with(SIGNING_SECRET_PREFIX))
-    }
-
-    /// Takes the values that there are by their names.
-    ///
-    /// # Errors
-    /// When something is wrong with one.
-    pub(crate) fn from_values(lookup: impl Fn(&str) -> Option<SecretString>) -> Result<Self, Error> {
-        let non_empty = |name: &'static str| lookup(name).filter(|value| is_set(value.expose_secret()));
+    /// Takes the values by their names, and validates them.
+    pub(crate) fn from_values(lookup: impl Fn(&str) -> Option<SecretString>) -> Result<Self, SetupError> {
         let list_value = |name| {
-            let value = non_empty(name)?;
-            let items = value.expose_secret().split(',').map(|item| SecretString::from(item.trim()));
-            Some(items.collect::<Vec<_>>())
+            let value = lookup(name).filter(|value| is_set(value.expose_secret()))?;
+            Some(value.expose_secret().split(',').map(|item| SecretString::from(item.trim())).collect::<Vec<_>>())
         };
-        let without_blanks = |list: Option<Vec<SecretString>>| {
-            let list = list?.into_iter().filter(|item| is_set(item.expose_secret())).collect::<Vec<_>>();
+        let without_blanks = |name| {
+            let mut list = list_value(name)?;
+            list.retain(|item| is_set(item.expose_secret()));
             // Commas alone give nothing: they do not empty a list.
             (!list.is_empty()).then_some(list)
         };
         let input = Self {
-            api_key: non_empty(LOOPS_API_KEY).map(|key| SecretString::from(key.expose_secret().trim())),
-            signing_secrets: without_blanks(list_value(LOOPS_SIGNING_SECRET)),
-            urls: without_blanks(list_value(CLAY_WEBHOOK_URL)),
+            api_key: lookup(LOOPS_API_KEY).and_then(|key| secret_if_set(key.expose_secret())),
+            signing_secrets: without_blanks(LOOPS_SIGNING_SECRET),
+            urls: without_blanks(CLAY_WEBHOOK_URL),
             tokens: list_value(CLAY_WEBHOOK_AUTH_TOKEN),
         };
         input.validate()?;
         Ok(input)
     }
 
-    fn validate(&self) -> Result<(), Error> {
+    fn validate(&self) -> Result<(), SetupError> {
         for secret in self.signing_secrets.iter().flatten() {
-            SigningSecret::parse(secret.expose_secret()).map_err(|_| Error::InvalidSigningSecret)?;
+            SigningSecret::parse(secret.expose_secret()).map_err(|_| SetupError::InvalidSigningSecret)?;
             // Four characters of base64 are three bytes.
             if base64_part(secret).trim_end_matches('=').len() * 3 / 4 < MIN_SIGNING_SECRET_BYTES {
-                return Err(SetupError::SigningSecretTooShort.into());
+                return Err(SetupError::SigningSecretTooShort);
             }
         }
         check_urls(self.urls.as_deref().unwrap_or_default())?;
-        let headers = [
-            (LOOPS_API_KEY, self.api_key.as_slice()),
-            (CLAY_WEBHOOK_AUTH_TOKEN, self.tokens.as_deref().unwrap_or_default()),
-        ];
-        for (name, values) in headers {
-            if !values.iter().all(|value| value.expose_secret().bytes().all(|byte| byte.is_ascii_graphic())) {
-                return Err(Error::NotHeaderSafe { name });
-            }
+        let is_header_safe = |value: &SecretString| value.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());
+        if !self.api_key.iter().all(is_header_safe) {
+            return Err(SetupError::NotHeaderSafe { name: LOOPS_API_KEY });
+        }
+        if !self.tokens.iter().flatten().all(is_header_safe) {
+            return Err(SetupError::NotHeaderSafe { name: CLAY_WEBHOOK_AUTH_TOKEN });
         }
         Ok(())
     }
+
+    /// Whether nothing was given.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.api_key.is_none() && self.signing_secrets.is_none() && self.urls.is_none() && self.tokens.is_none()
+    }
+
+    /// Checks that an option gets only what it takes.
+    pub(crate) fn check_allowed(&self, option: &'static str, accepted: &[&str]) -> Result<(), SetupError> {
+        let present = [
+            (LOOPS_API_KEY, self.api_key.is_some()),
+            (LOOPS_SIGNING_SECRET, self.signing_secrets.is_some()),
+            (CLAY_WEBHOOK_URL, self.urls.is_some()),
+            (CLAY_WEBHOOK_AUTH_TOKEN, self.tokens.is_some()),
+        ];
+        match present.into_iter().find(|(name, is_given)| *is_given && !accepted.contains(name)) {
+            Some((name, _)) => Err(SetupError::UnexpectedValue { option, name }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that no signing secret is the Loops key, neither the given nor the stored one.
+    pub(crate) fn check_not_api_key(&self, stored_key: Option<&SecretString>) -> Result<(), SetupError> {
+        let keys: Vec<&str> = self.api_key.iter().chain(stored_key).map(ExposeSecret::expose_secret).collect();
+        let mut secrets = self.signing_secrets.iter().flatten().map(base64_part);
+        if secrets.any(|secret| keys.contains(&secret)) { Err(SetupError::ApiKeyAsSigningSecret) } else { Ok(()) }
+    }
+
+    /// Returns the signing secrets without the prefix that Loops shows. The relay takes them.
+    pub(crate) fn unprefixed_signing_secrets(&self) -> impl Iterator<Item = &SecretString> {
+        let secrets = self.signing_secrets.iter().flatten();
+        secrets.filter(|secret| !secret.expose_secret().starts_with(SIGNING_SECRET_PREFIX))
+    }
 }
 
-/// The base64 of a signing secret.
 fn base64_part(secret: &SecretString) -> &str {
     let text = secret.expose_secret();
     text.strip_prefix(SIGNING_SECRET_PREFIX).unwrap_or(text)
 }
 
-fn parse_json(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Error> {
-    let invalid = |line| Error::InvalidInputDocument { line };
-    let values: BTreeMap<String, Value> = serde_json::from_str(text).map_err(|error| invalid(error.line()))?;
-    let mut texts = BTreeMap::new();
-    for (name, value) in values {
-        let text = match value {
-            Value::String(text) => text,
-            Value::Array(items) => {
-                let items: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
-                items.ok_or_else(|| invalid(1))?.join(",")
-            }
-            _ => return Err(invalid(1)),
-        };
-        texts.insert(name, Zeroizing::new(text));
+type Values = BTreeMap<String, Zeroizing<String>>;
+
+fn parse_json(text: &str) -> Result<Values, SetupError> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum TextOrList {
+        Text(String),
+        List(Vec<String>),
     }
-    Ok(texts)
+    let values: BTreeMap<String, TextOrList> =
+        serde_json::from_str(text).map_err(|error| SetupError::InvalidInputDocument { line: error.line() })?;
+    let texts = values.into_iter().map(|(name, value)| match value {
+        TextOrList::Text(text) => (name, Zeroizing::new(text)),
+        TextOrList::List(items) => (name, Zeroizing::new(items.join(","))),
+    });
+    Ok(texts.collect())
 }
 
-fn parse_lines(text: &str) -> Result<BTreeMap<String, Zeroizing<String>>, Error> {
-    let mut texts = BTreeMap::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let invalid = || Error::InvalidInputDocument { line: index + 1 };
-        let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=').ok_or_else(invalid)?;
+fn parse_lines(text: &str) -> Result<Values, SetupError> {
+    let lines = text.lines().map(str::trim).zip(1..).filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
+    let settings = lines.map(|(line, number)| {
+        let setting = line.strip_prefix("export ").unwrap_or(line).split_once('=');
+        let (name, value) = setting.ok_or(SetupError::InvalidInputDocument { line: number })?;
         let value = value.trim();
         let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
-        texts.insert(name.trim().to_owned(), Zeroizing::new(unquoted.unwrap_or(value).to_owned()));
-    }
-    Ok(texts)
+        Ok((name.trim().to_owned(), Zeroizing::new(unquoted.unwrap_or(value).to_owned())))
+    });
+    settings.collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,16 @@
-//! What `setup` is made of: the secrets as documents that are edited, where they are kept, and what a person gives.
+//! `setup`: the secrets as documents that are edited, where they are stored, and what the operator gives.
 
-pub mod clay_webhooks;
-pub mod documents;
-pub mod error;
-pub mod input;
-pub mod key_check;
-pub mod prompt;
-pub mod report;
-pub mod secret_store;
+use relay::config::names::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
+
+pub(crate) mod clay_webhooks;
+pub(crate) mod documents;
+pub(crate) mod error;
+pub(crate) mod input;
+pub(crate) mod key_check;
+pub(crate) mod prompt;
+pub(crate) mod report;
+pub(crate) mod secret_store;
+
+/// The names of the values that `setup` takes.
+pub(crate) const INPUT_NAMES: [&str; 4] =
+    [LOOPS_API_KEY, LOOPS_SIGNING_SECRET, CLAY_WEBHOOK_URL, CLAY_WEBHOOK_AUTH_TOKEN];

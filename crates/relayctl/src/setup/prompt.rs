@@ -1,4 +1,4 @@
-//! Asking a person on the terminal, without an echo: each value is checked where it is typed, and asked for again.
+//! Prompts on the terminal, without an echo. Each value is checked where it is typed, and asked for again if it is wrong.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -7,13 +7,14 @@ use relay::config::names::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_
 use relay_core::secret::SecretString;
 
 use crate::error::Error;
+use crate::exit::ExitStatus;
+use crate::explain::Explain as _;
 use crate::setup::error::SetupError;
 use crate::setup::input::SetupInput;
 
-/// How often a value is asked for.
 const MAX_TRIES: usize = 3;
 
-/// What is asked for, in this order.
+/// The values and their labels, in the order of the prompts.
 const PROMPTS: [(&str, &str); 4] = [
     (LOOPS_API_KEY, "Loops API key (Loops: Settings, API)"),
     (LOOPS_SIGNING_SECRET, "Loops signing secret (Loops: Settings, Webhooks)"),
@@ -21,12 +22,9 @@ const PROMPTS: [(&str, &str); 4] = [
     (CLAY_WEBHOOK_AUTH_TOKEN, "Clay webhook token (one for all URLs, or one for each)"),
 ];
 
-/// Asks for those of the values that are `taken`. What is said of each is `hint`, by what was given before it; `check`
-/// judges what was given up to the value of this name.
-///
-/// # Errors
-/// When there is no terminal, the input ends, a value is wrong for the third time, or the check cannot be made.
-pub async fn prompt_values(
+/// Prompts for the accepted values. `hint` and `check` get the name of a value and the input so far; the input that `check` gets
+/// includes that value.
+pub(crate) async fn prompt_values(
     accepted: &[&str],
     hint: impl Fn(&str, &SetupInput) -> &'static str,
     mut check: impl AsyncFnMut(&str, &SetupInput) -> Result<(), Error>,
@@ -40,7 +38,7 @@ pub async fn prompt_values(
             values.insert(name, prompt_secret(&format!("{label} [{}]: ", hint(name, &input)))?);
             let checked = match SetupInput::from_values(|name| values.get(name).cloned()) {
                 Ok(input) => check(name, &input).await.map(|()| input),
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             };
             match checked {
                 Ok(input) => break input,
@@ -55,19 +53,12 @@ pub async fn prompt_values(
 fn prompt_secret(text: &str) -> Result<SecretString, Error> {
     rpassword::prompt_password(text).map(SecretString::from).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => SetupError::InputEnded.into(),
-        _ => Error::NoTerminal,
+        _ => SetupError::NoTerminal.into(),
     })
 }
 
-/// Whether another value may be right.
-const fn is_retryable_input(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::InvalidSigningSecret
-            | Error::InvalidClayUrl
-            | Error::NotHeaderSafe { .. }
-            | Error::TokenCountMismatch { .. }
-            | Error::LoopsKeyRejected
-            | Error::Setup(_)
-    )
+/// Whether another value may be right. None is where `--route` is missing.
+fn is_retryable_input(error: &Error) -> bool {
+    error.explain().exit_status == ExitStatus::Usage
+        && !matches!(error, Error::Setup(SetupError::AmbiguousRoute { .. }))
 }

@@ -1,4 +1,4 @@
-//! What a person pastes where.
+//! The report of `setup`: what is filled in, and what to paste into Loops and Clay.
 
 use relay::routes::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
 use relay_core::secret::{ExposeSecret as _, SecretString};
@@ -6,101 +6,51 @@ use serde::Serialize;
 
 use crate::aws::stack::StackOutput;
 use crate::error::Error;
-use crate::setup::clay_webhooks::RouteSummary;
+use crate::invocation::suggest;
+use crate::setup::clay_webhooks::{RouteSummary, WebhookSummary};
 use crate::setup::documents::{SecretDocuments, SecretList, fingerprint};
 use crate::setup::secret_store::SecretStore;
 
-/// What setup found and did.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SetupReport {
-    /// The secrets or the file that were written; none, where nothing had to change.
-    pub written: Vec<String>,
+pub(crate) struct SetupReport {
+    /// The secrets or the file that were written; empty if nothing had to change.
+    pub(crate) written: Vec<String>,
     /// The team of the Loops key that was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub loops_team: Option<String>,
-    /// Whether a Loops key is there.
-    pub loops_api_key: bool,
-    /// The signing secrets.
-    pub signing_secrets: Vec<SecretSummary>,
-    /// The relay tokens.
-    pub relay_tokens: Vec<SecretSummary>,
-    /// The routes to Clay.
-    pub clay_routes: Vec<RouteSummary>,
-    /// What to paste into Loops and Clay.
-    pub paste: CopyPaste,
-    /// What else a person should know.
-    pub notes: Vec<String>,
-    /// How this program is called for this relay.
+    pub(crate) loops_team: Option<String>,
+    /// Whether a Loops key is filled in.
+    pub(crate) loops_api_key: bool,
+    pub(crate) signing_secrets: Vec<SecretSummary>,
+    pub(crate) relay_tokens: Vec<SecretSummary>,
+    pub(crate) clay_routes: Vec<RouteSummary>,
+    pub(crate) paste: EndpointUrls,
+    pub(crate) notes: Vec<String>,
     #[serde(skip)]
-    pub command_line: String,
-    /// What stands for something that is not there.
-    #[serde(skip)]
-    pub missing_text: MissingText,
+    pub(crate) is_local: bool,
 }
 
-/// What stands for something that is not there: a stack is closed then, a relay-local simulates or generates it.
-#[derive(Debug, Clone, Copy)]
-pub struct MissingText {
-    loops: &'static str,
-    signing_secrets: &'static str,
-    relay_tokens: &'static str,
-    clay: &'static str,
-}
-
-impl MissingText {
-    /// The words for this relay.
-    #[must_use]
-    pub const fn for_store(secret_store: SecretStore<'_>) -> Self {
-        match secret_store {
-            SecretStore::Stack(_) => Self {
-                loops: "not filled in: no row gets to Loops",
-                signing_secrets: "none: every webhook is refused",
-                relay_tokens: "none: every row is refused",
-                clay: "not filled in: events wait or die",
-            },
-            SecretStore::Local(_) => Self {
-                loops: "not stored: Loops is simulated",
-                signing_secrets: "none stored: one is generated",
-                relay_tokens: "none: one is generated, unless the route was closed",
-                clay: "not stored: Clay is simulated",
-            },
-        }
-    }
-}
-
-/// A secret as it is shown.
+/// A secret without its text, unless that was asked for. The position counts from 1.
 #[derive(Debug, Serialize)]
-pub struct SecretSummary {
-    /// Its position, from 1.
-    pub position: usize,
-    /// By what it is told from others.
-    pub fingerprint: String,
-    /// Itself, where that was asked for.
+pub(crate) struct SecretSummary {
+    position: usize,
+    fingerprint: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
+    token: Option<String>,
 }
 
-/// What to paste.
+/// What the operator pastes into Loops and Clay.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct CopyPaste {
-    /// The endpoint URL of Loops' webhook page.
-    pub loops_webhook_url: String,
-    /// The events to turn on there.
-    pub events: Vec<String>,
-    /// The URL of Clay's column for contacts (PUT).
-    pub clay_contact_url: String,
-    /// The URL of Clay's column for events (POST).
-    pub clay_event_url: String,
+pub(crate) struct EndpointUrls {
+    pub(crate) loops_webhook_url: String,
+    pub(crate) events: Vec<String>,
+    pub(crate) clay_contact_url: String,
+    pub(crate) clay_event_url: String,
 }
 
-impl CopyPaste {
-    /// What is to be pasted for this relay.
-    ///
-    /// # Errors
-    /// When the stack does not say it.
-    pub fn for_store(secret_store: SecretStore<'_>) -> Result<Self, Error> {
+impl EndpointUrls {
+    pub(crate) fn for_store(secret_store: SecretStore<'_>) -> Result<Self, Error> {
         let url = |output, path: &str| match secret_store {
             SecretStore::Stack(target) => target.stack.output(output).map(str::to_owned),
             SecretStore::Local(local) => Ok(format!("{}{path}", local.base_url())),
@@ -114,61 +64,60 @@ impl CopyPaste {
     }
 }
 
-/// The secrets of a list as they are shown; themselves, where `exposed` says so.
-#[must_use]
-pub fn summarize_secrets(
+/// Summarizes a list. The text of a secret is in it only if `is_exposed`.
+pub(crate) fn summarize_secrets(
     documents: &SecretDocuments,
     list: SecretList,
     is_exposed: impl Fn(&SecretString) -> bool,
 ) -> Vec<SecretSummary> {
-    let secrets = documents.list(list);
-    let numbered = secrets.iter().enumerate();
-    numbered
-        .map(|(index, secret)| SecretSummary {
-            position: index + 1,
-            fingerprint: fingerprint(secret.expose_secret()),
-            token: is_exposed(secret).then(|| secret.expose_secret().to_owned()),
-        })
-        .collect()
+    let summarize = |(secret, position): (&SecretString, usize)| SecretSummary {
+        position,
+        fingerprint: fingerprint(secret.expose_secret()),
+        token: is_exposed(secret).then(|| secret.expose_secret().to_owned()),
+    };
+    documents.list(list).iter().zip(1..).map(summarize).collect()
 }
 
 impl SetupReport {
-    /// The report for people.
-    #[must_use]
-    pub fn render(&self) -> String {
-        let mut lines = vec![match self.written.as_slice() {
+    /// Renders the report for a terminal.
+    pub(crate) fn render(&self) -> String {
+        // A stack is closed without a secret; relay-local simulates the destination or generates the secret.
+        let [no_key, no_signing_secret, no_relay_token, no_webhook] = if self.is_local {
+            [
+                "not stored: Loops is simulated",
+                "none stored: one is generated",
+                "none: one is generated, unless the route was closed",
+                "not stored: Clay is simulated",
+            ]
+        } else {
+            [
+                "not filled in: no row gets to Loops",
+                "none: every webhook is refused",
+                "none: every row is refused",
+                "not filled in: events wait or die",
+            ]
+        };
+        let written = match self.written.as_slice() {
             [] => "Nothing was written.".to_owned(),
             written => format!("Written: {}.", written.join(", ")),
-        }];
-        lines.push(String::new());
+        };
         let key = match (&self.loops_team, self.loops_api_key) {
             (Some(team), _) => format!("valid, of the team {team:?}"),
             (None, true) => "filled in".to_owned(),
-            (None, false) => self.missing_text.loops.to_owned(),
+            (None, false) => no_key.to_owned(),
         };
-        lines.push(format!("Loops API key     {key}"));
-        lines.push(format!(
-            "Signing secrets   {}",
-            format_list(&self.signing_secrets, self.missing_text.signing_secrets)
-        ));
-        lines.push(format!("Relay tokens      {}", format_list(&self.relay_tokens, self.missing_text.relay_tokens)));
+        let mut lines = vec![
+            written,
+            String::new(),
+            format!("Loops API key     {key}"),
+            format!("Signing secrets   {}", format_secrets(&self.signing_secrets, no_signing_secret)),
+            format!("Relay tokens      {}", format_secrets(&self.relay_tokens, no_relay_token)),
+        ];
         for route in &self.clay_routes {
-            let is_pool = route.webhooks.len() > 1;
-            let webhooks: Vec<String> = route
-                .webhooks
-                .iter()
-                .map(|webhook| {
-                    let token = if webhook.has_token { ", with a token" } else { "" };
-                    // A position says something only among several.
-                    let position = if is_pool { format!("{}. ", webhook.position) } else { String::new() };
-                    format!("{position}{} ({}{token})", webhook.origin, webhook.key)
-                })
-                .collect();
-            let webhooks = if webhooks.is_empty() { self.missing_text.clay.to_owned() } else { webhooks.join(", ") };
-            lines.push(format!("Clay {:<12} {webhooks}", route.name));
+            lines.push(format!("Clay {:<12} {}", route.name, format_webhooks(&route.webhooks, no_webhook)));
         }
         if self.clay_routes.is_empty() {
-            lines.push(format!("Clay              {}", self.missing_text.clay));
+            lines.push(format!("Clay              {no_webhook}"));
         }
         let token = self.relay_tokens.iter().rev().find_map(|secret| secret.token.as_deref());
         lines.extend([
@@ -184,23 +133,35 @@ impl SetupReport {
             "  Header    Content-Type: application/json".to_owned(),
         ]);
         if token.is_none() {
-            lines.push(format!("  `{} setup --list --show-token` shows the relay token.", self.command_line));
+            lines.push(format!("  {} shows the relay token.", suggest("setup --list --show-token")));
         }
         if !self.notes.is_empty() {
             lines.push(String::new());
-            lines.extend(self.notes.iter().cloned());
+            lines.extend_from_slice(&self.notes);
         }
         lines.join("\n")
     }
 }
 
-fn format_list(secrets: &[SecretSummary], if_empty: &str) -> String {
-    if secrets.is_empty() {
-        return if_empty.to_owned();
-    }
+fn format_secrets(secrets: &[SecretSummary], if_empty: &str) -> String {
     let entries = secrets.iter().map(|secret| match &secret.token {
         Some(token) => format!("{}. {} {token}", secret.position, secret.fingerprint),
         None => format!("{}. {}", secret.position, secret.fingerprint),
     });
-    entries.collect::<Vec<_>>().join("   ")
+    join_or(if_empty, entries, "   ")
+}
+
+fn format_webhooks(webhooks: &[WebhookSummary], if_empty: &str) -> String {
+    let entries = webhooks.iter().map(|webhook| {
+        let token = if webhook.has_token { ", with a token" } else { "" };
+        // A position says something only among several.
+        let position = if webhooks.len() > 1 { format!("{}. ", webhook.position) } else { String::new() };
+        format!("{position}{} ({}{token})", webhook.origin, webhook.key)
+    });
+    join_or(if_empty, entries, ", ")
+}
+
+fn join_or(if_empty: &str, entries: impl Iterator<Item = String>, separator: &str) -> String {
+    let entries: Vec<String> = entries.collect();
+    if entries.is_empty() { if_empty.to_owned() } else { entries.join(separator) }
 }

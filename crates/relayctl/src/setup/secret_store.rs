@@ -1,4 +1,4 @@
-//! Where the documents are kept: two secrets in Secrets Manager, or one file in a data folder.
+//! The store of the two documents: two secrets in Secrets Manager, or one file in a data folder.
 
 use std::time::Duration;
 
@@ -6,42 +6,36 @@ use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
 use relay::config::names::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN,
 };
-use relay_core::secret::{ExposeSecret as _, SecretString};
+use relay_core::secret::{ExposeSecret, SecretString};
 use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFile, SecretsFileError};
 use serde_json::{Value, json};
 
 use crate::aws::stack::StackOutput;
 use crate::error::Error;
+use crate::local::error::Error as LocalError;
 use crate::local::relay::LocalRelay;
 use crate::setup::clay_webhooks::ROUTES;
-use crate::setup::documents::{API_KEY, RELAY_TOKENS, SIGNING_SECRETS, SecretDocuments, SecretList, set_field as set};
-use crate::setup::error::SecretStoreError;
+use crate::setup::documents::{API_KEY, RELAY_TOKENS, SIGNING_SECRETS, SecretDocuments, SecretList};
+use crate::setup::error::SetupError;
 use crate::target::StackTarget;
 
-/// The parameter of the template, and relay-local's setting, that say where the Loops API is.
+/// Default of the template's parameter `LoopsApiUrl`.
 const DEFAULT_LOOPS_API_URL: &str = "https://app.loops.so/api";
-/// The stage of the version of a secret that is in use.
-pub const CURRENT_STAGE: &str = "AWSCURRENT";
-/// How often a secret is read again that is still as it was before a write, which a copy may be for a moment.
+/// Stage of the version of a secret that is in use.
+pub(crate) const CURRENT_STAGE: &str = "AWSCURRENT";
+/// Number of times that a secret is read again after a write while a replica still has the version before it.
 const CONSISTENCY_RETRIES: usize = 5;
-/// And how long after.
 const CONSISTENCY_RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Where the documents are kept.
 #[derive(Debug, Clone, Copy)]
-pub enum SecretStore<'a> {
-    /// In the secrets of a stack.
+pub(crate) enum SecretStore<'a> {
     Stack(&'a StackTarget),
-    /// In a data folder.
     Local(&'a LocalRelay),
 }
 
 impl SecretStore<'_> {
-    /// What the two documents are called.
-    ///
-    /// # Errors
-    /// When the stack does not say it.
-    pub fn secret_names(&self) -> Result<[String; 2], Error> {
+    /// Returns the names of the two secrets, which are one file in a data folder.
+    pub(crate) fn secret_names(&self) -> Result<[String; 2], Error> {
         match self {
             Self::Stack(target) => Ok([
                 target.stack.output(StackOutput::LoopsToClaySecretName)?.to_owned(),
@@ -54,18 +48,15 @@ impl SecretStore<'_> {
         }
     }
 
-    /// Where the Loops API is.
-    #[must_use]
-    pub fn loops_api_url(&self) -> &str {
+    pub(crate) fn loops_api_url(&self) -> &str {
         match self {
             Self::Stack(target) => target.stack.parameter("LoopsApiUrl").unwrap_or(DEFAULT_LOOPS_API_URL),
             Self::Local(local) => &local.settings.shared.loops_api_url,
         }
     }
 
-    /// Which events are relayed.
-    #[must_use]
-    pub fn events(&self) -> Vec<String> {
+    /// Returns the events that are relayed.
+    pub(crate) fn events(&self) -> Vec<String> {
         match self {
             Self::Stack(target) => {
                 let events = target.stack.parameter("RelayedEvents").unwrap_or("contact.created").split(',');
@@ -75,184 +66,159 @@ impl SecretStore<'_> {
         }
     }
 
-    /// Makes what a relay would make at its start: a folder's relay token. A stack has its own.
-    ///
-    /// # Errors
-    /// When it can be neither read nor written.
-    pub fn ensure_relay_token(&self) -> Result<(), Error> {
+    /// Generates the relay token of a data folder, as a relay does when it starts. A stack has one from its template.
+    pub(crate) fn ensure_relay_token(&self) -> Result<(), Error> {
         if let Self::Local(local) = self
-            && !SecretsFile::load(local.data_dir.path())?.0.contains_key(RELAY_TOKEN)
+            && !local.stored_settings()?.0.contains_key(RELAY_TOKEN)
         {
-            local.data_dir.relay_token()?;
+            local.data_dir.relay_token().map_err(LocalError::from)?;
         }
         Ok(())
     }
 
-    /// Reads the documents.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn load(&self) -> Result<SecretDocuments, Error> {
+    pub(crate) async fn load(&self) -> Result<SecretDocuments, Error> {
         match self {
             Self::Stack(target) => {
                 let [clay_name, loops_name] = self.secret_names()?;
-                let (to_clay, to_loops) =
-                    (current_secret(target, &clay_name).await?, current_secret(target, &loops_name).await?);
-                SecretDocuments::parse([to_clay.expose_secret(), to_loops.expose_secret()], [&clay_name, &loops_name])
+                let to_clay = secret_text(target, &clay_name, CURRENT_STAGE).await?;
+                let to_loops = secret_text(target, &loops_name, CURRENT_STAGE).await?;
+                let texts = [to_clay.expose_secret(), to_loops.expose_secret()];
+                Ok(SecretDocuments::parse(texts, [&clay_name, &loops_name])?)
             }
-            Self::Local(local) => load_from_dir(local, &SecretsFile::load(local.data_dir.path())?),
+            Self::Local(local) => Ok(from_file(local, &local.stored_settings()?)?),
         }
     }
 
-    /// Writes what has changed, and tells what that is. Each document is written as a whole.
-    ///
-    /// # Errors
-    /// When something cannot be written; it says what was written before that. When somebody else wrote at the same time.
-    pub async fn save(&self, before: &SecretDocuments, after: &SecretDocuments) -> Result<Vec<String>, Error> {
+    /// Writes the documents that differ, each as a whole, and returns their names. A concurrent write is an error.
+    pub(crate) async fn save(&self, before: &SecretDocuments, after: &SecretDocuments) -> Result<Vec<String>, Error> {
         let [clay_name, loops_name] = self.secret_names()?;
-        match self {
-            Self::Stack(target) => {
-                let mut written = Vec::new();
-                let documents =
-                    [(&clay_name, &before.to_clay, &after.to_clay), (&loops_name, &before.to_loops, &after.to_loops)];
-                for (name, before, after) in documents {
-                    if before == after {
-                        continue;
-                    }
-                    match (put_secret(target, name, after).await, written.first()) {
-                        (Ok(()), _) => written.push(name.clone()),
-                        (Err(error), None) => return Err(error),
-                        (Err(error), Some(written)) => {
-                            let (written, missing) = (String::clone(written), name.clone());
-                            return Err(Error::PartialWrite { written, missing, why: Box::new(error) });
-                        }
-                    }
-                }
-                for (name, before, after) in documents {
-                    if before != after {
-                        verify_not_overwritten(target, name, before, after).await?;
-                    }
-                }
-                Ok(written)
-            }
-            Self::Local(_) if before == after => Ok(Vec::new()),
+        let target = match self {
+            Self::Stack(target) => target,
             Self::Local(local) => {
-                let stored = SecretsFile::load(local.data_dir.path())?;
-                if load_from_dir(local, &stored)? != *before {
-                    return Err(SecretsFileError::Busy { path: clay_name }.into());
+                let stored = local.stored_settings()?;
+                if from_file(local, &stored)? != *before {
+                    return Err(LocalError::from(SecretsFileError::Busy(clay_name.into())).into());
                 }
-                save_to_dir(local, stored.clone(), after)?.compare_and_write(&stored, local.data_dir.path())?;
-                Ok(vec![clay_name])
+                let changed = to_file(local, stored.clone(), after)?;
+                changed.compare_and_write(&stored, local.data_dir.path()).map_err(LocalError::from)?;
+                return Ok(vec![clay_name]);
             }
+        };
+        let mut changed =
+            vec![(clay_name, &before.to_clay, &after.to_clay), (loops_name, &before.to_loops, &after.to_loops)];
+        changed.retain(|(_, before, after)| before != after);
+        let mut written = Vec::new();
+        for (name, _, after) in &changed {
+            if let Err(error) = put_secret(target, name, after).await {
+                return Err(match written.pop() {
+                    None => error,
+                    Some(written) => {
+                        SetupError::PartialWrite { written, missing: name.clone(), error: Box::new(error) }.into()
+                    }
+                });
+            }
+            written.push(name.clone());
         }
+        for (name, before, after) in &changed {
+            verify_not_overwritten(target, name, before, after).await?;
+        }
+        Ok(written)
     }
 }
 
-/// Reads a secret.
-///
-/// # Errors
-/// When it cannot be read.
-pub async fn current_secret(target: &StackTarget, name: &str) -> Result<SecretString, Error> {
-    secret_at_stage(target, name, CURRENT_STAGE).await
-}
-
-async fn secret_at_stage(target: &StackTarget, name: &str, stage: &str) -> Result<SecretString, Error> {
-    Ok(SecretString::from(secret_version(target, name, stage).await?.secret_string.unwrap_or_default()))
-}
-
-/// A version of a secret.
-///
-/// # Errors
-/// When it cannot be read.
-pub async fn secret_version(target: &StackTarget, name: &str, stage: &str) -> Result<GetSecretValueOutput, Error> {
+/// Reads the version of a secret that has this stage.
+pub(crate) async fn secret_version(
+    target: &StackTarget,
+    name: &str,
+    stage: &str,
+) -> Result<GetSecretValueOutput, Error> {
     let call = target.session.call("secretsmanager:GetSecretValue", name);
     let get = target.session.secrets_manager().get_secret_value().secret_id(name).version_stage(stage);
-    get.send().await.map_err(|error| call.to_error(&error))
+    Ok(get.send().await.map_err(|error| call.to_error(&error))?)
+}
+
+async fn secret_text(target: &StackTarget, name: &str, stage: &str) -> Result<SecretString, Error> {
+    Ok(SecretString::from(secret_version(target, name, stage).await?.secret_string.unwrap_or_default()))
 }
 
 async fn put_secret(target: &StackTarget, name: &str, document: &Value) -> Result<(), Error> {
     let call = target.session.call("secretsmanager:PutSecretValue", name);
     let text = serde_json::to_string_pretty(document)?;
     let response = target.session.secrets_manager().put_secret_value().secret_id(name).secret_string(text).send().await;
-    response.map(drop).map_err(|error| call.to_error(&error))
+    Ok(response.map(drop).map_err(|error| call.to_error(&error))?)
 }
 
-/// Checks that a write stands in the place of what was read, and that nothing stands in its own: Secrets Manager takes every
-/// write, also one that knows nothing of the last.
+/// Checks that a write replaced the version that was read, and was not replaced itself: Secrets Manager accepts every write,
+/// also one that does not know of the last.
 async fn verify_not_overwritten(target: &StackTarget, name: &str, before: &Value, after: &Value) -> Result<(), Error> {
-    let is_document = |text: &SecretString, document: &Value| {
-        serde_json::from_str::<Value>(text.expose_secret()).is_ok_and(|parsed| parsed == *document)
+    let read = async |stage| {
+        let text = secret_text(target, name, stage).await.ok()?;
+        Some(serde_json::from_str::<Value>(text.expose_secret()).unwrap_or_default())
     };
-    // What cannot be read back is no proof of another's hand, and is written.
-    let Ok(mut current) = current_secret(target, name).await else { return Ok(()) };
-    for _ in 0..CONSISTENCY_RETRIES {
-        if !is_document(&current, before) {
-            break;
+    let mut retries = CONSISTENCY_RETRIES;
+    let current = loop {
+        match read(CURRENT_STAGE).await {
+            // A secret that cannot be read back is no proof of another write.
+            None => return Ok(()),
+            Some(current) if current == *before && retries > 0 => retries -= 1,
+            Some(current) => break current,
         }
         tokio::time::sleep(CONSISTENCY_RETRY_DELAY).await;
-        let Ok(reread) = current_secret(target, name).await else { return Ok(()) };
-        current = reread;
-    }
-    let overwrote_other = async || {
-        secret_at_stage(target, name, "AWSPREVIOUS").await.is_ok_and(|previous| !is_document(&previous, before))
     };
-    if is_document(&current, after) && !overwrote_other().await {
-        return Ok(());
+    if current != *after || read("AWSPREVIOUS").await.is_some_and(|previous| previous != *before) {
+        return Err(SetupError::ConcurrentWrite { name: name.to_owned() }.into());
     }
-    Err(SecretStoreError::ConcurrentWrite { name: name.to_owned() }.into())
+    Ok(())
 }
 
-fn load_from_dir(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Result<SecretDocuments, Error> {
+/// Converts the comma lists of a data folder's file to the documents of a stack.
+fn from_file(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Result<SecretDocuments, LocalError> {
     let list = |name: &str| stored.get(name).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
-    let (mut to_clay, mut to_loops) = (json!({}), json!({}));
-    if let Some(secrets) = list(LOOPS_SIGNING_SECRET) {
-        set(&mut to_clay, SIGNING_SECRETS, json!(secrets));
-    }
-    if let Some(urls) = list(CLAY_WEBHOOK_URL) {
+    let signing_secrets = list(LOOPS_SIGNING_SECRET).map(|secrets| (SIGNING_SECRETS, json!(secrets)));
+    let routes = list(CLAY_WEBHOOK_URL).map(|urls| {
         let tokens = list(CLAY_WEBHOOK_AUTH_TOKEN).unwrap_or_default();
         let webhooks = urls.iter().enumerate().map(|(index, url)| {
             let token = if tokens.len() == 1 { tokens.first() } else { tokens.get(index) };
             token.map_or_else(|| json!({"url": url}), |token| json!({"url": url, "auth_token": token}))
         });
         let webhooks: Vec<Value> = webhooks.collect();
-        let route = json!({"name": "default", "events": local.events, "webhooks": webhooks});
-        set(&mut to_clay, ROUTES, json!([route]));
-    }
-    if let Some(key) = stored.get(LOOPS_API_KEY) {
-        set(&mut to_loops, API_KEY, json!(key));
-    }
+        (ROUTES, json!([{"name": "default", "events": local.events, "webhooks": webhooks}]))
+    });
+    let api_key = stored.get(LOOPS_API_KEY).map(|key| (API_KEY, json!(key)));
     let tokens = match list(RELAY_TOKEN) {
         Some(tokens) => json!(tokens),
-        None => json!(local.data_dir.existing_relay_token()?.into_iter().collect::<Vec<_>>()),
+        None => local.data_dir.existing_relay_token()?.into_iter().collect(),
     };
-    set(&mut to_loops, RELAY_TOKENS, tokens);
-    Ok(SecretDocuments { to_clay, to_loops })
+    Ok(SecretDocuments {
+        to_clay: signing_secrets.into_iter().chain(routes).collect(),
+        to_loops: api_key.into_iter().chain([(RELAY_TOKENS, tokens)]).collect(),
+    })
 }
 
-fn save_to_dir(local: &LocalRelay, mut stored: SecretsFile, documents: &SecretDocuments) -> Result<SecretsFile, Error> {
-    let join_list = |list| {
-        let secrets = documents.list(list);
-        secrets.iter().map(|secret| secret.expose_secret().to_owned()).collect::<Vec<_>>().join(",")
-    };
-    if documents.to_clay.get(SIGNING_SECRETS).is_some() {
-        stored.0.insert(LOOPS_SIGNING_SECRET.to_owned(), join_list(SecretList::SigningSecrets));
+/// Converts the documents to the comma lists of a data folder's file.
+fn to_file(
+    local: &LocalRelay,
+    mut stored: SecretsFile,
+    documents: &SecretDocuments,
+) -> Result<SecretsFile, LocalError> {
+    let join = |list| documents.list(list).iter().map(ExposeSecret::expose_secret).collect::<Vec<_>>().join(",");
+    let tokens = join(SecretList::RelayTokens);
+    // A generated token has a file of its own, and stays there while it is the only one.
+    if stored.0.contains_key(RELAY_TOKEN) || tokens != local.data_dir.relay_token()? {
+        stored.0.insert(RELAY_TOKEN.to_owned(), tokens);
     }
-    let routes = documents.to_clay.get(ROUTES).and_then(Value::as_array);
-    if let Some(webhooks) = routes.and_then(|routes| routes.first()?.get("webhooks")?.as_array()) {
-        let join_field = |field: &str| {
+    if documents.to_clay.get(SIGNING_SECRETS).is_some() {
+        stored.0.insert(LOOPS_SIGNING_SECRET.to_owned(), join(SecretList::SigningSecrets));
+    }
+    let route = documents.to_clay.get(ROUTES).and_then(|routes| routes.get(0));
+    if let Some(webhooks) = route.and_then(|route| route.get("webhooks")?.as_array()) {
+        for (name, field) in [(CLAY_WEBHOOK_URL, "url"), (CLAY_WEBHOOK_AUTH_TOKEN, "auth_token")] {
             let texts = webhooks.iter().map(|webhook| webhook.get(field).and_then(Value::as_str).unwrap_or_default());
-            texts.collect::<Vec<_>>().join(",")
-        };
-        stored.0.insert(CLAY_WEBHOOK_URL.to_owned(), join_field("url"));
-        stored.0.insert(CLAY_WEBHOOK_AUTH_TOKEN.to_owned(), join_field("auth_token"));
+            stored.0.insert(name.to_owned(), texts.collect::<Vec<_>>().join(","));
+        }
     }
     if let Some(key) = documents.api_key() {
         stored.0.insert(LOOPS_API_KEY.to_owned(), key.expose_secret().to_owned());
-    }
-    let tokens = join_list(SecretList::RelayTokens);
-    // The generated one alone stays where it is.
-    if stored.0.contains_key(RELAY_TOKEN) || tokens != local.data_dir.relay_token()? {
-        stored.0.insert(RELAY_TOKEN.to_owned(), tokens);
     }
     Ok(stored)
 }

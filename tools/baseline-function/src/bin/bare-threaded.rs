@@ -2,7 +2,7 @@
 
 use lambda_http::{Body, Error, Request, Response, run, service_fn};
 
-// As many as the sandbox of a small function shows processors, whatever the machine has that measures.
+// The number of processors in a small function's sandbox, whatever the measuring machine has.
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<(), Error> {
     run(service_fn(|_: Request| async { Ok::<_, Error>(Response::new(Body::Empty)) })).await

@@ -1,10 +1,11 @@
-//! Measures the functions as they would be deployed, beside functions that do nothing, and holds them to their budget.
+//! Measures the released functions beside functions that do nothing, and checks their budgets.
 //!
 //! usage: bench-size BINARIES ZIPS TEMPLATE `[RUNS]`
 //!
-//! BINARIES holds a program for each function, ZIPS a folder for each with its `bootstrap.zip`, TEMPLATE is the translated
-//! template. Every figure is the median of the runs, in which the functions take turns. Secrets, queues, table and far end
-//! are on this machine and answer at once, so what is measured is the functions' own processor time. `make bench-size` does it.
+//! BINARIES holds a program for each function, ZIPS a folder for each with its `bootstrap.zip`, TEMPLATE is the
+//! translated template. Every figure is the median of the runs, in which the functions alternate. Secrets, queues,
+//! table and destination are local and respond at once, so the functions' own processor time is measured. `make
+//! bench-size` runs it.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,13 +22,13 @@ const MAX_ZIP_BYTES: u64 = 3_500_000;
 const MAX_START_PERCENT: u128 = 160;
 /// Where it fails: a machine with other work moves the ratio by a tenth.
 const START_FAIL_PERCENT: u128 = 176;
-/// The same beside a bare function on one thread, as those of the relay are. A client that reads the system's certificate
-/// authorities again would take it above four.
+/// The same relative to a bare function on one thread, as the relay's functions are. A client that reads the system's
+/// certificate authorities would raise it above four.
 const MAX_ONE_THREAD_START_PERCENT: u128 = 250;
 /// The most memory, in bytes.
 const MAX_MEMORY_BYTES: u64 = 12_000_000;
-/// What the first event should cost at most, and what a function's own work on a later one. They are shown and do not
-/// fail: so short a time varies by more than the others where a machine has other work.
+/// Budgets of the first event, and of a function's own work on a later one. Exceeding them is only printed: so short a
+/// time varies too much on a machine with other work.
 const FIRST_EVENT_BUDGET: Duration = Duration::from_micros(1000);
 const OWN_WORK_BUDGET: Duration = Duration::from_micros(150);
 
@@ -36,7 +37,7 @@ const DEFAULT_RUNS: usize = 25;
 /// How many events a function gets after its first, in each run.
 const EVENTS_PER_RUN: u32 = 40;
 
-/// What was measured of one function.
+/// Measurements of one function.
 #[derive(Debug)]
 struct Measurements {
     function: &'static str,
@@ -60,10 +61,10 @@ async fn main() -> ExitCode {
         eprintln!("usage: size BINARIES ZIPS TEMPLATE [RUNS]");
         return ExitCode::from(2);
     };
-    // A program that was just linked is in small pieces of the machine's memory, one that was copied in large ones, and its
-    // start then costs up to a fifth less: all of them are copied.
+    // A program that was just linked is in small pieces of the machine's memory, one that was copied in large ones, and
+    // its start then costs up to a fifth less: all of them are copied.
     let copies = TempDir::new_in(zips).unwrap_or_else(|error| panic!("{zips}: {error}"));
-    // Where a function says why it did not start; as on Lambda, it costs a write each time.
+    // A function that does not start logs the cause here; as on Lambda, each line costs a write.
     let log = Path::new(zips).join("log");
     let harness = FunctionHarness::from_template(Path::new(template)).await;
     let functions = [BARE_THREADED, BARE].into_iter().chain(HTTP_FUNCTIONS).chain(QUEUE_FUNCTIONS);
@@ -78,7 +79,7 @@ async fn main() -> ExitCode {
     let count = measured.len();
     for run in 0..runs {
         for position in 0..count {
-            // Each function comes first in some run: what the machine does at the same time falls on all of them.
+            // Each function comes first in some run, so that other load on the machine affects all of them.
             if let Some(function) = measured.get_mut((position + run) % count) {
                 function.measure_run(&harness, &log).await;
             }
@@ -127,7 +128,7 @@ fn size_of(file: &Path) -> u64 {
     std::fs::metadata(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())).len()
 }
 
-/// Prints the table, and what is over the budget.
+/// Prints the table, and the exceeded budgets.
 fn report(measured: &[Measurements], runs: usize) -> ExitCode {
     println!(
         "Median of {runs} starts each, in turns, {EVENTS_PER_RUN} events after the first; MB are 1,000,000 bytes.\n"
@@ -140,7 +141,7 @@ fn report(measured: &[Measurements], runs: usize) -> ExitCode {
     let start_of =
         |name| measured.iter().find(|each| each.function == name).map_or(1, Measurements::start_in_micros).max(1);
     let (threaded, on_one_thread) = (start_of(BARE_THREADED), start_of(BARE));
-    let (mut over, mut notes) = (Vec::new(), Vec::new());
+    let (mut over, mut warnings) = (Vec::new(), Vec::new());
     for each in measured {
         let (first, later, memory) = (median(&each.first), median(&each.later), median(&each.memory));
         let own = (!each.own.is_empty()).then(|| median(&each.own));
@@ -188,22 +189,26 @@ fn report(measured: &[Measurements], runs: usize) -> ExitCode {
             budgets.into_iter().filter(|(over, _)| *over).map(|(_, text)| format!("{}, {text}", each.function)),
         );
         if share > MAX_START_PERCENT {
-            notes.push(format!(
+            warnings.push(format!(
                 "{}, start: {} × a bare function's is more than it should be",
                 each.function,
                 format_ratio(share)
             ));
         }
         if first > FIRST_EVENT_BUDGET {
-            notes.push(format!("{}, first event: {} ms is more than it should be", each.function, milliseconds(first)));
+            warnings.push(format!(
+                "{}, first event: {} ms is more than it should be",
+                each.function,
+                milliseconds(first)
+            ));
         }
         if let Some(own) = own.filter(|own| *own > OWN_WORK_BUDGET) {
-            notes.push(format!("{}, own work: {} ms is more than it should be", each.function, milliseconds(own)));
+            warnings.push(format!("{}, own work: {} ms is more than it should be", each.function, milliseconds(own)));
         }
     }
     println!();
-    for note in &notes {
-        eprintln!("note: {note}");
+    for warning in &warnings {
+        eprintln!("note: {warning}");
     }
     for over in &over {
         eprintln!("over the budget: {over}");

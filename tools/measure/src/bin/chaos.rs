@@ -1,9 +1,9 @@
-//! The fault suite: goes through every fault with both forms of the relay, and prints one table.
+//! The chaos tests: runs every scenario on both deployments, and prints one table.
 //!
-//! usage: faults [--seed N] [--only WORDS] [relay-local|functions]
+//! usage: chaos [--seed N] [--only WORDS] [relay-local|functions]
 //!
-//! `make chaos` runs it. The seed of a run is printed; the same seed brings the same faults and the same rows, but not the
-//! same timing. It ends with 1 where something was lost, processed twice, out of order, or doubled without need.
+//! `make chaos` runs it. The seed of a run is printed; the same seed repeats the faults and the rows, but not the
+//! timing. The exit code is 1 if something was lost, processed twice, out of order, or duplicated without need.
 
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use relay_testkit::chaos::kinds::WorkloadSize;
 use relay_testkit::chaos::local::LocalUnderTest;
 use relay_testkit::chaos::{RelayUnderTest, ReportRow, format_table, run_scenario};
 
-/// How many faults are gone through side by side.
+/// Scenarios that run in parallel.
 const MAX_PARALLEL: usize = 4;
 
 struct Options {

@@ -1,13 +1,13 @@
-//! A stack as the README has it, for the pictures of `relayctl`: it runs until standard input ends.
+//! Stack for the screenshots of `relayctl` in the README. It runs until standard input ends.
 //!
-//! usage: operated
+//! usage: demo-stack
 //!
-//! It prints one line of JSON, the environment that the operator's program needs and what the far ends are; then it does what
-//! each line of standard input says, and prints `done`:
+//! It prints one line of JSON with the environment of `relayctl` and the addresses of the destinations. Then it
+//! executes each line of standard input as a command, and prints `done`:
 //!
-//! - `row`: a webhook comes, and its row is delivered to Clay
-//! - `three-letters`: three deliveries die, each for another reason
-//! - `letters N`: Loops refuses N contacts
+//! - `row`: sends a webhook and waits until its row is delivered to Clay
+//! - `three-dead-letters`: creates three dead letters, each with another reason
+//! - `dead-letters N`: sends N contacts that Loops rejects
 //!
 //! `make screenshots` runs it, with an emulated AWS beside it.
 
@@ -22,14 +22,14 @@ use relay_testkit::relay_process::RELAY_TOKEN;
 use relay_testkit::webhook::{SIGNING_SECRET, contact_created, post};
 use serde_json::json;
 
-/// As samconfig.toml calls it.
+/// Stack name of samconfig.toml.
 const STACK_NAME: &str = "loops-clay-relay";
 
 #[tokio::main]
 async fn main() {
     let harness =
         OperatorHarness::on_stack(Stack::create_named(STACK_NAME.to_owned()).await, |_, _| Setup::default()).await;
-    // The stack has made a token; a fixed one has the same fingerprint each time.
+    // The token of the template is random; a fixed one has the same fingerprint in every screenshot.
     let mut document = harness.document("ClayToLoopsSecret").await;
     document["relay_tokens"] = json!(RELAY_TOKEN);
     harness.stack().put_secret("ClayToLoopsSecret", &document).await;
@@ -37,14 +37,14 @@ async fn main() {
     let destinations = json!({"api": harness.fake_stack.base(), "clay": harness.clay.url("")});
     println!(
         "{}",
-        json!({"environment": environment, "ends": destinations, "secrets": {"token": RELAY_TOKEN, "signing": SIGNING_SECRET}})
+        json!({"environment": environment, "destinations": destinations, "secrets": {"token": RELAY_TOKEN, "signing": SIGNING_SECRET}})
     );
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("row", _) => send_row(&harness).await,
-            ("three-letters", _) => harness.create_three_dead_letters().await,
-            ("letters", number) => create_dead_letters(&harness, number.parse().unwrap_or(0)).await,
-            _ => panic!("it does not know how to do {line:?}"),
+            ("three-dead-letters", _) => harness.create_three_dead_letters().await,
+            ("dead-letters", number) => create_dead_letters(&harness, number.parse().unwrap_or(0)).await,
+            _ => panic!("unknown command {line:?}"),
         }
         println!("done");
     }

@@ -1,9 +1,10 @@
-//! Starts each function once, hands it one event, and sees to it that it does what it is for.
+//! Starts each function once, invokes it with one event, and checks the response.
 //!
 //! usage: invoke-once FOLDER PROGRAM TEMPLATE
 //!
-//! FOLDER holds a folder for each function with its PROGRAM (`bootstrap`, or what starts it), TEMPLATE is the translated
-//! template. What a function has to say goes into FOLDER/log. `make test-arm64` does it, with an emulated processor.
+//! FOLDER holds a folder for each function with its PROGRAM (`bootstrap`, or what starts it), TEMPLATE is the
+//! translated template. The functions' output goes to FOLDER/log. `make test-arm64` runs it, with an emulated
+//! processor.
 
 use std::path::Path;
 use std::process::ExitCode;

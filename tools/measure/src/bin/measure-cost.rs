@@ -1,9 +1,11 @@
-//! Measures what a delivery needs of AWS: calls as they are billed, events of the functions, bytes of log and bytes that go out.
+//! Measures what a delivery needs of AWS: calls as they are billed, events of the functions, bytes of log and bytes
+//! that go out.
 //!
 //! usage: cost OUTPUT
 //!
-//! Drives the functions, against emulated services, through a number of each kind of request, one after another, and writes
-//! what one of them needs, times that number, as JSON. `make cost-measure` runs it, and makes `docs/cost.md` of it.
+//! Drives the functions, against emulated services, through a number of each kind of request, one after another, and
+//! writes what one of them needs, times that number, as JSON. `make cost-measure` runs it, and makes `docs/cost.md` of
+//! it.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 
 /// How many requests of each kind.
 const REQUESTS: u64 = 50;
-/// What Loops answers, as it is documented.
+/// Response of Loops, as documented.
 const ACCEPTED_BODY: &str = r#"{"success":true,"id":"cmb0123456789abcdefghijkl"}"#;
 
 /// A kind of request.
@@ -57,7 +59,7 @@ impl RequestKind {
         }
     }
 
-    /// The queue that it goes through, by its name in the template.
+    /// Returns the logical id of the queue that it passes.
     const fn queue(self) -> Option<&'static str> {
         match self {
             Webhook => Some("ClayQueue"),
@@ -76,7 +78,7 @@ impl RequestKind {
     }
 }
 
-/// The ends and what is in between.
+/// The stack between its destinations.
 struct CostHarness {
     fake_stack: FakeStack,
     loops: MockDestination,
@@ -104,7 +106,7 @@ impl CostHarness {
         let webhook = json!({"url": clay.url("/v3/sources/webhook/x"), "auth_token": "token"});
         let route = json!({"name": "contacts", "events": ["contact.created"], "webhooks": [webhook]});
         let api = loops.url("/api");
-        // Room for everything: waiting for one's turn is not what is counted here.
+        // A rate that is never reached: waiting for a permit is not measured here.
         let settings = [
             ("LOOPS_API_URL", api.as_str()),
             ("RUST_LOG", "info"),
@@ -187,8 +189,8 @@ impl CostHarness {
             "calls": calls.collect::<Vec<_>>(),
             "log_lines": after.log_lines - before.log_lines,
             "log_bytes": after.log_bytes - before.log_bytes,
-            "answer_bytes": response_bytes,
-            "kept_bytes": stored_bytes,
+            "response_bytes": response_bytes,
+            "stored_bytes": stored_bytes,
             "sent_bytes": after.sent_bytes - before.sent_bytes,
         })
     }
@@ -211,7 +213,7 @@ fn load_event(name: &str, email: &str) -> Vec<u8> {
     let path = format!("{}/../../events/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let mut event: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
-    // A contact that is identified in two ways has one place for each.
+    // A contact that is identified in two ways has a position for each.
     for pointer in ["/email", "/contact/email", "/contactIdentity/email"] {
         if let Some(value) = event.pointer_mut(pointer) {
             *value = Value::from(email);

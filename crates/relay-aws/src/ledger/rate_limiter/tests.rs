@@ -5,6 +5,7 @@ use std::sync::Mutex as Held;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use relay::destination::rate_limit_headers::QuotaHeaders;
+use relay::ports::clock::Clock;
 use relay_core::policy::response::CallOutcome;
 
 use super::*;
@@ -105,16 +106,12 @@ impl FakeLoops {
     }
 }
 
-fn sandbox(store: &InMemoryStore, start: Instant) -> Arc<DistributedRateLimiter<SimulatedClock, InMemoryStore>> {
-    Arc::new(DistributedRateLimiter::new(store.clone(), NonZeroU32::new(8).unwrap(), SimulatedClock(start)))
+fn sandbox(store: &InMemoryStore, start: Instant) -> Arc<DistributedRateLimiter<InMemoryStore>> {
+    Arc::new(DistributedRateLimiter::new(store.clone(), NonZeroU32::new(8).unwrap(), Arc::new(SimulatedClock(start))))
 }
 
 /// What a worker's group does for that long; how many of its calls were answered with 429.
-async fn send_until(
-    limiter: Arc<DistributedRateLimiter<SimulatedClock, InMemoryStore>>,
-    loops: FakeLoops,
-    deadline: Instant,
-) -> usize {
+async fn send_until(limiter: Arc<DistributedRateLimiter<InMemoryStore>>, loops: FakeLoops, deadline: Instant) -> usize {
     let mut throttled = 0;
     while Instant::now() < deadline {
         if limiter.acquire().await.is_err() {

@@ -1,4 +1,4 @@
-//! Whole rows: every line of the contract.
+//! Tests of whole rows: every line of the contract.
 
 use serde_json::Value;
 
@@ -10,24 +10,24 @@ const CLEAR: RowOptions = RowOptions { blank: BlankPolicy::Clear, long: LongText
 const TRUNCATE: RowOptions = RowOptions { blank: BlankPolicy::Omit, long: LongTextPolicy::Truncate, dedupe: true };
 
 fn row(kind: RowKind, body: &str, options: RowOptions) -> Row {
-    Row::clean(kind, body.as_bytes(), options).unwrap_or_else(|error| panic!("{body}: {error:?}"))
+    Row::clean(kind, body.as_bytes(), options, None).unwrap_or_else(|error| panic!("{body}: {error:?}"))
 }
 
 fn body_string(row: &Row) -> String {
     String::from_utf8(row.to_body()).unwrap()
 }
 
-/// A contact's row with these fields after its address; without the address in what is sent.
+/// Returns what is sent of a contact with these fields, without its address.
 fn contact(fields: &str, options: RowOptions) -> String {
     let row = row(RowKind::Contact, &format!(r#"{{"email":"a@b.co",{fields}}}"#), options);
     body_string(&row).replacen(r#""email":"a@b.co""#, "", 1).replacen("{,", "{", 1)
 }
 
 fn clean_error(kind: RowKind, body: &str) -> RequestError {
-    Row::clean(kind, body.as_bytes(), OMIT).unwrap_err()
+    Row::clean(kind, body.as_bytes(), OMIT, None).unwrap_err()
 }
 
-/// The code and the field of the refusal of a row with this field.
+/// Returns the code and the field of the error of a row with this field.
 fn error(kind: RowKind, field: &str) -> (ErrorCode, String) {
     let error = clean_error(kind, &format!(r#"{{"email":"a@b.co","eventName":"e",{field}}}"#));
     (error.code(), error.field().unwrap_or_default().to_owned())
@@ -126,7 +126,7 @@ fn identity_fields_are_never_truncated() {
         format!(r#"{{"userId":{},"eventName":"e"}}"#, "7".repeat(600)),
         format!(r#"{{"email":"a@b.co","eventName":"{long}"}}"#),
     ] {
-        let error = Row::clean(RowKind::Event, body.as_bytes(), TRUNCATE).unwrap_err();
+        let error = Row::clean(RowKind::Event, body.as_bytes(), TRUNCATE, None).unwrap_err();
         assert_eq!(error.code(), ErrorCode::ValueTooLong, "{error:?}");
     }
 }
@@ -148,7 +148,7 @@ fn misspelt_identity_field_is_not_also_reported_missing() {
     let schema = ContactSchema::parse(br#"[{"key":"plan","type":"string"}]"#).unwrap();
     for (name, suggestion) in [("Email", "email"), ("user_id", "userId")] {
         let body = format!(r#"{{"{name}":"a@b.co"}}"#);
-        let error = Row::clean_with_schema(RowKind::Contact, body.as_bytes(), OMIT, Some(&schema)).unwrap_err();
+        let error = Row::clean(RowKind::Contact, body.as_bytes(), OMIT, Some(&schema)).unwrap_err();
         assert_eq!((error.code(), error.field()), (ErrorCode::InvalidField, Some(name)));
         let expected = format!("{name} is not a property of contacts in Loops, but {suggestion} is");
         assert!(error.message().starts_with(&expected), "{error:?}");

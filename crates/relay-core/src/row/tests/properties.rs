@@ -1,4 +1,4 @@
-//! What holds for any body, clean, odd or broken.
+//! Properties of the cleaning that hold for any body, valid or not.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::super::*;
 use crate::idempotency::IdempotencyKey;
 use crate::text::MAX_MESSAGE_CHARS;
 
-/// JSON of a value as it may stand in a cell, whole or broken.
+/// JSON of a cell's value, valid or not.
 fn value() -> impl Strategy<Value = String> {
     let text = prop_oneof![
         any::<String>(),
@@ -56,7 +56,7 @@ fn object(fields: &[(String, String)]) -> String {
     format!("{{{}}}", fields.join(","))
 }
 
-/// A field with a value that suits it, as JSON.
+/// A field with a valid value, as JSON.
 fn suitable_field() -> impl Strategy<Value = (String, String)> {
     let fields = vec![
         ("subscribed", r#"" TRUE""#),
@@ -82,7 +82,7 @@ fn suitable_field() -> impl Strategy<Value = (String, String)> {
     ]
 }
 
-/// A body with a good chance of being clean: most rows are about somebody, and some are held by a string.
+/// A body that is often valid: most rows have a contact, and some are inside a JSON string.
 fn body() -> impl Strategy<Value = String> {
     let identity = proptest::sample::select(vec![
         vec![],
@@ -108,7 +108,7 @@ fn options() -> impl Strategy<Value = RowOptions> {
     (blank, long, any::<bool>()).prop_map(|(blank, long, dedupe)| RowOptions { blank, long, dedupe })
 }
 
-/// What is known of the account: nothing, or types for some of the fields above.
+/// The schema of the account: none, or with types for some of the fields above.
 fn schema() -> impl Strategy<Value = Option<ContactSchema>> {
     let kinds = || proptest::sample::select(vec!["string", "number", "boolean", "date", "colour"]);
     let list = (kinds(), kinds(), kinds(), kinds()).prop_map(|(plan, company, seats, bio)| {
@@ -119,7 +119,7 @@ fn schema() -> impl Strategy<Value = Option<ContactSchema>> {
     prop_oneof![1 => Just(None), 2 => list]
 }
 
-/// A property of an event, as it may be typed in two rows that say the same.
+/// A property of an event in two equivalent spellings.
 fn equivalent_property_pair() -> impl Strategy<Value = (String, String)> {
     let blanks = || proptest::sample::select(vec!["null", "\"\"", "\" \"", "\"null\"", "\"undefined\""]);
     let number = "-?(0|[1-9][0-9]{0,18})".prop_flat_map(|number| {
@@ -140,7 +140,7 @@ fn equivalent_property_pair() -> impl Strategy<Value = (String, String)> {
     prop_oneof![3 => number, 3 => text, 1 => boolean, 2 => (blanks(), blanks()).prop_map(|(one, other)| (one.into(), other.into()))]
 }
 
-/// The key of an event with these properties, written in this order, with this between the tokens.
+/// Returns the key of an event with these properties in this order, and this white space between the tokens.
 fn key_of(properties: &[(String, String)], whitespace: &str, extra_fields: &str) -> IdempotencyKey {
     let properties: Vec<String> = properties
         .iter()
@@ -152,11 +152,11 @@ fn key_of(properties: &[(String, String)], whitespace: &str, extra_fields: &str)
         "{{{extra_fields}\"eventProperties\":{whitespace}{{{}}},\"email\":\"A@b.co\",{whitespace}\"eventName\":\"e\"}}",
         properties.join(",")
     );
-    let row = Row::clean(RowKind::Event, body.as_bytes(), RowOptions::default()).unwrap();
+    let row = Row::clean(RowKind::Event, body.as_bytes(), RowOptions::default(), None).unwrap();
     IdempotencyKey::derive(row.event_name().unwrap(), row.email(), row.user_id(), row.event_properties())
 }
 
-/// The length of the longest text in a value.
+/// Returns the length of the longest text in a value.
 fn max_text_len(value: &Value) -> usize {
     match value {
         Value::String(text) => text.chars().count(),
@@ -171,19 +171,19 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_are_cleaned_or_rejected(bytes: Vec<u8>, kind in kind(), options in options(), account in schema()) {
-        let _ = Row::clean_with_schema(kind, &bytes, options, account.as_ref());
+        let _ = Row::clean(kind, &bytes, options, account.as_ref());
     }
 
     #[test]
     fn json_like_text_is_cleaned_or_rejected(text in "[\\[\\]{}:,\"\\\\u0-9a-fé\n\t tr]{0,60}", kind in kind()) {
         for body in [format!("{{\"a\":{text}"), format!("{{\"a\":{text}}}"), format!("\"{{\\\"a\\\":{text}}}\""), text] {
-            let _ = Row::clean(kind, body.as_bytes(), RowOptions::default());
+            let _ = Row::clean(kind, body.as_bytes(), RowOptions::default(), None);
         }
     }
 
     #[test]
     fn request_error_message_and_field_are_short(body in body(), kind in kind(), options in options(), account in schema()) {
-        if let Err(error) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
+        if let Err(error) = Row::clean(kind, body.as_bytes(), options, account.as_ref()) {
             prop_assert!(error.message().chars().count() <= MAX_MESSAGE_CHARS);
             prop_assert!(error.field().is_none_or(|field| field.chars().count() <= 60));
         }
@@ -191,15 +191,15 @@ proptest! {
 
     #[test]
     fn cleaning_is_idempotent(body in body(), kind in kind(), options in options(), account in schema()) {
-        if let Ok(row) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
-            let again = Row::clean_with_schema(kind, &row.to_body(), options, account.as_ref());
+        if let Ok(row) = Row::clean(kind, body.as_bytes(), options, account.as_ref()) {
+            let again = Row::clean(kind, &row.to_body(), options, account.as_ref());
             prop_assert_eq!(again.map(|again| again.to_body()), Ok(row.to_body()));
         }
     }
 
     #[test]
     fn cleaned_row_has_only_received_fields(body in body(), kind in kind(), options in options(), account in schema()) {
-        if let Ok(row) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
+        if let Ok(row) = Row::clean(kind, body.as_bytes(), options, account.as_ref()) {
             let parsed = parse::parse_fields(body.as_bytes()).unwrap();
             for name in row.fields.keys() {
                 prop_assert!(parsed.contains_key(name), "{}", name);
@@ -209,7 +209,7 @@ proptest! {
 
     #[test]
     fn cleaned_text_is_within_loops_limit(body in body(), kind in kind(), options in options(), account in schema()) {
-        if let Ok(row) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
+        if let Ok(row) = Row::clean(kind, body.as_bytes(), options, account.as_ref()) {
             for value in row.fields.values() {
                 prop_assert!(max_text_len(value) <= values::MAX_TEXT_CHARS);
             }
@@ -218,7 +218,7 @@ proptest! {
 
     #[test]
     fn clean_row_has_identity_and_clean_event_has_name(body in body(), kind in kind(), options in options(), account in schema()) {
-        if let Ok(row) = Row::clean_with_schema(kind, body.as_bytes(), options, account.as_ref()) {
+        if let Ok(row) = Row::clean(kind, body.as_bytes(), options, account.as_ref()) {
             prop_assert!(row.email().is_some() || row.user_id().is_some());
             prop_assert!(kind == RowKind::Contact || row.event_name().is_some());
         }

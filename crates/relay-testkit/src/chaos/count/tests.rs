@@ -1,4 +1,4 @@
-//! What is a fault, and what is none.
+//! Histories that are violations, and histories that are not.
 
 use std::time::Duration;
 
@@ -25,13 +25,13 @@ fn sent_item(started: u64, finished: u64) -> SentItem {
     SentItem { requests: 1, acknowledged: 1, started_at, finished_at, ..SentItem::default() }
 }
 
-/// Three steps of a contact, one sent after the other, acknowledged and taken in their order.
+/// Three steps of a contact, sent one after another, acknowledged and accepted in order.
 fn good_history(kind: ItemKind) -> History {
     let sent = (1..=3).map(|step| (item(step, kind), sent_item(u64::from(step) * 10, u64::from(step) * 10 + 5)));
     History { sent: sent.collect(), received: (1..=3).map(|step| accepted(step, kind)).collect(), ..History::default() }
 }
 
-/// Two steps, the newer of which is sent while the older is unanswered; and what comes of them.
+/// Two steps, the newer sent while the older is unanswered, with these requests at the destination.
 fn overlapping_history(kind: ItemKind, received: Vec<ReceivedItem>) -> History {
     History {
         sent: [(item(1, kind), sent_item(10, 20)), (item(2, kind), sent_item(15, 25))].into(),
@@ -44,7 +44,7 @@ fn dead_letter(step: u32, reason: &str) -> DeadLetter {
     DeadLetter { item: item(step, ItemKind::Contact), reason: reason.to_owned(), status: Some(422) }
 }
 
-/// The second of three steps is refused, and the relay keeps it.
+/// Three steps, the second of which is rejected and dead-lettered.
 fn rejected_history() -> History {
     let mut history = good_history(ItemKind::Contact);
     history.received[1].outcome = DestinationOutcome::Rejected;
@@ -88,7 +88,7 @@ fn delivered_item_never_sent_is_violation() {
     let mut history = good_history(ItemKind::Webhook);
     history.sent.remove(&item(3, ItemKind::Webhook));
     assert_eq!(Totals::from_history(&history).never_sent, 1);
-    assert!(Totals::from_history(&history).violations().contains(&"1 delivered that nobody sent".to_owned()));
+    assert!(Totals::from_history(&history).violations().contains(&"1 delivered but never sent".to_owned()));
 }
 
 #[test]
@@ -99,7 +99,8 @@ fn rejected_item_with_matching_dead_letter_is_not_lost() {
     assert_violations(&history, &["1 acknowledged and never delivered"]);
     // Of another step, or for another reason.
     history.dead_letters.push(dead_letter(3, "loops_rejected"));
-    let lost_and_unjustified = ["1 acknowledged and never delivered", "1 given up though the end did not refuse them"];
+    let lost_and_unjustified =
+        ["1 acknowledged and never delivered", "1 dead-lettered though the destination did not reject them"];
     assert_violations(&history, &lost_and_unjustified);
     history.dead_letters = vec![dead_letter(2, "timed_out")];
     assert_violations(&history, &lost_and_unjustified);
@@ -120,17 +121,17 @@ fn rejected_item_is_not_lost_if_last_response_reports_it() {
 fn accepted_item_reported_as_rejected_is_violation() {
     let mut history = good_history(ItemKind::Contact);
     history.dead_letters.push(dead_letter(2, "loops_rejected"));
-    assert_violations(&history, &["1 given up though the end did not refuse them"]);
+    assert_violations(&history, &["1 dead-lettered though the destination did not reject them"]);
     let mut history = good_history(ItemKind::Contact);
     history.sent.insert(item(2, ItemKind::Contact), SentItem { requests: 2, rejected: 1, ..sent_item(20, 25) });
-    assert_violations(&history, &["1 given up though the end did not refuse them"]);
+    assert_violations(&history, &["1 dead-lettered though the destination did not reject them"]);
 }
 
 #[test]
 fn more_dead_letters_than_requests_is_violation() {
     let mut history = rejected_history();
     history.dead_letters.push(dead_letter(2, "loops_rejected"));
-    assert_violations(&history, &["1 dead letters too many"]);
+    assert_violations(&history, &["1 superfluous dead letters"]);
     history.sent.insert(item(2, ItemKind::Contact), SentItem { requests: 2, acknowledged: 2, ..sent_item(20, 25) });
     assert_violations(&history, &[]);
 }
@@ -140,9 +141,9 @@ fn duplicate_is_violation_unless_first_accept_was_silent() {
     for kind in [ItemKind::Webhook, ItemKind::Contact] {
         let mut history = good_history(kind);
         history.received.push(accepted(3, kind));
-        assert_violations(&history, &["1 doubled without need"]);
+        assert_violations(&history, &["1 duplicated without need"]);
         history.accepted_silently.push(item(2, kind));
-        assert_violations(&history, &["1 doubled without need"]);
+        assert_violations(&history, &["1 duplicated without need"]);
         history.accepted_silently.push(item(3, kind));
         assert_eq!(
             (Totals::from_history(&history).duplicated, Totals::from_history(&history).allowed_duplicates),
@@ -150,7 +151,7 @@ fn duplicate_is_violation_unless_first_accept_was_silent() {
         );
         assert_violations(&history, &[]);
         history.received.push(accepted(3, kind));
-        assert_violations(&history, &["1 doubled without need"]);
+        assert_violations(&history, &["1 duplicated without need"]);
     }
 }
 
@@ -159,7 +160,7 @@ fn in_flight_item_may_be_duplicated_once_per_crash() {
     let mut history = good_history(ItemKind::Webhook);
     history.received.extend([accepted(3, ItemKind::Webhook), accepted(3, ItemKind::Webhook)]);
     history.in_flight_at_crash.extend([item(1, ItemKind::Webhook), item(3, ItemKind::Webhook)]);
-    assert_violations(&history, &["1 doubled without need"]);
+    assert_violations(&history, &["1 duplicated without need"]);
     history.in_flight_at_crash.push(item(3, ItemKind::Webhook));
     assert_violations(&history, &[]);
 }
@@ -189,7 +190,7 @@ fn older_step_after_newer_is_out_of_order_even_if_repeated() {
     history.received.push(accepted(1, ItemKind::Contact));
     history.accepted_silently.push(item(1, ItemKind::Contact));
     assert_violations(&history, &["1 delivered out of order"]);
-    // However many requests it had: they were over before the newer one was begun.
+    // Its requests had all finished before the newer step began.
     history.sent.insert(item(1, ItemKind::Contact), SentItem { requests: 3, ..sent_item(10, 15) });
     assert_violations(&history, &["1 delivered out of order"]);
 }
@@ -218,7 +219,7 @@ fn unfinished_step_overtaken_by_newer_is_out_of_order() {
     let failed = received(1, kind, DestinationOutcome::Failed);
     let mut history = overlapping_history(kind, vec![failed.clone(), accepted(2, kind), accepted(1, kind)]);
     assert_violations(&history, &["1 delivered out of order"]);
-    // Another request may have come after the newer one.
+    // Another request of it may have arrived after the newer step.
     let retried = SentItem { requests: 2, ..sent_item(10, 20) };
     history.sent.insert(item(1, kind), retried);
     assert_violations(&history, &[]);
@@ -251,7 +252,7 @@ fn steps_of_different_contacts_are_unordered() {
 fn empty_or_faultless_history_is_violation() {
     assert_eq!(Totals::from_history(&History::default()).violations().len(), 1);
     let mut history = History { is_faulty: true, ..good_history(ItemKind::Webhook) };
-    assert_violations(&history, &["the fault never came, so nothing was tried"]);
+    assert_violations(&history, &["the fault never occurred, so nothing was tested"]);
     history.faults_hit = 1;
     assert_violations(&history, &[]);
 }
@@ -259,5 +260,5 @@ fn empty_or_faultless_history_is_violation() {
 #[test]
 fn undelivered_items_and_followed_redirects_are_violations() {
     let history = History { waiting: 2, redirects_followed: 1, ..good_history(ItemKind::Contact) };
-    assert_violations(&history, &["1 sent where a redirect led", "2 still waiting"]);
+    assert_violations(&history, &["1 sent to the target of a redirect", "2 still waiting"]);
 }

@@ -18,7 +18,7 @@ async fn permits(limiter: &LocalRateLimiter, rows: usize) -> Vec<Duration> {
     let start = Instant::now();
     let mut permits = Vec::new();
     for _ in 0..rows {
-        permits.extend(limiter.try_acquire().await.map(|permit| permit.available_at() - start));
+        permits.extend(limiter.try_acquire().await.map(|permit| permit.0 - start));
     }
     permits
 }

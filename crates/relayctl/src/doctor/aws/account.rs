@@ -1,17 +1,20 @@
-//! Whose account it is.
+//! The AWS account.
+
+use aws_sdk_sts::Client;
 
 use crate::aws::session::Session;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
+use crate::error::Error;
 
-/// `account`: the credentials are good, and for this account.
-pub async fn check_account(session: &Session) -> Finding {
+/// `account`: AWS accepts the credentials, and names their account.
+pub(crate) async fn check_account(session: &Session) -> Result<Finding, Error> {
     let call = session.call("sts:GetCallerIdentity", "this account");
-    match session.sts().get_caller_identity().send().await {
-        Ok(caller) => {
-            let account = caller.account.unwrap_or_else(|| "unknown".to_owned());
-            Finding::ok(Check::Account, format!("{account} in {}", session.region()))
-        }
-        Err(error) => Finding::from_error(Check::Account, &call.to_error(&error)),
-    }
+    let caller = Client::new(session.clients().config())
+        .get_caller_identity()
+        .send()
+        .await
+        .map_err(|error| call.to_error(&error))?;
+    let account = caller.account.unwrap_or_else(|| "unknown".to_owned());
+    Ok(Check::Account.ok(format!("{account} in {}", session.region())))
 }

@@ -1,4 +1,4 @@
-//! What CloudWatch knows: the functions' last errors, and alarms.
+//! CloudWatch: the functions' last errors, and the alarms.
 
 use aws_sdk_cloudwatch::types::StateValue;
 use jiff::{SignedDuration, Timestamp};
@@ -10,31 +10,27 @@ use crate::doctor::finding::{Finding, list_names};
 use crate::error::Error;
 use crate::target::StackTarget;
 
-/// How far back the logs are read.
 const LOOKBACK: SignedDuration = SignedDuration::from_hours(1);
-/// How many pages of a log are read at the most.
 const MAX_PAGES: usize = 10;
-/// What an error's line has: the relay's own level, and what Lambda says of a function that failed (AWS, "Lambda logs").
+/// Patterns of an error: the relay's own level, and Lambda's words for a function that failed (AWS, "Lambda logs").
 const ERROR_PATTERNS: [&str; 3] = ["ERROR", "Task timed out", "Runtime.ExitError"];
-/// The most characters of an error that are shown.
 const MAX_CHARS: usize = 120;
 
 /// `function-errors`: what the functions logged as an error in the last hour.
-pub async fn check_function_errors(target: &StackTarget) -> Finding {
-    const CHECK: Check = Check::FunctionErrors;
+pub(crate) async fn check_function_errors(target: &StackTarget) -> Result<Finding, Error> {
     let mut per_function = Vec::new();
     for binary in FUNCTIONS {
-        match count_errors(target, &target.stack.function_name(binary)).await {
-            Ok((0, _)) => {}
-            Ok((count, last)) => per_function.push(format!("{binary} {count}, the last: {last}")),
-            Err(error) => return Finding::from_error(CHECK, &error),
+        let (count, last) = count_errors(target, &target.stack.function_name(binary)).await?;
+        if count > 0 {
+            per_function.push(format!("{binary} {count}, the last: {last}"));
         }
     }
     if per_function.is_empty() {
-        return Finding::ok(CHECK, "none in the last hour");
+        return Ok(Check::FunctionErrors.ok("none in the last hour"));
     }
     let observed = format!("in the last hour: {}", per_function.join("; "));
-    Finding::warn(CHECK, observed, "read the log with `sam logs` or in CloudWatch, and see the other findings")
+    let remedy = "read the log with `sam logs` or in CloudWatch, and see the other findings";
+    Ok(Check::FunctionErrors.warn(observed, remedy))
 }
 
 async fn count_errors(target: &StackTarget, function: &str) -> Result<(usize, String), Error> {
@@ -62,7 +58,7 @@ async fn count_errors(target: &StackTarget, function: &str) -> Result<(usize, St
     Ok((count, last))
 }
 
-/// An error in the relay's own words, which have nobody's data; of anything else only its kind.
+/// Returns the relay's own message, which has no personal data; of any other line only the pattern that matched.
 fn safe_message(line: &str) -> String {
     let fields: Value = serde_json::from_str(line).unwrap_or_default();
     let message = fields.get("message").and_then(Value::as_str);
@@ -77,7 +73,7 @@ fn safe_message(line: &str) -> String {
     }
 }
 
-/// The alarms of the template, by what follows the stack's name in theirs.
+/// The alarms of the template, without the stack's name.
 const ALARMS: [&str; 12] = [
     "clay-dead-letters",
     "clay-deliveries-wait",
@@ -93,44 +89,34 @@ const ALARMS: [&str; 12] = [
     "functions-throttled",
 ];
 
-/// `alarms`: all of the stack's alarms are there, and none rings. Asked by their names: what another stack's begin with
-/// may be this one's.
-pub async fn check_alarms(target: &StackTarget) -> Finding {
+/// `alarms`: all alarms of the stack are there, and none rings. They are asked for by name, because the name of another
+/// stack may begin with this one's.
+pub(crate) async fn check_alarms(target: &StackTarget) -> Result<Finding, Error> {
     const CHECK: Check = Check::Alarms;
     let name = |alarm: &str| format!("{}-{alarm}", target.stack.name);
     let call = target.session.call("cloudwatch:DescribeAlarms", name("*"));
     let request = target.session.cloudwatch().describe_alarms().set_alarm_names(Some(ALARMS.map(name).to_vec()));
-    let alarms = match request.send().await {
-        Ok(response) => response.metric_alarms.unwrap_or_default(),
-        Err(error) => return Finding::from_error(CHECK, &call.to_error(&error)),
-    };
-    let state = |alarm: &str| {
-        let full_name = name(alarm);
-        alarms.iter().find(|known| known.alarm_name.as_ref() == Some(&full_name)).map(|known| &known.state_value)
-    };
-    let alarms_where = |predicate: fn(Option<&Option<StateValue>>) -> bool| -> Vec<String> {
-        ALARMS.into_iter().filter(|alarm| predicate(state(alarm))).map(str::to_owned).collect()
-    };
-    let ringing = alarms_where(|state| state == Some(&Some(StateValue::Alarm)));
-    let missing = alarms_where(|state| state.is_none());
-    match (ringing.is_empty(), missing.is_empty()) {
-        (true, true) => Finding::ok(CHECK, "none rings"),
-        (false, true) => Finding::warn(
-            CHECK,
+    let alarms = request.send().await.map_err(|error| call.to_error(&error))?.metric_alarms.unwrap_or_default();
+    let find = |alarm: &str| alarms.iter().find(|known| known.alarm_name.as_deref() == Some(name(alarm).as_str()));
+    let (present, missing): (Vec<&str>, Vec<&str>) = ALARMS.into_iter().partition(|alarm| find(alarm).is_some());
+    let is_ringing = |alarm: &str| find(alarm).is_some_and(|known| known.state_value == Some(StateValue::Alarm));
+    let ringing: Vec<String> = present.into_iter().filter(|alarm| is_ringing(alarm)).map(str::to_owned).collect();
+    let missing: Vec<String> = missing.into_iter().map(str::to_owned).collect();
+    Ok(match (ringing.is_empty(), missing.is_empty()) {
+        (true, true) => CHECK.ok("none rings"),
+        (false, true) => CHECK.warn(
             format!("ringing: {}", ringing.join(", ")),
             "the description of each in CloudWatch says what it means; see the other findings",
         ),
-        (true, false) => Finding::warn(
-            CHECK,
+        (true, false) => CHECK.warn(
             format!("not there, so it cannot ring: {}", list_names(&missing)),
             "bring them back, as the runbook says, or upgrade the stack with `make deploy`",
         ),
-        (false, false) => Finding::warn(
-            CHECK,
+        (false, false) => CHECK.warn(
             format!("ringing: {}; not there: {}", list_names(&ringing), list_names(&missing)),
             "the description of each in CloudWatch says what it means; of those that are gone, see the runbook",
         ),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! The queues: what waits, for how long, whether anybody takes it, and what died.
+//! The queues: their lengths, the age of their oldest message, their workers, and their dead letters.
 
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{Dimension, Statistic};
 use jiff::{SignedDuration, Timestamp};
+use relay_aws::admin::{message_count, queue_name};
 use relay_core::delivery::Direction;
 
 use crate::aws::pause;
@@ -10,23 +11,22 @@ use crate::aws::stack::StackOutput;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::error::Error;
-use crate::operations::stack::{approximate_len, queue_name, queue_urls};
+use crate::invocation::suggest;
 use crate::target::StackTarget;
 
-/// How far back CloudWatch is asked for a queue's age: its figures come late.
+/// How far back CloudWatch is asked for the age of a queue: its figures come late.
 const AGE_LOOKBACK: SignedDuration = SignedDuration::from_mins(15);
 
-/// A direction, with its checks' names.
+/// A direction with the names of its checks.
 #[derive(Debug, Clone, Copy)]
-pub struct QueueChecks {
+pub(crate) struct QueueChecks {
     queue: Check,
     worker: Check,
     dead_letters: Check,
     direction: Direction,
 }
 
-/// Both directions.
-pub const QUEUES: [QueueChecks; 2] = [
+pub(crate) const QUEUES: [QueueChecks; 2] = [
     QueueChecks {
         queue: Check::ClayQueue,
         worker: Check::ClayWorker,
@@ -41,84 +41,81 @@ pub const QUEUES: [QueueChecks; 2] = [
     },
 ];
 
-/// `…-queue`: how much waits, and for how long.
-pub async fn check_queue(target: &StackTarget, checks: QueueChecks) -> Finding {
-    let lookup = async {
-        let (queue, _) = queue_urls(checks.direction);
-        let waiting = approximate_len(target, queue).await?;
-        Ok::<_, Error>((waiting, if waiting == 0 { Ok(None) } else { oldest_message_age(target, queue).await }))
-    };
-    let (waiting, oldest) = match lookup.await {
-        Ok(found) => found,
-        Err(error) => return Finding::from_error(checks.queue, &error),
-    };
-    let limit: f64 =
-        target.stack.parameter("QueueAgeAlarmSeconds").and_then(|text| text.parse().ok()).unwrap_or(1800.0);
-    let count = format!("{waiting} waiting");
-    match oldest {
-        _ if waiting == 0 => Finding::ok(checks.queue, "empty"),
-        Ok(Some(seconds)) if seconds > limit => Finding::warn(
-            checks.queue,
-            format!("{count}, the oldest for {seconds:.0} s"),
-            format!("see `relayctl deliveries --state waiting` for why, and {} below", checks.worker),
-        ),
-        Ok(Some(seconds)) => Finding::ok(checks.queue, format!("{count}, the oldest for {seconds:.0} s")),
-        Ok(None) => Finding::ok(checks.queue, format!("{count}; CloudWatch has no age yet")),
-        Err(error) => {
-            let finding = Finding::from_error(checks.queue, &error);
-            Finding { observed: format!("{count}; for how long is not known, because {}", finding.observed), ..finding }
-        }
+impl QueueChecks {
+    /// The three findings about the queue of a direction.
+    pub(crate) async fn examine(self, target: &StackTarget) -> [Finding; 3] {
+        [
+            Finding::from_result(self.queue, self.check_queue(target).await),
+            Finding::from_result(self.worker, self.check_worker(target).await),
+            Finding::from_result(self.dead_letters, self.check_dead_letters(target).await),
+        ]
     }
-}
 
-/// `…-worker`: the function that delivers is handed what is in the queue.
-pub async fn check_worker(target: &StackTarget, checks: QueueChecks) -> Finding {
-    let (function, direction) = (pause::worker_function(target, checks.direction), checks.direction.as_str());
-    let call = target.session.call("lambda:ListEventSourceMappings", function.as_str());
-    let response = target.session.lambda().list_event_source_mappings().function_name(&function).send().await;
-    let mappings = match response {
-        Ok(response) => response.event_source_mappings.unwrap_or_default(),
-        Err(error) => return Finding::from_error(checks.worker, &call.to_error(&error)),
-    };
-    match mappings.first().and_then(|mapping| mapping.state.as_deref()) {
-        Some("Enabled" | "Enabling" | "Creating" | "Updating") => {
-            match pause::fast_path_paused_since(target, checks.direction).await {
-                Ok(None) => Finding::ok(checks.worker, format!("{function} takes what is in the queue")),
-                Ok(Some(_)) => Finding::warn(
-                    checks.worker,
-                    "rows join the queue instead of going to Loops at once: a pause has ended only in part",
-                    format!("run `relayctl resume {direction}` again"),
-                ),
-                Err(error) => Finding::from_error(checks.worker, &error),
+    /// `…-queue`: how much waits, and for how long.
+    async fn check_queue(self, target: &StackTarget) -> Result<Finding, Error> {
+        let (queue, _) = StackOutput::queues(self.direction);
+        let waiting = message_count(&target.session.clients().sqs(), target.stack.output(queue)?).await?;
+        if waiting == 0 {
+            return Ok(self.queue.ok("empty"));
+        }
+        let limit: f64 =
+            target.stack.parameter("QueueAgeAlarmSeconds").and_then(|text| text.parse().ok()).unwrap_or(1800.0);
+        let count = format!("{waiting} waiting");
+        Ok(match oldest_message_age(target, queue).await {
+            Ok(Some(seconds)) if seconds > limit => self.queue.warn(
+                format!("{count}, the oldest for {seconds:.0} s"),
+                format!("see {} for why, and {} below", suggest("deliveries --state waiting"), self.worker),
+            ),
+            Ok(Some(seconds)) => self.queue.ok(format!("{count}, the oldest for {seconds:.0} s")),
+            Ok(None) => self.queue.ok(format!("{count}; CloudWatch has no age yet")),
+            Err(error) => {
+                let finding = Finding::from_error(self.queue, &error);
+                let observed = format!("{count}; for how long is not known, because {}", finding.observed);
+                Finding { observed, ..finding }
             }
-        }
-        Some(state) => Finding::warn(
-            checks.worker,
-            format!("deliveries {direction} are paused: the event source of {function} is {state}"),
-            format!("when that is meant to end, run `relayctl resume {direction}`"),
-        ),
-        None => Finding::fail(
-            checks.worker,
-            format!("nothing hands the queue to {function}"),
-            "docs/runbook.md, \"A part of the stack is gone\", says how it comes back",
-        ),
+        })
+    }
+
+    /// `…-worker`: SQS hands the messages of the queue to the function.
+    async fn check_worker(self, target: &StackTarget) -> Result<Finding, Error> {
+        let (function, direction) = (pause::worker_function(target, self.direction), self.direction.as_str());
+        let mapping = pause::event_source_mapping(target, self.direction).await?;
+        let resume = suggest(format_args!("resume {direction}"));
+        Ok(match mapping.as_ref().and_then(|mapping| mapping.state()) {
+            Some("Enabled" | "Enabling" | "Creating" | "Updating") => {
+                match pause::fast_path_paused_since(target, self.direction).await? {
+                    None => self.worker.ok(format!("{function} takes what is in the queue")),
+                    Some(_) => self.worker.warn(
+                        "rows join the queue instead of going to Loops at once: a pause has ended only in part",
+                        format!("run {resume} again"),
+                    ),
+                }
+            }
+            Some(state) => self.worker.warn(
+                format!("deliveries {direction} are paused: the event source of {function} is {state}"),
+                format!("when that is meant to end, run {resume}"),
+            ),
+            None => self.worker.fail(
+                format!("nothing hands the queue to {function}"),
+                "docs/runbook.md, \"A part of the stack is gone\", says how it comes back",
+            ),
+        })
+    }
+
+    /// `…-dead-letters`: what could not be delivered.
+    async fn check_dead_letters(self, target: &StackTarget) -> Result<Finding, Error> {
+        let (_, dead_letters) = StackOutput::queues(self.direction);
+        Ok(match message_count(&target.session.clients().sqs(), target.stack.output(dead_letters)?).await? {
+            0 => self.dead_letters.ok("none"),
+            count => self.dead_letters.warn(
+                format!("{count} could not be delivered; each is kept for 14 days"),
+                format!("see {} for why, mend that, and retry them", suggest("dead-letters list")),
+            ),
+        })
     }
 }
 
-/// `…-dead-letters`: what could not be delivered.
-pub async fn check_dead_letters(target: &StackTarget, checks: QueueChecks) -> Finding {
-    match approximate_len(target, queue_urls(checks.direction).1).await {
-        Ok(0) => Finding::ok(checks.dead_letters, "none"),
-        Ok(count) => Finding::warn(
-            checks.dead_letters,
-            format!("{count} could not be delivered; each is kept for 14 days"),
-            "see `relayctl dead-letters list` for why, mend that, and retry them",
-        ),
-        Err(error) => Finding::from_error(checks.dead_letters, &error),
-    }
-}
-
-/// The age of a queue's oldest message, in seconds, if CloudWatch has it. SQS itself does not tell.
+/// Returns the age of a queue's oldest message in seconds, if CloudWatch has it. SQS itself has no such attribute.
 async fn oldest_message_age(target: &StackTarget, queue: StackOutput) -> Result<Option<f64>, Error> {
     let name = queue_name(target.stack.output(queue)?);
     let now = Timestamp::now();

@@ -1,107 +1,78 @@
 //! The stack itself: its status, its outputs, and the version of its functions.
 
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
+use strum::VariantArray as _;
 
 use crate::aws::stack::{FUNCTIONS, StackOutput};
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
+use crate::error::Error;
 use crate::target::StackTarget;
 
-/// The variable by which a function says its version.
+/// Environment variable with the version of a function.
 const RELAY_VERSION: &str = "RELAY_VERSION";
-/// The version of this program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// `stack`: it is deployed, as a whole.
-#[must_use]
-pub fn check_stack(target: &StackTarget) -> Finding {
+/// `stack`: it is deployed as a whole.
+pub(crate) fn check_stack(target: &StackTarget) -> Finding {
     finding_for_status(&target.stack.name, &target.stack.status)
 }
 
-/// What a status means (CloudFormation, "Stack status codes").
+/// Rates a status (CloudFormation, "Stack status codes").
 fn finding_for_status(name: &str, status: &str) -> Finding {
     let observed = format!("{name} is {status}");
-    match status {
+    let delete = format!("`aws cloudformation delete-stack --stack-name {name}`");
+    let remedy = match status {
         "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => {
-            Finding::ok(Check::Stack, observed)
+            return Check::Stack.ok(observed);
         }
-        "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_COMPLETE" => Finding::warn(
-            Check::Stack,
-            observed,
-            "the last change was taken back: look at its events in CloudFormation, and deploy again",
-        ),
-        "REVIEW_IN_PROGRESS" => {
-            Finding::fail(Check::Stack, observed, "nothing of it was made yet: deploy it with `make deploy`")
+        "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_COMPLETE" => {
+            let remedy = "the last change was taken back: look at its events in CloudFormation, and deploy again";
+            return Check::Stack.warn(observed, remedy);
         }
+        "REVIEW_IN_PROGRESS" => "nothing of it was made yet: deploy it with `make deploy`".to_owned(),
         status if status.ends_with("_IN_PROGRESS") => {
-            Finding::warn(Check::Stack, observed, "it is being changed: run doctor again when that is done")
+            return Check::Stack.warn(observed, "it is being changed: run doctor again when that is done");
         }
-        "CREATE_FAILED" | "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" => Finding::fail(
-            Check::Stack,
-            observed,
-            format!(
-                "look at its events in CloudFormation, delete it ({}), and deploy anew with `make deploy`",
-                delete_command(name)
-            ),
+        "CREATE_FAILED" | "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" => {
+            format!("look at its events in CloudFormation, delete it ({delete}), and deploy anew with `make deploy`")
+        }
+        "DELETE_FAILED" | "DELETE_COMPLETE" => {
+            format!("look at its events in CloudFormation, and delete what is left of it: {delete}")
+        }
+        "UPDATE_ROLLBACK_FAILED" => format!(
+            "mend what its events in CloudFormation say, run `aws cloudformation continue-update-rollback \
+             --stack-name {name}`, and then `make deploy`"
         ),
-        "DELETE_FAILED" | "DELETE_COMPLETE" => Finding::fail(
-            Check::Stack,
-            observed,
-            format!("look at its events in CloudFormation, and delete what is left of it: {}", delete_command(name)),
-        ),
-        "UPDATE_ROLLBACK_FAILED" => Finding::fail(
-            Check::Stack,
-            observed,
-            format!(
-                "mend what its events in CloudFormation say, run `aws cloudformation continue-update-rollback --stack-name {name}`, and then `make deploy`"
-            ),
-        ),
-        _ => Finding::fail(
-            Check::Stack,
-            observed,
-            "look at its events in CloudFormation, and deploy it again with `make deploy`",
-        ),
-    }
+        _ => "look at its events in CloudFormation, and deploy it again with `make deploy`".to_owned(),
+    };
+    Check::Stack.fail(observed, remedy)
 }
 
-fn delete_command(name: &str) -> String {
-    format!("`aws cloudformation delete-stack --stack-name {name}`")
-}
-
-/// `outputs`: the stack says where everything is.
-#[must_use]
-pub fn check_outputs(target: &StackTarget) -> Finding {
-    let missing: Vec<&str> = StackOutput::ALL
-        .into_iter()
-        .filter(|output| target.stack.output(*output).is_err())
-        .map(StackOutput::name)
-        .collect();
+/// `outputs`: the stack has all outputs of the template.
+pub(crate) fn check_outputs(target: &StackTarget) -> Finding {
+    let missing = StackOutput::VARIANTS.iter().filter(|output| target.stack.output(**output).is_err());
+    let missing: Vec<&str> = missing.map(Into::into).collect();
     if missing.is_empty() {
-        return Finding::ok(Check::Outputs, format!("all {} are there", StackOutput::ALL.len()));
+        return Check::Outputs.ok(format!("all {} are there", StackOutput::VARIANTS.len()));
     }
     let observed = format!("missing: {}", missing.join(", "));
-    Finding::fail(Check::Outputs, observed, format!("deploy version {VERSION} of the template with `make deploy`"))
+    Check::Outputs.fail(observed, format!("deploy version {VERSION} of the template with `make deploy`"))
 }
 
-/// `versions`: every function is there, could be updated, and has the version of this program.
-pub async fn check_versions(target: &StackTarget) -> Finding {
+/// `versions`: every function is there, was updated, and has the version of this program.
+pub(crate) async fn check_versions(target: &StackTarget) -> Result<Finding, Error> {
     let mut mismatches = Vec::new();
     for binary in FUNCTIONS {
         let name = target.stack.function_name(binary);
         let call = target.session.call("lambda:GetFunctionConfiguration", name.as_str());
         let response = target.session.lambda().get_function_configuration().function_name(&name).send().await;
-        let configuration = match response {
-            Ok(configuration) => configuration,
-            Err(error) => return Finding::from_error(Check::Versions, &call.to_error(&error)),
-        };
+        let configuration = response.map_err(|error| call.to_error(&error))?;
         let failed = matches!(configuration.state, Some(State::Failed))
             || matches!(configuration.last_update_status, Some(LastUpdateStatus::Failed));
         if failed {
-            return Finding::fail(
-                Check::Versions,
-                format!("{name} could not be updated"),
-                "deploy it again with `make deploy`",
-            );
+            let observed = format!("{name} could not be updated");
+            return Ok(Check::Versions.fail(observed, "deploy it again with `make deploy`"));
         }
         let variables = configuration.environment.and_then(|environment| environment.variables).unwrap_or_default();
         let version = variables.get(RELAY_VERSION).cloned().unwrap_or_else(|| "an unknown version".to_owned());
@@ -110,16 +81,17 @@ pub async fn check_versions(target: &StackTarget) -> Finding {
         }
     }
     if mismatches.is_empty() {
-        return Finding::ok(Check::Versions, format!("the functions and relayctl are {VERSION}"));
+        return Ok(Check::Versions.ok(format!("the functions and relayctl are {VERSION}")));
     }
     let observed = format!("relayctl is {VERSION}, but {}", mismatches.join(", "));
-    Finding::warn(Check::Versions, observed, "deploy this version with `make deploy`, or use the relayctl of that one")
+    let remedy = "deploy this version with `make deploy`, or use the relayctl of that one";
+    Ok(Check::Versions.warn(observed, remedy))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::finding::Severity;
+    use crate::output::Severity;
 
     #[test]
     fn stack_status_maps_to_severity() {

@@ -1,0 +1,233 @@
+//! Deliveries in the ledger, and the sizes of the queues.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::{SignedDuration, Timestamp};
+use relay::ports::admin::{Admin, DeliveryQuery, DeliveryRecord, FailureCount, QueueStatus};
+use relay_core::delivery::{DeliveryId, Direction};
+use relay_core::delivery_state::DeliveryState;
+
+use crate::admin::{StackAdmin, message_count};
+use crate::ledger::deliveries::{DELIVERY_KEY_PREFIX, LedgerState, delivery_key, state_of};
+use crate::ledger::failure_counts::all_counts;
+use crate::ledger::items::{
+    ATTEMPTS, CONTACT_HASH, DIED_AT, DROPPED_AT, EXPIRES_AT, FIRST_ATTEMPT_AT, KIND, LAST_ATTEMPT_AT, LAST_STATUS,
+    NOT_BEFORE, PARTITION_KEY, REASON, RECEIVED_AT, RETRIED_AT, STATE, STATE_NAME,
+};
+use crate::ledger::table::{Item, LedgerTable, TTL, number_attr, string_attr, time_attr};
+use crate::sdk::error::AwsError;
+
+/// Kind of a delivery to Clay.
+const ROW: &str = "row";
+/// Number of pages of 1 MB in which the latest delivery is looked for.
+const MAX_SCAN_PAGES: usize = 5;
+
+/// The latest delivered delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatestDelivery {
+    /// When the relay received it, and its direction.
+    pub received: Option<(Timestamp, Direction)>,
+    /// Whether the whole table was read.
+    pub is_complete: bool,
+}
+
+impl Admin for StackAdmin {
+    type Error = AwsError;
+
+    async fn deliveries(
+        &self,
+        query: &DeliveryQuery,
+        progress: &dyn Fn(usize),
+    ) -> Result<Vec<DeliveryRecord>, AwsError> {
+        let mut records = match &query.webhook_id {
+            Some(webhook_id) => self.by_webhook_id(webhook_id, &query.routes).await?,
+            None => self.scan(query, progress).await?,
+        };
+        records.retain(|record| {
+            // A dropped delivery is in none of the states that a query names.
+            query.state.is_none_or(|state| record.state == state && record.dropped_at.is_none())
+                && query.direction.is_none_or(|direction| record.direction == direction)
+                && (query.contact_hash.is_none() || record.contact_hash == query.contact_hash)
+        });
+        records.sort_by_key(|record| record.received_at);
+        let max_records = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        Ok(records.split_off(records.len().saturating_sub(max_records)))
+    }
+
+    async fn delivery(&self, id: &DeliveryId) -> Result<Option<DeliveryRecord>, AwsError> {
+        let item = self.ledger.get(&delivery_key(id)).await?;
+        Ok(record_from_item(&item).map(|record| DeliveryRecord { failures: failure_counts(&item), ..record }))
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueStatus>, AwsError> {
+        let mut queues = Vec::new();
+        for direction in Direction::ALL {
+            let urls = self.queues_of(direction);
+            let waiting = message_count(&self.sqs, &urls.queue).await?;
+            let dead_letters = message_count(&self.sqs, &urls.dead_letters).await?;
+            queues.push(QueueStatus { direction, waiting, dead_letters });
+        }
+        Ok(queues)
+    }
+}
+
+impl StackAdmin {
+    /// Returns the deliveries of one webhook: one for each route that took it.
+    async fn by_webhook_id(&self, webhook_id: &str, routes: &[String]) -> Result<Vec<DeliveryRecord>, AwsError> {
+        let mut records = Vec::new();
+        for route in routes {
+            let item = self.ledger.get(&delivery_key(&DeliveryId::for_webhook(route, webhook_id))).await?;
+            let (route, webhook_id) = (Some(route.clone()), Some(webhook_id.to_owned()));
+            records.extend(record_from_item(&item).map(|record| DeliveryRecord { route, webhook_id, ..record }));
+        }
+        Ok(records)
+    }
+
+    async fn scan(&self, query: &DeliveryQuery, progress: &dyn Fn(usize)) -> Result<Vec<DeliveryRecord>, AwsError> {
+        let mut filter = format!("begins_with({PARTITION_KEY}, :deliveries)");
+        let prefix = AttributeValue::S(DELIVERY_KEY_PREFIX.to_owned());
+        let mut scan = self.ledger.scan().expression_attribute_values(":deliveries", prefix);
+        if let Some(hash) = &query.contact_hash {
+            filter.push_str(&format!(" AND {CONTACT_HASH} = :contact"));
+            scan = scan.expression_attribute_values(":contact", AttributeValue::S(hash.clone()));
+        }
+        if let Some(direction) = query.direction {
+            let comparison = if direction == Direction::LoopsToClay { "=" } else { "<>" };
+            filter.push_str(&format!(" AND {KIND} {comparison} :row"));
+            scan = scan.expression_attribute_values(":row", AttributeValue::S(ROW.to_owned()));
+        }
+        let mut items = scan.filter_expression(filter).into_paginator().items().send();
+        let mut records = Vec::new();
+        while let Some(item) = items.next().await {
+            records
+                .extend(record_from_item(&item.map_err(|error| self.ledger.call("dynamodb:Scan").to_error(&error))?));
+            progress(records.len());
+        }
+        Ok(records)
+    }
+}
+
+/// Returns the delivered delivery that was received last, as far as the first pages of the table have it.
+///
+/// # Errors
+/// When the table cannot be read.
+pub async fn latest_delivery(table: &LedgerTable) -> Result<LatestDelivery, AwsError> {
+    let (mut received, mut start_key) = (None, None);
+    for _ in 0..MAX_SCAN_PAGES {
+        let scan = table
+            .scan()
+            .set_exclusive_start_key(start_key)
+            .projection_expression(format!("{PARTITION_KEY}, {STATE_NAME}, {RECEIVED_AT}, {KIND}"))
+            .expression_attribute_names(STATE_NAME, STATE);
+        let page = scan.send().await.map_err(|error| table.call("dynamodb:Scan").to_error(&error))?;
+        for item in page.items.unwrap_or_default() {
+            if state_of(&item) == Some(LedgerState::Delivered) {
+                received = received.max(time_attr(&item, RECEIVED_AT).map(|at| (at, direction_of(&item))));
+            }
+        }
+        start_key = page.last_evaluated_key.filter(|key| !key.is_empty());
+        if start_key.is_none() {
+            return Ok(LatestDelivery { received, is_complete: true });
+        }
+    }
+    Ok(LatestDelivery { received, is_complete: false })
+}
+
+fn direction_of(item: &Item) -> Direction {
+    if string_attr(item, KIND) == Some(ROW) { Direction::LoopsToClay } else { Direction::ClayToLoops }
+}
+
+/// Returns the record of a delivery's item, unless its caller still waits for it.
+fn record_from_item(item: &Item) -> Option<DeliveryRecord> {
+    let id = string_attr(item, PARTITION_KEY)?.strip_prefix(DELIVERY_KEY_PREFIX)?.to_owned();
+    let changed_at = number_attr(item, EXPIRES_AT).and_then(|at| Timestamp::from_second(at).ok()).map(|at| at - TTL);
+    let last_attempt_at = time_attr(item, LAST_ATTEMPT_AT);
+    // The operator's redrives and drops do not change the state: a worker starts afresh with what is dead.
+    let since_last_attempt = |name| time_attr(item, name).filter(|at| Some(*at) > last_attempt_at);
+    let is_redriven =
+        || since_last_attempt(RETRIED_AT).is_some_and(|at| Some(at + SignedDuration::from_secs(1)) > changed_at);
+    let state = match state_of(item)? {
+        LedgerState::Sending => return None,
+        LedgerState::Queued => DeliveryState::Waiting,
+        LedgerState::Delivered => DeliveryState::Delivered,
+        LedgerState::Dead if is_redriven() => DeliveryState::Waiting,
+        LedgerState::Dead => DeliveryState::Dead,
+    };
+    let is_dead = state == DeliveryState::Dead;
+    let status = number_attr(item, LAST_STATUS).and_then(|status| u16::try_from(status).ok());
+    Some(DeliveryRecord {
+        id,
+        direction: direction_of(item),
+        state,
+        attempts: u32::try_from(number_attr(item, ATTEMPTS).unwrap_or_default()).unwrap_or(u32::MAX),
+        reason: string_attr(item, REASON).map(str::to_owned),
+        status: status.filter(|status| *status > 0),
+        kind: string_attr(item, KIND).unwrap_or_default().to_owned(),
+        route: None,
+        webhook_id: None,
+        contact_hash: string_attr(item, CONTACT_HASH).map(str::to_owned),
+        received_at: time_attr(item, RECEIVED_AT),
+        first_attempt_at: time_attr(item, FIRST_ATTEMPT_AT),
+        last_attempt_at,
+        next_attempt_at: time_attr(item, NOT_BEFORE),
+        settled_at: if state == DeliveryState::Waiting { None } else { last_attempt_at.or(changed_at) },
+        died_at: time_attr(item, DIED_AT).filter(|_| is_dead),
+        dropped_at: since_last_attempt(DROPPED_AT).filter(|_| is_dead),
+        failures: Vec::new(),
+    })
+}
+
+fn failure_counts(item: &Item) -> Vec<FailureCount> {
+    let counts = all_counts(item).map(|(reason, status, count)| FailureCount {
+        reason: reason.to_owned(),
+        status,
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+        last_at: None,
+    });
+    let mut failures: Vec<FailureCount> = counts.collect();
+    failures.sort_by(|left, right| right.count.cmp(&left.count).then_with(|| left.reason.cmp(&right.reason)));
+    failures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger_item(attributes: &[(&str, AttributeValue)]) -> Item {
+        let key = ("pk".to_owned(), AttributeValue::S("delivery#clay_1".to_owned()));
+        std::iter::once(key).chain(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))).collect()
+    }
+
+    fn string_value(value: &str) -> AttributeValue {
+        AttributeValue::S(value.to_owned())
+    }
+
+    fn number_value(value: i64) -> AttributeValue {
+        AttributeValue::N(value.to_string())
+    }
+
+    #[test]
+    fn redriven_delivery_is_waiting_until_attempted() {
+        let dead = [("state", string_value("dead")), ("last_attempt_at", number_value(5_000))];
+        assert_eq!(record_from_item(&ledger_item(&dead)).unwrap().state, DeliveryState::Dead);
+        let redriven = [dead.as_slice(), &[("retried_at", number_value(6_000))]].concat();
+        assert_eq!(record_from_item(&ledger_item(&redriven)).unwrap().state, DeliveryState::Waiting);
+        let reattempted = [redriven.as_slice(), &[("last_attempt_at", number_value(7_000))]].concat();
+        assert_eq!(record_from_item(&ledger_item(&reattempted)).unwrap().state, DeliveryState::Dead);
+    }
+
+    #[test]
+    fn sync_delivery_in_progress_is_not_listed() {
+        assert!(record_from_item(&ledger_item(&[("state", string_value("sending"))])).is_none());
+    }
+
+    #[test]
+    fn failure_reasons_are_sorted_by_count() {
+        let item = ledger_item(&[
+            ("failed#destination_throttled#429", number_value(2)),
+            ("failed#timed_out#0", number_value(7)),
+        ]);
+        let counted: Vec<_> =
+            failure_counts(&item).into_iter().map(|failure| (failure.reason, failure.status, failure.count)).collect();
+        assert_eq!(counted, [("timed_out".to_owned(), None, 7), ("destination_throttled".to_owned(), Some(429), 2)]);
+    }
+}

@@ -1,0 +1,103 @@
+//! What the functions share at their start: settings, clients, secret, queue and ledger.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use lambda_runtime::Error;
+use relay::config::env::{EnvReader, SharedSettings};
+use relay::config::secret_document::DocumentError;
+use relay::destination::http_client::{self, HttpClient};
+use relay::ports::clock::{SharedClock, SystemClock};
+use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
+
+use crate::lambda::init::ConfigError;
+use crate::ledger::deliveries::Ledger;
+use crate::ledger::limiter_item::DynamoLimiterStore;
+use crate::ledger::rate_limiter::DistributedRateLimiter;
+use crate::ledger::table::LedgerTable;
+use crate::sdk::clients::{AwsClients, environment, required};
+use crate::secrets::cached_secret::{CachedSecret, SecretUser};
+use crate::sqs::queue::SqsQueue;
+
+/// Names of the variables that the template sets for a function, and the form of its secret.
+pub(crate) struct Variables<T> {
+    secret_arn: &'static str,
+    secret: fn(&str) -> Result<T, DocumentError>,
+    queue_url: &'static str,
+    dead_letter_url: &'static str,
+    ledger_table: Option<&'static str>,
+}
+
+/// Variables of the webhook function, which needs no ledger.
+pub(crate) const WEBHOOK_VARIABLES: Variables<LoopsToClaySecret> = Variables {
+    secret_arn: "LOOPS_TO_CLAY_SECRET_ARN",
+    secret: LoopsToClaySecret::parse,
+    queue_url: "CLAY_QUEUE_URL",
+    dead_letter_url: "CLAY_DEAD_LETTER_URL",
+    ledger_table: None,
+};
+/// Variables of the worker to Clay.
+pub(crate) const CLAY_WORKER_VARIABLES: Variables<LoopsToClaySecret> =
+    Variables { ledger_table: Some("LEDGER_TABLE"), ..WEBHOOK_VARIABLES };
+/// Variables of the row functions and of the worker to Loops.
+pub(crate) const LOOPS_VARIABLES: Variables<ClayToLoopsSecret> = Variables {
+    secret_arn: "CLAY_TO_LOOPS_SECRET_ARN",
+    secret: ClayToLoopsSecret::parse,
+    queue_url: "LOOPS_QUEUE_URL",
+    dead_letter_url: "LOOPS_DEAD_LETTER_URL",
+    ledger_table: Some("LEDGER_TABLE"),
+};
+
+pub(crate) struct Setup<T> {
+    pub(crate) shared: SharedSettings,
+    pub(crate) client: HttpClient,
+    pub(crate) clients: AwsClients,
+    pub(crate) clock: SharedClock,
+    pub(crate) secrets: CachedSecret<T>,
+    pub(crate) queue: SqsQueue,
+    ledger_table: String,
+}
+
+impl<T> Setup<T> {
+    /// Reads the environment. The error names all wrong settings at once.
+    pub(crate) fn from_env(names: &Variables<T>, secret_user: SecretUser) -> Result<Self, Error> {
+        let client = http_client::build()?;
+        let variables = environment();
+        let mut reader = EnvReader::new(&variables);
+        let shared = SharedSettings::from_reader(&mut reader);
+        let clients = AwsClients::from_env(&mut reader, client.clone());
+        let mut required = |name| required(&mut reader, name, "set, as the template does", "the output of the stack");
+        let secret_arn = required(names.secret_arn);
+        let queue_url = required(names.queue_url);
+        let dead_letter_url = required(names.dead_letter_url);
+        let ledger_table = names.ledger_table.map(required).unwrap_or_default();
+        reader.into_result(()).map_err(ConfigError)?;
+        let clock: SharedClock = Arc::new(SystemClock);
+        let (secrets_manager, ttl) = (clients.secrets_manager(), shared.secret_ttl);
+        Ok(Self {
+            secrets: CachedSecret::new(secrets_manager, secret_arn, names.secret, secret_user, ttl, Arc::clone(&clock)),
+            queue: SqsQueue::new(clients.clone(), queue_url, dead_letter_url),
+            shared,
+            client,
+            clients,
+            clock,
+            ledger_table,
+        })
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        let table = LedgerTable::new(self.clients.dynamodb(), self.ledger_table.clone());
+        Ledger::new(table).with_contact_hash_key(self.shared.contact_hash_key.clone())
+    }
+
+    /// Creates the rate limiter of a destination, whose item is in the ledger's table.
+    pub(crate) fn limiter(
+        &self,
+        store: fn(LedgerTable) -> DynamoLimiterStore,
+        ledger: &Ledger,
+        per_second: NonZeroU32,
+    ) -> Arc<DistributedRateLimiter> {
+        let store = store(ledger.table().clone());
+        Arc::new(DistributedRateLimiter::new(store, per_second, Arc::clone(&self.clock)))
+    }
+}

@@ -1,0 +1,316 @@
+//! The contacts in the ledger: who may send to a contact at once, and in which order its deliveries go.
+//!
+//! A contact's item names the delivery that holds its lock (`lock_holder`, for as long as a caller can wait) and those that
+//! are in the queue (`waiting`). A caller gets the lock only if it is free and no delivery of the contact waits. Deliveries
+//! that arrive meanwhile join the queue. If the holder's call fails and must be retried, its delivery has to go before them.
+//! A FIFO queue cannot put a message in front of others, so the item stores it as `deferred_message`, and the worker that
+//! receives one of the others delivers the deferred one first.
+//!
+//! See docs/adr/0002-per-contact-ordering.md.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use relay::ports::clock::SharedClock;
+use relay::ports::queue::{Queue as _, StoreError};
+use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake, SyncSendResult};
+use relay::telemetry::event::{DeliveryEvent, EventOutcome};
+use relay_core::contact::ContactKey;
+use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};
+use tracing::warn;
+
+use crate::lambda::contact_order::{ContactOrder, SendOrder};
+use crate::ledger::deliveries::{Ledger, LedgerState};
+use crate::ledger::items::{DEFERRED_ID, DEFERRED_MESSAGE, DELIVERED_THROUGH, LEASE_UNTIL, LOCK_HOLDER, WAITING};
+use crate::ledger::table::{Item, Update, string_attr, time_attr};
+use crate::sqs::message;
+use crate::sqs::queue::{SendError, SqsQueue};
+
+/// Lease of the lock, longer than any caller waits.
+const LOCK_LEASE: SignedDuration = SignedDuration::from_secs(40);
+
+/// Longest difference between the order of arrival and that of the queue: clocks differ, and sandboxes are frozen.
+const REORDER_WINDOW: Duration = Duration::from_secs(600);
+
+/// The contacts' items: the contact lock for callers, and the order of the queue for workers.
+#[derive(Debug, Clone)]
+pub struct ContactLedger {
+    queue: SqsQueue,
+    ledger: Ledger,
+    clock: SharedClock,
+}
+
+impl ContactLedger {
+    /// Creates the contacts of a ledger, and their queue.
+    pub const fn new(queue: SqsQueue, ledger: Ledger, clock: SharedClock) -> Self {
+        Self { queue, ledger, clock }
+    }
+
+    async fn update_contact(&self, delivery: &Delivery, update: Update) -> Result<Option<Item>, StoreError> {
+        Ok(self.ledger.table().update(&contact_key(&delivery.contact), update, self.clock.now()).await?)
+    }
+
+    /// Records a delivery that can be repeated. If it is known, returns the answer for the repeat.
+    async fn reserve(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreError> {
+        let now = self.clock.now();
+        if !is_idempotent(delivery) || self.ledger.reserve(delivery, &self.clock.new_id(), lease_end(now), now).await? {
+            return Ok(None);
+        }
+        let (state, is_conflicting) = self.ledger.event_state(delivery).await?;
+        let admission = match state {
+            Some(LedgerState::Delivered) => Admission::AlreadyDelivered,
+            Some(LedgerState::Queued) => Admission::Queued,
+            // It was or is being sent for another caller.
+            Some(LedgerState::Sending | LedgerState::Dead) | None => return Ok(Some(Admission::InFlight)),
+        };
+        if is_conflicting {
+            self.dead_letter_conflict(delivery).await?;
+        }
+        Ok(Some(admission))
+    }
+
+    /// Dead-letters another event under a known key, once. Its caller gets the answer of a repeat.
+    async fn dead_letter_conflict(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        let (conflicting, reason) = (delivery.as_conflicting_event(), Reason::without_status(ReasonCode::IdConflict));
+        if self.ledger.state(&conflicting.id).await?.is_some() {
+            return Ok(());
+        }
+        // The dead letter first, because a recorded one is not sent again.
+        self.queue.dead_letter(&conflicting, reason).await?;
+        self.ledger.mark_dead(&conflicting, Timestamp::UNIX_EPOCH, reason, conflicting.received_at).await?;
+        DeliveryEvent { reason: Some(reason), ..DeliveryEvent::for_delivery(&conflicting, EventOutcome::DeadLettered) }
+            .emit();
+        Ok(())
+    }
+
+    async fn lock(&self, delivery: &Delivery) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let update = Update::default()
+            .set(LOCK_HOLDER, delivery.id.as_str())
+            .set(LEASE_UNTIL, lease_end(now))
+            .only_if_unchanged(WAITING, None)
+            // If the holder is this delivery, the response was lost, and the SDK has retried the write.
+            .only_if(format!(
+                "attribute_not_exists({LOCK_HOLDER}) OR {LEASE_UNTIL} < :now OR {LOCK_HOLDER} = :{LOCK_HOLDER}"
+            ))
+            .bind("now", now);
+        Ok(self.update_contact(delivery, update).await?.is_some())
+    }
+
+    /// Takes the lock for a delivery that could not be enqueued, if the ledger does not know it. It may be in the queue all
+    /// the same, and a worker may have processed it by now.
+    async fn lock_if_unknown(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
+        let has_lock = self.lock(delivery).await?;
+        let admission = match self.ledger.state(&delivery.id).await {
+            Ok(Some(LedgerState::Delivered)) => Ok(Admission::AlreadyDelivered),
+            Ok(Some(LedgerState::Queued)) => Ok(Admission::Queued),
+            Ok(Some(LedgerState::Sending | LedgerState::Dead) | None) if has_lock => return Ok(Admission::SendNow),
+            Ok(Some(LedgerState::Sending | LedgerState::Dead) | None) => Ok(Admission::InFlight),
+            Err(error) => Err(error),
+        };
+        if has_lock {
+            self.unlock(delivery, false).await?;
+        }
+        admission
+    }
+
+    /// Deletes the record of a delivery that was neither sent nor claimed, so that the next run of its row need not wait.
+    async fn discard_record(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        if is_idempotent(delivery) { self.ledger.delete_if_unclaimed(&delivery.id).await } else { Ok(()) }
+    }
+
+    async fn unlock(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
+        let update = Update::default().remove(&[LOCK_HOLDER, LEASE_UNTIL]);
+        let update = update.only_if(format!("{LOCK_HOLDER} = :id")).bind("id", delivery.id.as_str());
+        let update = if delivered { update.set(DELIVERED_THROUGH, delivery.received_at) } else { update };
+        self.update_contact(delivery, update).await.map(drop)
+    }
+
+    async fn enqueue(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        // Before the message is sent, so that no newer delivery takes the fast path.
+        self.update_contact(delivery, Update::default().add(WAITING, vec![arrival_key(delivery)])).await?;
+        if let Err(SendError { error, maybe_enqueued }) = self.queue.send(delivery, &self.clock.new_id()).await {
+            // A message that may be in the queue still blocks the fast path.
+            if !maybe_enqueued {
+                self.record_ended(delivery, false).await?;
+            }
+            return Err(error);
+        }
+        // Without the record, a repeat is enqueued once more, and sent once.
+        if let Err(error) = self.ledger.mark_queued(delivery, self.clock.now()).await {
+            warn!(delivery.id = %delivery.id, %error, "a stored delivery could not be recorded");
+        }
+        Ok(())
+    }
+
+    /// Enqueues the lock's holder as the deferred delivery, before all others of its contact.
+    async fn defer(
+        &self,
+        delivery: &Delivery,
+        attempts: u32,
+        retry_at: Timestamp,
+        reason: Reason,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        // The ledger first, so that no worker attempts it early.
+        self.ledger.mark_deferred(delivery, attempts, retry_at, reason, now).await?;
+        // Deferred even if nothing waits yet: a later delivery may be in the queue before this one.
+        let message = message::encode(delivery).map_err(StoreError::new)?;
+        let update = Update::default()
+            .set(DEFERRED_ID, delivery.id.as_str())
+            .set(DEFERRED_MESSAGE, message.as_str())
+            .remove(&[LOCK_HOLDER, LEASE_UNTIL])
+            .add(WAITING, vec![arrival_key(delivery)])
+            .only_if(format!("{LOCK_HOLDER} = :{DEFERRED_ID}"));
+        let updated = self.ledger.table().update_or_current(&contact_key(&delivery.contact), update, now).await?;
+        // If it waits already, only the response was lost.
+        if updated.is_err_and(|item| !waiting_entries(&item).any(|entry| *entry == arrival_key(delivery))) {
+            return Err(StoreError::new("the contact lock was taken over"));
+        }
+        if let Err(SendError { error, maybe_enqueued }) = self.queue.send(delivery, &self.clock.new_id()).await {
+            if !maybe_enqueued {
+                self.record_ended(delivery, false).await?;
+            }
+            self.ledger.delete_if_unclaimed(&delivery.id).await?;
+            return Err(error);
+        }
+        self.ledger.mark_queued(delivery, self.clock.now()).await
+    }
+}
+
+impl RowIntake for ContactLedger {
+    /// The lease in the table takes its place.
+    type Guard = ();
+
+    async fn admit(&self, delivery: &Delivery, mode: DeliveryMode) -> Result<Admission, StoreError> {
+        if let Some(admission) = self.reserve(delivery).await? {
+            return Ok(admission);
+        }
+        let admission = async {
+            if mode == DeliveryMode::Sync && self.lock(delivery).await? {
+                return Ok(Admission::SendNow);
+            }
+            self.enqueue(delivery).await.map(|()| Admission::Queued)
+        };
+        let admission = admission.await;
+        if admission.is_err() {
+            self.discard_record(delivery).await?;
+        }
+        admission
+    }
+
+    /// The lock is all that sandboxes know of each other, so nothing is sent without it.
+    async fn admit_without_record(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
+        if let Some(admission) = self.reserve(delivery).await? {
+            return Ok(admission);
+        }
+        let admission = self.lock_if_unknown(delivery).await;
+        if !matches!(admission, Ok(Admission::SendNow)) {
+            self.discard_record(delivery).await?;
+        }
+        admission
+    }
+
+    fn guard(&self, _: &Delivery) {}
+
+    async fn complete(&self, delivery: &Delivery, result: SyncSendResult) -> Result<(), StoreError> {
+        match result {
+            SyncSendResult::Delivered => {
+                if is_idempotent(delivery) {
+                    self.ledger.mark_delivered_synchronously(&delivery.id, self.clock.now()).await?;
+                }
+                self.unlock(delivery, true).await
+            }
+            SyncSendResult::Rejected => {
+                self.discard_record(delivery).await?;
+                self.unlock(delivery, false).await
+            }
+            SyncSendResult::Deferred { attempts, retry_at, reason, no_early_retry: _ } => {
+                self.defer(delivery, attempts, retry_at, reason).await
+            }
+        }
+    }
+}
+
+impl ContactOrder for ContactLedger {
+    async fn send_order(&self, delivery: &Delivery) -> Result<SendOrder, StoreError> {
+        let item = self.ledger.table().get(&contact_key(&delivery.contact)).await?;
+        if is_locked(&item, self.clock.now()) {
+            return Ok(SendOrder::AfterLock);
+        }
+        match string_attr(&item, DEFERRED_ID) {
+            Some(id) if id == delivery.id.as_str() => Ok(SendOrder::NowAsDeferred),
+            Some(_) => {
+                let deferred = string_attr(&item, DEFERRED_MESSAGE).and_then(|first| message::decode(first).ok());
+                Ok(deferred.map_or(SendOrder::Now, |deferred| SendOrder::AfterDeferred(Box::new(deferred))))
+            }
+            None => Ok(SendOrder::Now),
+        }
+    }
+
+    /// Entries that are much older have ended as well, or never got into the queue, because a group is processed in order:
+    /// they are removed. A delivered one is recorded as the contact's latest.
+    async fn record_ended(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
+        let ended = || Update::default().delete_from_set(WAITING, vec![arrival_key(delivery)]);
+        let update = ended().remove(&[DEFERRED_ID, DEFERRED_MESSAGE]);
+        let update = update.only_if(format!("{DEFERRED_ID} = :id")).bind("id", delivery.id.as_str());
+        let update = if delivered { update.set(DELIVERED_THROUGH, delivery.received_at) } else { update };
+        let mut item = self.update_contact(delivery, update).await?;
+        if item.is_none() && delivered {
+            let is_latest =
+                format!("attribute_not_exists({DELIVERED_THROUGH}) OR {DELIVERED_THROUGH} < :{DELIVERED_THROUGH}");
+            let update = ended().set(DELIVERED_THROUGH, delivery.received_at).only_if(is_latest);
+            item = self.update_contact(delivery, update).await?;
+        }
+        if item.is_none() {
+            item = self.update_contact(delivery, ended()).await?;
+        }
+        let stale = item.map(|item| stale_entries(&item, delivery)).unwrap_or_default();
+        if !stale.is_empty() {
+            self.update_contact(delivery, Update::default().delete_from_set(WAITING, stale)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a delivery can be repeated. Each update of a contact is a new delivery.
+fn is_idempotent(delivery: &Delivery) -> bool {
+    matches!(delivery.kind, DeliveryKind::LoopsEvent { .. })
+}
+
+/// Whether a caller holds the contact's lock.
+pub(crate) fn is_locked(item: &Item, now: Timestamp) -> bool {
+    string_attr(item, LOCK_HOLDER).is_some() && time_attr(item, LEASE_UNTIL).is_some_and(|lease_end| lease_end > now)
+}
+
+/// Returns the end of a lease that begins now.
+fn lease_end(now: Timestamp) -> Timestamp {
+    now.checked_add(LOCK_LEASE).unwrap_or(now)
+}
+
+/// Entry of a delivery in `waiting`: its time of arrival and its id.
+pub(crate) fn arrival_key(delivery: &Delivery) -> String {
+    format!("{:015}#{}", delivery.received_at.as_millisecond(), delivery.id)
+}
+
+/// Returns the entries that are too old to be in the queue still.
+fn stale_entries(item: &Item, delivery: &Delivery) -> Vec<String> {
+    let cutoff_ms =
+        delivery.received_at.as_millisecond().saturating_sub(REORDER_WINDOW.as_millis().try_into().unwrap_or(i64::MAX));
+    let deferred_id = string_attr(item, DEFERRED_ID);
+    let stale = waiting_entries(item).filter(|entry| {
+        let (at, id) = entry.split_once('#').unwrap_or_default();
+        at.parse().is_ok_and(|at: i64| at < cutoff_ms) && deferred_id != Some(id)
+    });
+    stale.cloned().collect()
+}
+
+/// Returns the entries of `waiting`.
+pub(crate) fn waiting_entries(item: &Item) -> impl Iterator<Item = &String> {
+    item.get(WAITING).and_then(|value| value.as_ss().ok()).into_iter().flatten()
+}
+
+/// Returns the key of a contact's item.
+pub(crate) fn contact_key(contact: &ContactKey) -> String {
+    format!("contact#{}", contact.as_str())
+}
