@@ -6,7 +6,7 @@ use lambda_runtime::Error;
 use relay::delivery::clay::ClayDeliverer;
 
 use crate::functions::setup::{CLAY_WORKER_VARIABLES, Setup};
-use crate::lambda::contact_order::QueueOrder;
+use crate::lambda::contact_order::QueueOrderOnly;
 use crate::lambda::init::warm_up_to_clay;
 use crate::lambda::queue_function;
 use crate::lambda::worker::QueueWorker;
@@ -32,5 +32,5 @@ pub async fn run() -> Result<(), Error> {
         payload: shared.clay_payload,
         queue: queue.clone(),
     };
-    queue_function::serve_queue(QueueWorker { deliverer, ledger, order: QueueOrder, queue, clock }).await
+    queue_function::serve_queue(QueueWorker { deliverer, ledger, order: QueueOrderOnly, queue, clock }).await
 }

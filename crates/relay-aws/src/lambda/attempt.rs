@@ -19,6 +19,7 @@ use crate::sqs::dead_letter::FailureInfo;
 /// What is done to a message in SQS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MessageAction {
+    /// It is not reported as failed, so Lambda deletes it.
     Delete,
     RetryAt(Timestamp),
     RetryAfter(Duration),

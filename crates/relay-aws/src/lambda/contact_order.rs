@@ -1,4 +1,5 @@
-//! The order of deliveries to one contact beyond that of the FIFO queue.
+//! The order of deliveries to one contact beyond that of the FIFO queue. That of the queue to Loops is in
+//! `ledger::contacts`.
 
 use std::future::Future;
 
@@ -36,9 +37,9 @@ pub trait ContactOrder: Send + Sync {
 
 /// Order of the queue to Clay: the FIFO queue's own is enough, because nothing is sent past it.
 #[derive(Debug, Clone, Copy)]
-pub struct QueueOrder;
+pub struct QueueOrderOnly;
 
-impl ContactOrder for QueueOrder {
+impl ContactOrder for QueueOrderOnly {
     async fn send_order(&self, _: &Delivery) -> Result<SendOrder, StoreError> {
         Ok(SendOrder::Now)
     }

@@ -77,7 +77,7 @@ impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
     /// Attempts a delivery once nothing of its contact has to go before it.
     async fn deliver_in_order(&self, delivery: &Delivery, context: MessageContext) -> AttemptOutcome {
         match self.order.send_order(delivery).await {
-            Ok(SendOrder::Now) => self.attempt_and_record(delivery, context).await,
+            Ok(SendOrder::Now) => self.attempt_or_let_go(delivery, context).await,
             Ok(SendOrder::NowAsDeferred) => {
                 let outcome = self.attempt(delivery, context).run().await;
                 self.record_ended_if_final(delivery, outcome, context).await
@@ -88,7 +88,7 @@ impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
             }
             Ok(SendOrder::AfterDeferred(deferred)) => match self.deliver_deferred_first(&deferred, context).await {
                 outcome if !outcome.is_final() => outcome,
-                _ if context.budget.has_time_for_attempt() => self.attempt_and_record(delivery, context).await,
+                _ if context.budget.has_time_for_attempt() => self.attempt_or_let_go(delivery, context).await,
                 // An attempt that is broken off in the middle of a call would be made once more.
                 _ => AttemptOutcome::Pending(MessageAction::RetrySoon),
             },
@@ -99,8 +99,8 @@ impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
         }
     }
 
-    /// Attempts the message's own delivery, and records its end.
-    async fn attempt_and_record(&self, delivery: &Delivery, context: MessageContext) -> AttemptOutcome {
+    /// Attempts the message's own delivery. If neither its delivery nor its end can be recorded, the message goes all the same.
+    async fn attempt_or_let_go(&self, delivery: &Delivery, context: MessageContext) -> AttemptOutcome {
         let outcome = self.attempt(delivery, context).run().await;
         match self.record_ended_if_final(delivery, outcome, context).await {
             // Nothing can be recorded, so the message must go: without it, nothing sends the delivery again. Its entry stays in
@@ -110,7 +110,7 @@ impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
         }
     }
 
-    /// Attempts the deferred delivery that goes before the message's. No message of its own may exist, so its dead letter is
+    /// Attempts the deferred delivery that goes before the message's. It may have no message of its own, so its dead letter is
     /// sent before the contact forgets it.
     async fn deliver_deferred_first(&self, deferred: &Delivery, context: MessageContext) -> AttemptOutcome {
         // A deferred delivery was never redriven by an operator, so earlier dead-letter records of it do not count.

@@ -153,7 +153,7 @@ impl ContactLedger {
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
         // The ledger first, so that no worker attempts it early.
-        self.ledger.mark_deferred(delivery, attempts, retry_at, reason, now).await?;
+        self.ledger.record_sync_failure(delivery, attempts, retry_at, reason, now).await?;
         // Deferred even if nothing waits yet: a later delivery may be in the queue before this one.
         let message = message::encode(delivery).map_err(StoreError::new)?;
         let update = Update::default()
@@ -225,6 +225,7 @@ impl RowIntake for ContactLedger {
                 self.discard_record(delivery).await?;
                 self.unlock(delivery, false).await
             }
+            // `retry_at` always binds: no worker attempts a deferred delivery earlier.
             SyncSendResult::Deferred { attempts, retry_at, reason, no_early_retry: _ } => {
                 self.defer(delivery, attempts, retry_at, reason).await
             }

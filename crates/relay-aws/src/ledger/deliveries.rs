@@ -1,4 +1,4 @@
-//! The deliveries in the ledger.
+//! The deliveries in the ledger, as callers record them. What a worker's attempt records is in `attempts`.
 
 use jiff::Timestamp;
 use relay::ports::queue::StoreError;
@@ -109,7 +109,7 @@ impl Ledger {
     }
 
     /// Records the failed attempts of a delivery that its caller puts into the queue as the contact's deferred one.
-    pub(crate) async fn mark_deferred(
+    pub(crate) async fn record_sync_failure(
         &self,
         delivery: &Delivery,
         attempts: u32,

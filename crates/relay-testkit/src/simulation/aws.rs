@@ -16,7 +16,7 @@ use relay::ingress::loops_webhook::LoopsWebhookHandler;
 use relay::ingress::schema_cache::SchemaCache;
 use relay::ports::clock::SharedClock;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretField};
-use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
+use relay_aws::lambda::contact_order::{ContactOrder, QueueOrderOnly};
 use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::ledger::contacts::ContactLedger;
 use relay_aws::ledger::deliveries::Ledger;
@@ -123,7 +123,7 @@ impl RelayUnderTest for AwsUnderTest {
             let worker = QueueWorker {
                 deliverer,
                 ledger: ledger(),
-                order: QueueOrder,
+                order: QueueOrderOnly,
                 queue: queue(0),
                 clock: Arc::clone(&clock),
             };

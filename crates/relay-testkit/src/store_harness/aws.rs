@@ -15,7 +15,7 @@ use relay::ports::queue::{Enqueued, Queue, StoreError};
 use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
 use relay_aws::lambda::batch;
-use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
+use relay_aws::lambda::contact_order::{ContactOrder, QueueOrderOnly};
 use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::ledger::contacts::ContactLedger;
 use relay_aws::ledger::deliveries::Ledger;
@@ -122,7 +122,7 @@ impl BatchHarness for AwsHarness {
         let clients = self.clients_for("clay-delivery");
         let (ledger, queue) = (self.ledger(&clients), self.queue_for(&clients, 0));
         let (deliverer, clock) = (destination.clone(), Arc::clone(&self.clock));
-        let worker = QueueWorker { deliverer, ledger, order: QueueOrder, queue, clock };
+        let worker = QueueWorker { deliverer, ledger, order: QueueOrderOnly, queue, clock };
         self.process_batch(0, &worker, destination, crash_point).await
     }
 

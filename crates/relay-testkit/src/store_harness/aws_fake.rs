@@ -9,7 +9,7 @@ use relay::ports::clock::Clock;
 use relay::ports::queue::Queue;
 use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
-use relay_aws::lambda::contact_order::{ContactOrder, QueueOrder};
+use relay_aws::lambda::contact_order::{ContactOrder, QueueOrderOnly};
 use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::ledger::contacts::ContactLedger;
 use relay_aws::ledger::deliveries::Ledger;
@@ -45,7 +45,7 @@ impl BatchHarness for AwsFakeHarness {
     async fn process_clay_batch(&mut self, destination: &ScriptedDestination, crash_point: Option<CrashPoint>) -> bool {
         let (deliverer, ledger) = (destination.clone(), ledger(&self.clients));
         let (queue, clock) = (queue(&self.clients, 0), Arc::clone(&self.clock));
-        let worker = QueueWorker { deliverer, ledger, order: QueueOrder, queue, clock };
+        let worker = QueueWorker { deliverer, ledger, order: QueueOrderOnly, queue, clock };
         self.process_batch(0, &worker, destination, crash_point).await
     }
 

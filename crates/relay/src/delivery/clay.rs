@@ -1,4 +1,4 @@
-//! The worker that posts stored events to Clay's webhooks. When a webhook has accepted its 50,000 rows, the worker moves on to
+//! The deliverer to Clay: one attempt at a stored event. When a webhook has accepted its 50,000 rows, it moves on to
 //! the next one of the pool.
 
 use std::sync::Arc;
@@ -29,7 +29,7 @@ const POST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a webhook that is gone (404, 410) is skipped. One that is used up (403) stays so.
 const GONE_COOLDOWN: SignedDuration = SignedDuration::from_mins(15);
 
-/// The worker.
+/// Attempts deliveries to Clay.
 #[derive(Debug, Clone)]
 pub struct ClayDeliverer<S, C, W, P, Q> {
     /// The routes.

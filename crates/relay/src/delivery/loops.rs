@@ -1,4 +1,4 @@
-//! The worker that sends stored rows to Loops.
+//! The deliverer to Loops: one attempt at a stored row.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::telemetry::event::CallStats;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The worker.
+/// Attempts deliveries to Loops.
 #[derive(Debug, Clone)]
 pub struct LoopsDeliverer<S, L, P> {
     /// The Loops key.

@@ -1,7 +1,7 @@
 //! `PUT /api/v1/contacts/update` and `POST /api/v1/events/send`: a row of a Clay table becomes a Loops contact or event.
 //!
-//! If the rate limit allows, the row is sent at once and the caller gets Loops' response. Otherwise it is queued, and the
-//! caller gets a 202.
+//! If the rate limit allows it and no row of its contact is in front, the row is sent at once and the caller gets Loops'
+//! response. Otherwise, or if Loops does not accept it in time, it is queued, and the caller gets a 202.
 
 use std::sync::Arc;
 
