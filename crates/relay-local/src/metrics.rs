@@ -29,11 +29,11 @@ const CODE_LABEL: &str = "code";
 const COUNTERS: [(&str, &str); 8] = [
     (metric::ACCEPTED, "Requests that were taken: each is delivered, or waits to be"),
     (metric::REFUSED, "Requests that were refused, by whose matter it is and by code"),
-    (metric::DELIVERED, "Deliveries that the far end took"),
-    (metric::DUPLICATE, "Deliveries that the far end had before"),
+    (metric::DELIVERED, "Deliveries that the destination accepted"),
+    (metric::DUPLICATE, "Deliveries that the destination had before"),
     (metric::RETRIED, "Attempts after which another one follows"),
     (metric::DEAD, "Deliveries that were given up, and are kept as dead letters"),
-    (metric::HELD, "Attempts that found that a person has to mend something"),
+    (metric::HELD, "Attempts that found that an operator has to mend something"),
     (metric::LOOPS_KEY_REFUSED, "Calls under a key that Loops refuses"),
 ];
 

@@ -1,6 +1,7 @@
 //! Upgrades of a store that an older relay has written.
 //!
-//! Version 2 renamed the column `place` to `seq` and an index, and holds everything that was added to version 1 over time.
+//! Version 2 renamed the column `place` to `seq`, an index and three reason codes, and holds everything that was added to
+//! version 1 over time.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -40,6 +41,10 @@ DROP INDEX deliveries_lane;
 CREATE INDEX deliveries_of_contact_due ON deliveries (direction, contact, seq) WHERE settled_at IS NULL;
 ";
 
+/// The reason codes that version 2 renamed.
+const RENAMED_REASONS: [(&str, &str); 3] =
+    [("far_end_full", "destination_throttled"), ("far_end_failed", "destination_failed"), ("given_up", "expired")];
+
 pub(crate) fn is_outdated(connection: &Connection) -> rusqlite::Result<bool> {
     connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).map(|version| version < VERSION)
 }
@@ -54,12 +59,18 @@ pub(crate) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
     // Another process may have done it meanwhile.
     if is_outdated(&transaction)? {
         transaction.execute_batch(RENAMES)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
     }
     for (column, sql_type) in missing_columns(&transaction)? {
         transaction.execute_batch(&format!("ALTER TABLE deliveries ADD COLUMN {column} {sql_type}"))?;
     }
     transaction.execute_batch(CREATE_ADDED)?;
+    if is_outdated(&transaction)? {
+        for (before, after) in RENAMED_REASONS {
+            transaction.execute("UPDATE deliveries SET reason = ?2 WHERE reason = ?1", [before, after])?;
+            transaction.execute("UPDATE failures SET reason = ?2 WHERE reason = ?1", [before, after])?;
+        }
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
     transaction.commit()
 }
 
@@ -108,6 +119,26 @@ mod tests {
         let all = deliveries(&opened.reader, &Filter::default()).unwrap();
         let listed: Vec<_> = all.iter().map(|one| (one.id.as_str(), one.attempts, one.first_attempt_at)).collect();
         assert_eq!(listed, [("old", 3, None)]);
+    }
+
+    #[test]
+    fn migrated_store_has_the_new_reason_codes() {
+        let dir = old_store();
+        let connection = rusqlite::Connection::open(dir.path().join(crate::STORE_FILE)).unwrap();
+        let sql = "UPDATE deliveries SET reason = 'far_end_full', status = 429;
+                   CREATE TABLE failures (delivery_id TEXT NOT NULL, reason TEXT NOT NULL, status INTEGER NOT NULL,
+                       count INTEGER NOT NULL, last_at INTEGER NOT NULL, PRIMARY KEY (delivery_id, reason, status)
+                   ) STRICT, WITHOUT ROWID;
+                   INSERT INTO failures VALUES ('old', 'far_end_full', 429, 2, 1), ('old', 'far_end_failed', 503, 1, 1),
+                       ('old', 'given_up', 0, 1, 1)";
+        connection.execute_batch(sql).unwrap();
+        drop(connection);
+        let opened = open(dir.path(), Timestamp::UNIX_EPOCH).unwrap();
+        let record = deliveries(&opened.reader, &Filter::default()).unwrap().remove(0);
+        assert_eq!((record.reason.as_deref(), record.status), (Some("destination_throttled"), Some(429)));
+        let mut failures: Vec<_> = record.failures.iter().map(|one| (one.reason.as_str(), one.count)).collect();
+        failures.sort_unstable();
+        assert_eq!(failures, [("destination_failed", 1), ("destination_throttled", 2), ("expired", 1)]);
     }
 
     #[test]

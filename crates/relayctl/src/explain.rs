@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::exit::ExitStatus;
 
-/// What an operator is told of an error.
+/// What an operator reads of an error.
 #[derive(Debug)]
 pub(crate) struct Explanation {
     pub(crate) exit_status: ExitStatus,

@@ -7,8 +7,11 @@ use relay_core::delivery_state::DeliveryState;
 
 /// Parser of a `--state`.
 pub(crate) fn state_parser() -> impl TypedValueParser<Value = DeliveryState> {
-    let values =
-        [("waiting", "It will be sent"), ("delivered", "The far end has it"), ("dead", "It is kept for a person")];
+    let values = [
+        ("waiting", "It will be sent"),
+        ("delivered", "The destination has it"),
+        ("dead", "It is kept for an operator"),
+    ];
     PossibleValuesParser::new(values.map(|(name, help)| PossibleValue::new(name).help(help)))
         .try_map(|name| name.parse::<DeliveryState>().map_err(|error| error.to_string()))
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, TableStyle, presets};
+use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Row, Table, TableStyle, Width, presets};
 use serde::Serialize;
 use strum::{IntoStaticStr, VariantArray};
 
@@ -61,7 +61,8 @@ impl Output {
         Ok(())
     }
 
-    /// Prints a table, or a sentence if it has no rows.
+    /// Prints a table, or a sentence if it has no rows. A terminal that is too narrow for whole words gets some lines for
+    /// each row instead.
     pub(crate) fn print_table<const N: usize>(
         self,
         header: [&str; N],
@@ -69,17 +70,12 @@ impl Output {
         if_empty: &str,
     ) -> Result<(), Error> {
         let mut table = self.table(header);
-        if table.add_rows(rows).is_empty() { self.print(if_empty) } else { self.print(table) }
+        if table.add_rows(rows).is_empty() { self.print(if_empty) } else { self.print(render(&mut table)) }
     }
 
-    /// A table with this header. The column `id` is never broken, so that an id can be copied from it.
     fn table<const N: usize>(self, header: [&str; N]) -> Table {
         let mut table = self.new_table(presets::UTF8_HORIZONTAL_ONLY);
         table.set_header(header);
-        let id_column = header.iter().position(|title| *title == "id");
-        if let Some(column) = id_column.and_then(|index| table.column_mut(index)) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
         table
     }
 
@@ -113,29 +109,91 @@ impl Output {
     }
 }
 
+/// Space between two columns: one on either side, and one for the line.
+const COLUMN_GAP: usize = 3;
+/// Columns that begin the lines of a row.
+const HEAD_COLUMNS: [&str; 3] = ["id", "state", "outcome"];
+
+/// Renders a table without breaking a word, so that an id can be copied from it. If the terminal has no room for that, the
+/// rows are lines below one another, and nothing is left out.
+fn render(table: &mut Table) -> String {
+    // A pipe has no width, and gets each row in one line.
+    let Some(terminal_width) = table.width().map(usize::from) else { return table.to_string() };
+    let longest_word = |text: &str| text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or_default();
+    let titles: Vec<String> = table.header().into_iter().flat_map(Row::cell_iter).map(Cell::content).collect();
+    let cells = |column| table.column_cells_iter(column).flatten().map(Cell::content);
+    let min_widths: Vec<usize> = titles
+        .iter()
+        .enumerate()
+        .map(|(column, title)| cells(column).map(|cell| longest_word(&cell)).fold(longest_word(title), usize::max))
+        .collect();
+    if min_widths.iter().map(|width| width + COLUMN_GAP).sum::<usize>() > terminal_width {
+        return as_blocks(table, &titles, terminal_width);
+    }
+    for (index, width) in min_widths.into_iter().enumerate() {
+        // The column's own spaces count.
+        let width = Width::Fixed(u16::try_from(width + COLUMN_GAP - 1).unwrap_or(u16::MAX));
+        if let Some(column) = table.column_mut(index) {
+            column.set_constraint(ColumnConstraint::LowerBoundary(width));
+        }
+    }
+    table.to_string()
+}
+
+/// Renders each row as its head columns, and below them pairs of title and cell.
+fn as_blocks(table: &Table, titles: &[String], terminal_width: usize) -> String {
+    let blocks = table.row_iter().map(|row| {
+        let cells: Vec<(&String, String)> = titles.iter().zip(row.cell_iter().map(Cell::content)).collect();
+        let head = HEAD_COLUMNS.iter().filter_map(|name| cells.iter().find(|(title, _)| title == name));
+        let mut lines = vec![head.map(|(_, cell)| cell.as_str()).collect::<Vec<_>>().join("  ")];
+        let mut line = String::new();
+        for (title, cell) in
+            cells.iter().filter(|(title, cell)| !HEAD_COLUMNS.contains(&title.as_str()) && !cell.is_empty())
+        {
+            let pair = format!("{title} {cell}");
+            // Two spaces before, and two signs between the pairs or one behind.
+            if !line.is_empty() && line.chars().count() + pair.chars().count() + 5 > terminal_width {
+                lines.push(format!("  {line},"));
+                line.clear();
+            }
+            line.push_str(if line.is_empty() { "" } else { ", " });
+            line.push_str(&pair);
+        }
+        lines.push(format!("  {line}"));
+        lines.join("\n")
+    });
+    blocks.collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const ID: &str = "contact_9cfdceea313c490e83920f7a467df2a1";
     const CELLS: [&str; 5] =
-        ["2026-01-15 09:30:00Z", "clay-to-loops", "contact", "leave: it is no delivery (drop it)", ID];
+        ["2026-01-15 09:30:00Z", "clay-to-loops", "contact", ID, "leave: it is no delivery (drop it)"];
 
     fn render_table(width: Option<u16>) -> String {
         let output = Output { json: false, is_terminal: false, use_color: false };
-        let mut table = output.table(["died", "direction", "what", "outcome", "id"]);
+        let mut table = output.table(["died", "direction", "what", "id", "outcome"]);
         table.add_row(CELLS);
         if let Some(width) = width {
             table.set_width(width);
         }
-        table.to_string()
+        render(&mut table)
     }
 
     #[test]
-    fn table_at_any_width_keeps_ids_whole() {
-        for width in [140, 100, 80, 60] {
+    fn table_at_any_width_keeps_ids_whole_and_every_cell() {
+        for (width, is_table) in [(140, true), (100, true), (80, false), (60, false)] {
             let rendered = render_table(Some(width));
             assert!(rendered.contains(ID), "{width}: {rendered}");
+            assert_eq!(rendered.contains("direction  "), is_table, "{width}: {rendered}");
+            for word in CELLS.iter().flat_map(|cell| cell.split(' ')) {
+                assert!(rendered.contains(word), "{width}, {word}: {rendered}");
+            }
+            let max_width = if is_table { usize::from(width) } else { usize::from(width).max(76) };
+            assert!(rendered.lines().all(|line| line.chars().count() <= max_width), "{width}: {rendered}");
         }
     }
 

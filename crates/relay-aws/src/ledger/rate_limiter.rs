@@ -132,7 +132,7 @@ impl<I: LimiterStore> DistributedRateLimiter<I> {
         let mut last_seen = self.last_seen.lock().await;
         match self.store.update(LimiterUpdate::Throttle { until, slow_until }, now).await {
             Ok(Ok(item) | Err(item)) => *last_seen = item,
-            Err(error) => warn!(%error, "the others could not be told to leave the end alone"),
+            Err(error) => warn!(%error, "the pause could not be shared with the other sandboxes"),
         }
     }
 
@@ -155,7 +155,7 @@ impl<I: LimiterStore> RateLimiter for DistributedRateLimiter<I> {
                 }
                 Ok(Reservation::Throttled(at)) => return Err(Unavailable::Throttled(self.time_until(at))),
                 // The worker could write its record, so this passes. The local limiter counts meanwhile.
-                Err(error) => warn!(%error, "the pace of all cannot be read: this sandbox keeps its own"),
+                Err(error) => warn!(%error, "the shared rate cannot be read: this sandbox limits its own"),
             }
             // The destination may have throttled meanwhile.
             if !matches!(self.local_limiter.readiness(), Readiness::Unavailable(Unavailable::Throttled(_))) {
@@ -172,7 +172,7 @@ impl<I: LimiterStore> RateLimiter for DistributedRateLimiter<I> {
             Ok(Reservation::Granted(at)) => Some(permit.max(Instant::now() + self.time_until(at))),
             Ok(Reservation::Throttled(_)) => None,
             Err(error) => {
-                warn!(%error, "the pace of all cannot be read: the row joins the queue");
+                warn!(%error, "the shared rate cannot be read: the row joins the queue");
                 None
             }
         }

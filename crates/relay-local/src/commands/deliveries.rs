@@ -33,9 +33,9 @@ pub(crate) struct DeliveriesArguments {
 enum State {
     /// It will be sent
     Waiting,
-    /// The far end has it
+    /// The destination has it
     Delivered,
-    /// It is kept for a person
+    /// It is kept for an operator
     Dead,
 }
 

@@ -18,10 +18,10 @@ pub const PERMIT_TTL: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// The destination asked for fewer calls.
-    #[error("the far end is full for {} ms", .0.as_millis())]
+    #[error("the destination is full for {} ms", .0.as_millis())]
     Throttled(Duration),
     /// The circuit is open, and another caller probes the destination.
-    #[error("the far end is down; it is asked again in {} ms", .0.as_millis())]
+    #[error("the destination is down; it is asked again in {} ms", .0.as_millis())]
     CircuitOpen(Duration),
 }
 

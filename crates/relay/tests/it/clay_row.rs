@@ -281,7 +281,7 @@ async fn row_neither_sent_nor_stored_is_unavailable() {
     let mut exhausted = handler(intake(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
     exhausted.limiter = Arc::new(FakeRateLimiter::exhausted());
     assert_unavailable(&post_event(&exhausted, "").await);
-    // The lane was to be had, and the store broke after that.
+    // The contact lock was free, and the store broke after that.
     let failing_on_complete = handler(FakeRowIntake::failing_on_complete(), always_replying(reply(503)));
     assert_unavailable(&post_event(&failing_on_complete, "").await);
 }

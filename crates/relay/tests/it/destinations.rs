@@ -17,7 +17,7 @@ pub(crate) fn reply(status: u16) -> DestinationResponse {
     DestinationResponse::without_response(CallOutcome::Responded(status))
 }
 
-/// An answer with this status, after which the far end wants to be left alone for that long.
+/// A response with this status and a `Retry-After`.
 pub(crate) fn reply_with_retry_after(status: u16, seconds: u64) -> DestinationResponse {
     DestinationResponse { retry_after: Some(Duration::from_secs(seconds)), ..reply(status) }
 }

@@ -1,4 +1,4 @@
-//! What remembers, as fakes: a ledger, a queue and a lane, each of which may be out of order.
+//! Fakes of the stores: a ledger, a queue and the intake of rows, each of which may fail.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -108,12 +108,12 @@ impl Queue for FakeQueue {
     }
 }
 
-/// The lane past the queue towards Loops, and what of it works.
+/// The intake of rows, and which of its calls work.
 #[derive(Debug)]
 pub(crate) struct FakeRowIntake {
     /// Who is admitted; nothing where that cannot be written.
     admission: Option<Admission>,
-    /// Who is admitted that cannot be stored; nothing where that cannot be told.
+    /// Admission of a delivery that cannot be stored; `None` if the store cannot say.
     unrecorded_admission: Option<Admission>,
     /// Whether the end can be written.
     completes: bool,

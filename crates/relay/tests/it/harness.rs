@@ -98,7 +98,7 @@ impl<T: Send + Sync> SecretSource<T> for FakeSecrets<T> {
     }
 }
 
-/// A pace that always, or never, has room, and remembers for how long it was asked to pause, and what it was told.
+/// A rate limiter that always, or never, gives a permit, and records throttles and results.
 #[derive(Debug, Default)]
 pub(crate) struct FakeRateLimiter {
     exhausted: bool,
@@ -186,7 +186,7 @@ pub(crate) fn delivery(kind: DeliveryKind, body: &'static str) -> Delivery {
     }
 }
 
-/// A reason with the far end's status.
+/// A reason with the destination's status.
 pub(crate) const fn reason_with_status(code: ReasonCode, status: u16) -> Reason {
     Reason { code, status: Some(status) }
 }

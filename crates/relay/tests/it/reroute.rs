@@ -54,16 +54,16 @@ async fn deliver(worker: &Worker, delivery: &Delivery) -> AttemptResult {
 #[tokio::test]
 async fn redriven_event_is_enqueued_for_every_matching_route() {
     let secret = routes(&[("a", "contact.created"), ("b", "contact.*"), ("c", "email.opened")]);
-    let (worker, letter) = (worker(FakeSecrets::new(secret), false), dead_letter(""));
-    assert_eq!(deliver(&worker, &letter).await, AttemptResult::Delivered);
+    let (worker, event) = (worker(FakeSecrets::new(secret), false), dead_letter(""));
+    assert_eq!(deliver(&worker, &event).await, AttemptResult::Delivered);
     let stored = ["a", "b"].map(|route| Delivery {
         id: DeliveryId::for_webhook(route, "msg_1"),
         kind: DeliveryKind::ClayRow { route: route.to_owned(), webhook_id: "msg_1".to_owned() },
-        ..letter.clone()
+        ..event.clone()
     });
     assert_eq!(worker.queue.stored(), stored);
     assert!(worker.deliverer.posts().is_empty(), "they are sent in their turn");
-    assert_eq!(deliver(&worker, &letter).await, AttemptResult::Delivered);
+    assert_eq!(deliver(&worker, &event).await, AttemptResult::Delivered);
     assert_eq!(worker.queue.stored().len(), 2, "sent again, they are repeats");
 }
 
@@ -102,17 +102,13 @@ async fn unavailable_secret_or_store_is_retried() {
 
 #[tokio::test]
 async fn conflicting_body_is_dead_lettered() {
-    let (worker, letter) = (worker(FakeSecrets::new(routes(&[("a", "contact.created")])), false), dead_letter(""));
+    let (worker, event) = (worker(FakeSecrets::new(routes(&[("a", "contact.created")])), false), dead_letter(""));
     let id = DeliveryId::for_webhook("a", "msg_1");
-    worker
-        .queue
-        .enqueue(&Delivery { id: id.clone(), body: Bytes::from_static(b"{}"), ..letter.clone() })
-        .await
-        .unwrap();
-    assert_eq!(deliver(&worker, &letter).await, AttemptResult::Delivered);
+    worker.queue.enqueue(&Delivery { id: id.clone(), body: Bytes::from_static(b"{}"), ..event.clone() }).await.unwrap();
+    assert_eq!(deliver(&worker, &event).await, AttemptResult::Delivered);
     let dead = worker.queue.dead_letters();
     let [(conflicting, reason)] = dead.as_slice() else { panic!("{dead:?}") };
-    assert_eq!((&conflicting.body, *reason), (&letter.body, Reason::without_status(ReasonCode::IdConflict)));
+    assert_eq!((&conflicting.body, *reason), (&event.body, Reason::without_status(ReasonCode::IdConflict)));
     assert_ne!(conflicting.id, id);
 }
 

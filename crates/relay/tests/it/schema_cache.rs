@@ -23,7 +23,7 @@ const LIST: &str = r#"[{"key":"seats","label":"Seats","type":"number"}]"#;
 const TYPED: &str = r#"{"email":"a@b.co","seats":42}"#;
 const UNTYPED: &str = r#"{"email":"a@b.co","seats":"42"}"#;
 
-/// A clock that goes on when it is told to.
+/// A clock that the test moves.
 #[derive(Debug, Clone, Default)]
 struct FakeClock(Arc<AtomicI64>);
 

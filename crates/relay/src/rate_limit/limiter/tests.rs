@@ -1,4 +1,4 @@
-//! The pace of one process, in simulated time.
+//! The rate limiter of one process, in simulated time.
 
 use relay_core::policy::response::CallOutcome;
 
@@ -176,7 +176,7 @@ async fn quota_exhausted_by_others_throttles_until_reset() {
     limiter.acquire().await.unwrap();
     assert_eq!(start.elapsed(), Duration::from_secs(1));
     limiter.acquire().await.unwrap();
-    assert_eq!(start.elapsed(), Duration::from_millis(1250), "and then the pace is half of what it was");
+    assert_eq!(start.elapsed(), Duration::from_millis(1250), "and then the rate is half of what it was");
 }
 
 #[tokio::test(start_paused = true)]
