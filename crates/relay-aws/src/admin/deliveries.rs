@@ -54,8 +54,7 @@ impl Admin for StackAdmin {
     }
 
     async fn delivery(&self, id: &DeliveryId) -> Result<Option<DeliveryRecord>, AwsError> {
-        let item = self.ledger.get(&delivery_key(id)).await?;
-        Ok(record_from_item(&item).map(|record| DeliveryRecord { failures: failure_counts(&item), ..record }))
+        Ok(record_from_item(&self.ledger.get(&delivery_key(id)).await?))
     }
 
     async fn queues(&self) -> Result<Vec<QueueStatus>, AwsError> {
@@ -172,7 +171,7 @@ fn record_from_item(item: &Item) -> Option<DeliveryRecord> {
         settled_at: if state == DeliveryState::Waiting { None } else { last_attempt_at.or(changed_at) },
         died_at: time_attr(item, DIED_AT).filter(|_| is_dead),
         dropped_at: since_last_attempt(DROPPED_AT).filter(|_| is_dead),
-        failures: Vec::new(),
+        failures: failure_counts(item),
     })
 }
 

@@ -41,9 +41,10 @@ impl SqliteAdmin {
         Ok(Self { connection: connection::open(dir)? })
     }
 
-    /// Returns the deliveries that arrived or were settled since a time, and those that are not settled.
+    /// Returns the deliveries that arrived or were settled since a time, and those that are not settled, without their
+    /// failures.
     pub fn changed_since(&self, since: Timestamp) -> Result<Vec<DeliveryRecord>, Error> {
-        Ok(queries::deliveries(&self.connection, &Filter { changed_since: Some(since), ..Filter::default() })?)
+        Ok(queries::without_failures(&self.connection, &Filter { changed_since: Some(since), ..Filter::default() })?)
     }
 
     /// Returns the state of a webhook's deliveries: a delivery that is not settled counts before the others.

@@ -27,7 +27,16 @@ pub struct Backlog {
 
 /// Returns matching deliveries in the order of their arrival.
 pub(crate) fn deliveries(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<DeliveryRecord>> {
-    select(connection, filter, |row| to_record(connection, row))
+    let mut records = without_failures(connection, filter)?;
+    for record in &mut records {
+        record.failures = failure_counts::load(connection, &record.id)?;
+    }
+    Ok(records)
+}
+
+/// Returns the same without their failures, which cost a query for each.
+pub(crate) fn without_failures(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<DeliveryRecord>> {
+    select(connection, filter, to_record)
 }
 
 /// Returns the dead letters in the order of their deliveries' arrival.
@@ -95,11 +104,12 @@ fn select<T>(
     statement.query_map(parameters, map)?.collect()
 }
 
-fn to_record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<DeliveryRecord> {
-    let (id, stored_state): (String, String) = (row.get("id")?, row.get("state")?);
+fn to_record(row: &Row<'_>) -> rusqlite::Result<DeliveryRecord> {
+    let stored_state: String = row.get("state")?;
     let (state, kind) = (to_state(&stored_state), delivery_row::kind(row)?);
     let settled_at = delivery_row::timestamp(row, "settled_at")?;
     Ok(DeliveryRecord {
+        id: row.get("id")?,
         direction: kind.direction(),
         state,
         attempts: row.get("attempts")?,
@@ -116,8 +126,7 @@ fn to_record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Deliver
         settled_at,
         died_at: settled_at.filter(|_| state == DeliveryState::Dead),
         dropped_at: None,
-        failures: failure_counts::load(connection, &id)?,
-        id,
+        failures: Vec::new(),
     })
 }
 
