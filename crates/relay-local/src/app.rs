@@ -61,7 +61,7 @@ impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
             },
             clay_deliverer: Arc::new(ClayDeliverer {
                 secrets: secrets.clone(),
-                deliverer: clay,
+                clay,
                 ledger: store.clone(),
                 limiter: Arc::new(LocalRateLimiter::new(shared.clay_rate)),
                 clock: Arc::clone(clock),

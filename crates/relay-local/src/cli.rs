@@ -1,12 +1,11 @@
 //! The command line.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use relay::config::env::SettingError;
+use relay::config::env::{SettingError, environment};
 use relay_sqlite::data_dir::config::LocalSettings;
 use relay_sqlite::data_dir::secrets_file;
 
@@ -68,9 +67,7 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
-    let environment: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
-        .collect();
+    let environment = environment();
     let mut env = environment.clone();
     let stored_names = secrets_file::merge_into_env(&mut env)?;
     let settings = LocalSettings::from_env(&env).map_err(|errors| describe_config_errors(&errors))?;

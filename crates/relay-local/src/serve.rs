@@ -85,8 +85,7 @@ pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String,
     };
     let secrets = ReloadingSecrets::load(&settings, environment, data_dir.clone(), simulated)?;
     let loops = HttpLoopsClient::new(client.clone(), &shared.loops_api_url);
-    let clay = client;
-    let relay = Arc::new(Relay::with_destinations(loops, clay, &shared, secrets.clone(), &store, &clock));
+    let relay = Arc::new(Relay::with_destinations(loops, client, &shared, secrets.clone(), &store, &clock));
     let schema_refresher = relay.row_handler.schema_refresher();
     let prefetch_schema = async {
         if schema_refresher.refresh_if_due().await {

@@ -25,7 +25,7 @@ pub async fn run() -> Result<(), Error> {
     let Setup { shared, client, clock, secrets, queue, .. } = setup;
     let deliverer = ClayDeliverer {
         secrets,
-        deliverer: client,
+        clay: client,
         ledger: ledger.clone(),
         limiter,
         clock: Arc::clone(&clock),

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use lambda_runtime::Error;
-use relay::config::env::{EnvReader, SharedSettings};
+use relay::config::env::{EnvReader, SharedSettings, environment};
 use relay::config::secret_document::DocumentError;
 use relay::destination::http_client::{self, HttpClient};
 use relay::ports::clock::{SharedClock, SystemClock};
@@ -15,7 +15,7 @@ use crate::ledger::deliveries::Ledger;
 use crate::ledger::limiter_item::DynamoLimiterStore;
 use crate::ledger::rate_limiter::DistributedRateLimiter;
 use crate::ledger::table::LedgerTable;
-use crate::sdk::clients::{AwsClients, environment, required};
+use crate::sdk::clients::{AwsClients, required};
 use crate::secrets::cached_secret::{CachedSecret, SecretUser};
 use crate::sqs::queue::SqsQueue;
 

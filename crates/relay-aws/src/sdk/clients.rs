@@ -1,6 +1,5 @@
 //! Clients of the AWS services with one configuration: region, credentials, timeouts and HTTP client.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -141,13 +140,6 @@ pub(crate) fn required(
             String::new()
         }
     }
-}
-
-/// The process's environment, as a map that settings are read from.
-pub fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
-        .collect()
 }
 
 #[cfg(test)]

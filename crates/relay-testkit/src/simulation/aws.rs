@@ -113,7 +113,7 @@ impl RelayUnderTest for AwsUnderTest {
         for _ in 0..SANDBOXES_PER_QUEUE {
             let deliverer = ClayDeliverer {
                 secrets: to_clay.clone(),
-                deliverer: destination(clay),
+                clay: destination(clay),
                 ledger: ledger(),
                 limiter: rate_limiter(DynamoLimiterStore::for_clay(table()), shared.clay_rate),
                 clock: Arc::clone(&clock),

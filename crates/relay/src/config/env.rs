@@ -160,6 +160,13 @@ impl SharedSettings {
     }
 }
 
+/// The process's environment, as a map that settings are read from.
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,7 +35,7 @@ pub struct ClayDeliverer<S, C, W, P, Q> {
     /// The routes.
     pub secrets: S,
     /// Clay's webhooks.
-    pub deliverer: C,
+    pub clay: C,
     /// Usage of each webhook.
     pub ledger: W,
     /// The rate limiter of Clay, one for the whole workspace.
@@ -115,7 +115,7 @@ impl<S: SecretSource<LoopsToClaySecret>, C: ClayClient, W: WebhookLedger, P: Rat
                 return Ok(defer_unavailable(unavailable, self.clock.now()));
             }
             let row = self.payload.render(&delivery.body, webhook_id, delivery.received_at);
-            let call = self.deliverer.post(webhook, &delivery.id, row, POST_TIMEOUT);
+            let call = self.clay.post(webhook, &delivery.id, row, POST_TIMEOUT);
             let response = record_call(call, &*self.limiter, stats).await;
             reason = reason_for(SendPath::ClayWorker, &response);
             match decide(SendPath::ClayWorker, response.outcome, false) {

@@ -40,7 +40,7 @@ fn worker(
 ) -> Worker {
     ClayDeliverer {
         secrets,
-        deliverer: FakeClay::new(replies),
+        clay: FakeClay::new(replies),
         ledger: FakeLedger::default(),
         limiter: Arc::default(),
         clock: Arc::new(FixedClock::default()),
@@ -82,7 +82,7 @@ async fn response_2xx_is_delivered_and_counted() {
             worker.ledger.usage_of(&webhook("a", None).fingerprint()),
             WebhookUsage { accepted: 1, rejected: None }
         );
-        assert_eq!(worker.deliverer.posts().len(), 1);
+        assert_eq!(worker.clay.posts().len(), 1);
         assert_eq!(worker.limiter.acquires(), 1);
     }
 }
@@ -102,7 +102,7 @@ async fn rotated_token_succeeds_on_second_call() {
     let secrets = FakeSecrets::rotating(pool(&["a"], Some("old")), pool(&["a"], Some("new")));
     let worker = worker(secrets, |post, _| reply(if post.token.as_deref() == Some("new") { 200 } else { 401 }));
     assert_eq!(deliver(&worker, AttemptHistory::default()).await, AttemptResult::Delivered);
-    let tokens: Vec<_> = worker.deliverer.posts().into_iter().filter_map(|post| post.token).collect();
+    let tokens: Vec<_> = worker.clay.posts().into_iter().filter_map(|post| post.token).collect();
     assert_eq!(tokens, ["old", "new"]);
     assert_eq!(worker.secrets.refreshes(), 1);
 }
@@ -119,7 +119,7 @@ async fn twice_unauthorized_token_holds_with_backoff() {
             reason: reason_with_status(ReasonCode::ClayTokenRejected, 401),
         };
         assert_eq!(deliver(&worker, history).await, held);
-        assert_eq!((worker.deliverer.posts().len(), worker.secrets.refreshes()), (2, 1));
+        assert_eq!((worker.clay.posts().len(), worker.secrets.refreshes()), (2, 1));
     }
 }
 
@@ -132,10 +132,10 @@ async fn unavailable_secret_is_retried() {
     };
     let never_readable = worker(FakeSecrets::unavailable(), |_, _| reply(200));
     assert_eq!(deliver(&never_readable, AttemptHistory::default()).await, retry);
-    assert!(never_readable.deliverer.posts().is_empty());
+    assert!(never_readable.clay.posts().is_empty());
     let failing_refresh = worker(FakeSecrets::failing_refresh(pool(&["a"], None)), |_, _| reply(401));
     assert_eq!(deliver(&failing_refresh, AttemptHistory::default()).await, retry);
-    assert_eq!(failing_refresh.deliverer.posts().len(), 1);
+    assert_eq!(failing_refresh.clay.posts().len(), 1);
 }
 
 #[tokio::test]
@@ -223,12 +223,12 @@ async fn webhook_refusing_rows_is_replaced_by_the_next() {
     for http_status in [403, 404, 410] {
         let worker = worker_with_pool(&[("a", http_status), ("b", 200), ("c", 200)]);
         assert_eq!(deliver(&worker, AttemptHistory::default()).await, AttemptResult::Delivered);
-        assert_eq!(worker.deliverer.posted_webhooks(), ["a", "b"]);
+        assert_eq!(worker.clay.posted_webhooks(), ["a", "b"]);
         assert_eq!(worker.ledger.usage_of(&webhook("a", None).fingerprint()).rejected, Some((now(), http_status)));
         assert_eq!(worker.ledger.usage_of(&webhook("b", None).fingerprint()).accepted, 1);
         // The next row goes where there is room at once.
         assert_eq!(deliver(&worker, AttemptHistory::default()).await, AttemptResult::Delivered);
-        assert_eq!(worker.deliverer.posted_webhooks(), ["a", "b", "b"]);
+        assert_eq!(worker.clay.posted_webhooks(), ["a", "b", "b"]);
     }
 }
 
@@ -240,11 +240,7 @@ async fn exhausted_pool_holds_the_row() {
         reason: reason_with_status(ReasonCode::ClayWebhooksExhausted, 404),
     };
     assert_eq!(deliver(&worker, AttemptHistory::default()).await, held);
-    assert_eq!(
-        worker.deliverer.posted_webhooks(),
-        ["a", "b", "c"],
-        "nobody is asked again as long as the pool is the same"
-    );
+    assert_eq!(worker.clay.posted_webhooks(), ["a", "b", "c"], "nobody is asked again as long as the pool is the same");
     assert_eq!(worker.secrets.refreshes(), 1, "another webhook may have been set");
 }
 
@@ -253,8 +249,8 @@ async fn other_response_stops_trying_the_pool() {
     for (http_status, calls) in [(400, 1), (401, 2), (429, 1), (500, 1)] {
         let worker = worker_with_pool(&[("a", 403), ("b", http_status), ("c", 200)]);
         assert_ne!(deliver(&worker, AttemptHistory::default()).await, AttemptResult::Delivered);
-        assert_eq!(worker.deliverer.posted_webhooks().last().map(String::as_str), Some("b"), "{http_status}");
-        assert_eq!(worker.deliverer.posted_webhooks().len(), 1 + calls, "{http_status}");
+        assert_eq!(worker.clay.posted_webhooks().last().map(String::as_str), Some("b"), "{http_status}");
+        assert_eq!(worker.clay.posted_webhooks().len(), 1 + calls, "{http_status}");
     }
 }
 
@@ -272,7 +268,7 @@ async fn exhausted_webhook_stays_unused_and_gone_one_is_retried() {
         worker.ledger =
             FakeLedger::with_usages([(webhook("a", None).fingerprint(), rejected_usage(http_status, since))]);
         assert_eq!(deliver(&worker, AttemptHistory::default()).await, AttemptResult::Delivered);
-        assert_eq!(worker.deliverer.posted_webhooks(), [expected_webhook], "{http_status}");
+        assert_eq!(worker.clay.posted_webhooks(), [expected_webhook], "{http_status}");
     }
 }
 
@@ -282,11 +278,11 @@ async fn pool_with_all_webhooks_unusable_probes_the_last() {
     let used_up = rejected_usage(403, SignedDuration::from_hours(2));
     worker.ledger = FakeLedger::with_usages(["a", "b"].map(|name| (webhook(name, None).fingerprint(), used_up)));
     assert_eq!(deliver(&worker, AttemptHistory::default()).await, AttemptResult::Delivered);
-    assert_eq!(worker.deliverer.posted_webhooks(), ["b"]);
+    assert_eq!(worker.clay.posted_webhooks(), ["b"]);
     // It takes rows again, and is the first to be asked from now on.
     assert_eq!(worker.ledger.usage_of(&webhook("b", None).fingerprint()).rejected, None);
     assert_eq!(deliver(&worker, AttemptHistory::default()).await, AttemptResult::Delivered);
-    assert_eq!(worker.deliverer.posted_webhooks(), ["b", "b"]);
+    assert_eq!(worker.clay.posted_webhooks(), ["b", "b"]);
 }
 
 #[tokio::test]
@@ -296,7 +292,7 @@ async fn unavailable_ledger_does_not_stop_delivery() {
     for _ in 0..2 {
         assert_eq!(deliver(&worker, AttemptHistory::default()).await, AttemptResult::Delivered);
     }
-    assert_eq!(worker.deliverer.posted_webhooks(), ["a", "b", "a", "b"]);
+    assert_eq!(worker.clay.posted_webhooks(), ["a", "b", "a", "b"]);
 }
 
 #[tokio::test]
@@ -306,6 +302,6 @@ async fn row_without_webhook_or_route_is_held() {
     for secret in [pool(&[], None), LoopsToClaySecret::default()] {
         let worker = worker(FakeSecrets::new(secret), |_, _| reply(200));
         assert_eq!(deliver(&worker, AttemptHistory::default()).await, no_webhook);
-        assert!(worker.deliverer.posts().is_empty());
+        assert!(worker.clay.posts().is_empty());
     }
 }

@@ -33,7 +33,7 @@ fn routes(routes: &[(&str, &str)]) -> LoopsToClaySecret {
 fn worker(secrets: FakeSecrets<LoopsToClaySecret>, broken: bool) -> Worker {
     ClayDeliverer {
         secrets,
-        deliverer: FakeClay::new(|_, _| reply(200)),
+        clay: FakeClay::new(|_, _| reply(200)),
         ledger: FakeLedger::default(),
         limiter: Arc::default(),
         clock: Arc::new(FixedClock::default()),
@@ -62,7 +62,7 @@ async fn redriven_event_is_enqueued_for_every_matching_route() {
         ..event.clone()
     });
     assert_eq!(worker.queue.stored(), stored);
-    assert!(worker.deliverer.posts().is_empty(), "they are sent in their turn");
+    assert!(worker.clay.posts().is_empty(), "they are sent in their turn");
     assert_eq!(deliver(&worker, &event).await, AttemptResult::Delivered);
     assert_eq!(worker.queue.stored().len(), 2, "sent again, they are repeats");
 }
@@ -127,5 +127,5 @@ async fn oversized_or_invalid_event_is_dead_lettered_again() {
 async fn delivery_with_route_is_sent() {
     let worker = worker(FakeSecrets::new(routes(&[("a", "contact.created")])), false);
     assert_eq!(deliver(&worker, &dead_letter("a")).await, AttemptResult::Delivered);
-    assert_eq!((worker.deliverer.posts().len(), worker.queue.stored().len()), (1, 0));
+    assert_eq!((worker.clay.posts().len(), worker.queue.stored().len()), (1, 0));
 }

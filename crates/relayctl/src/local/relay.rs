@@ -35,7 +35,7 @@ impl LocalRelay {
     }
 
     fn load(data_dir: DataDir, repaired_keys: &[&str]) -> Result<Self, Error> {
-        let mut variables: BTreeMap<String, String> = relay_aws::sdk::clients::environment();
+        let mut variables: BTreeMap<String, String> = relay::config::env::environment();
         let env_overrides = ALLOWED_KEYS.into_iter().filter(|name| variables.contains_key(*name)).collect();
         variables.insert(RELAY_DATA.to_owned(), data_dir.path().display().to_string());
         let stored_keys = merge_into_env(&mut variables)?;
