@@ -1,4 +1,8 @@
-//! Cuts messages to the length that Clay shows.
+//! Rules for texts: which characters nobody sees, and how texts are cut.
+
+mod invisible;
+
+pub(crate) use invisible::{remove_invisible, trim_invisible};
 
 /// Maximum length of a message (Clay docs, "Formula generator": a cell's preview of an error shows 300 characters).
 pub(crate) const MAX_MESSAGE_CHARS: usize = 300;
