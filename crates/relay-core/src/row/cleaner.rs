@@ -1,5 +1,7 @@
 //! The cleaning of a row, field by field.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::RowKind;
@@ -19,13 +21,28 @@ pub(super) struct RowCleaner<'a> {
     options: RowOptions,
     schema: Option<&'a ContactSchema>,
     fields: Map<String, Value>,
+    /// The fields whose texts came with characters that no value needs.
+    sanitized: BTreeSet<String>,
     adjusted: Vec<String>,
     errors: FieldErrors,
 }
 
 impl<'a> RowCleaner<'a> {
     pub(super) fn new(kind: RowKind, options: RowOptions, schema: Option<&'a ContactSchema>) -> Self {
-        Self { kind, options, schema, fields: Map::new(), adjusted: Vec::new(), errors: FieldErrors::default() }
+        Self {
+            kind,
+            options,
+            schema,
+            fields: Map::new(),
+            sanitized: BTreeSet::new(),
+            adjusted: Vec::new(),
+            errors: FieldErrors::default(),
+        }
+    }
+
+    /// Reports these fields as adjusted, unless they are refused.
+    pub(super) fn with_sanitized(self, sanitized: BTreeSet<String>) -> Self {
+        Self { sanitized, ..self }
     }
 
     /// Cleans one field by the rule for its name.
@@ -60,7 +77,7 @@ impl<'a> RowCleaner<'a> {
         }
     }
 
-    /// Returns the fields to send, and the names of those that were left out or cut.
+    /// Returns the fields to send, and the names of those that were left out, cut or sanitized.
     pub(super) fn into_parts(self) -> Result<(Map<String, Value>, Vec<String>), RequestError> {
         match self.errors.to_request_error() {
             Some(error) => Err(error),
@@ -71,8 +88,8 @@ impl<'a> RowCleaner<'a> {
     /// Records the result for a field, and returns the value to send.
     fn apply(&mut self, path: &str, result: Result<Cleaned, FieldError>) -> Option<Value> {
         match result {
-            Ok(Cleaned::Send(value)) => return Some(value),
-            Ok(Cleaned::SendTruncated(value)) => {
+            Ok(Cleaned::Send(value)) if !self.sanitized.contains(path) => return Some(value),
+            Ok(Cleaned::Send(value) | Cleaned::SendTruncated(value)) => {
                 self.adjusted.push(display_name(path));
                 return Some(value);
             }
@@ -87,7 +104,8 @@ impl<'a> RowCleaner<'a> {
         if let Some(suggestion) = self.schema.and_then(|schema| schema.suggest(name))
             && values::require_value(name, value.clone())?.is_some()
         {
-            return Err(FieldError::Misspelt(display_name(suggestion)));
+            let strange = name.chars().find(|c| !c.is_ascii() && !suggestion.contains(*c));
+            return Err(FieldError::Misspelt(display_name(suggestion), strange));
         }
         let cleaned = values::clean_named(name, name, value, self.options)?;
         match self.schema.and_then(|schema| schema.type_of(name)) {
@@ -139,13 +157,21 @@ impl<'a> RowCleaner<'a> {
     fn parse_list_ids(&mut self, ids: Vec<Value>) -> Cleaned {
         let mut flags = Map::new();
         for id in ids {
-            let blank_path = list_path(id.as_str().unwrap_or_default());
-            match parse_list_id(id) {
-                // The same blank id is named once, as in an object.
-                Ok(None) if self.adjusted.contains(&blank_path) => {}
-                Ok(None) => self.adjusted.push(blank_path),
-                Ok(Some(id)) => drop(flags.insert(id, true.into())),
-                Err(error) => self.errors.push("mailingLists", error),
+            let path = list_path(id.as_str().unwrap_or_default());
+            let is_adjusted = match parse_list_id(id) {
+                Ok(None) => true,
+                Ok(Some(id)) => {
+                    flags.insert(id, true.into());
+                    self.sanitized.contains(&path)
+                }
+                Err(error) => {
+                    self.errors.push("mailingLists", error);
+                    false
+                }
+            };
+            // The same id is named once, as in an object.
+            if is_adjusted && !self.adjusted.contains(&path) {
+                self.adjusted.push(path);
             }
         }
         non_empty(flags)

@@ -3,7 +3,7 @@
 use crate::error::{ErrorCode, RequestError};
 use crate::row::redacted_value::RedactedValue;
 use crate::row::schema::PropertyType;
-use crate::text::{MAX_MESSAGE_CHARS, truncate_chars};
+use crate::text::{MAX_MESSAGE_CHARS, spell_invisible, truncate_chars};
 
 /// Maximum length of a field's name in a message.
 const MAX_NAME_CHARS: usize = 60;
@@ -16,6 +16,12 @@ const MAX_REPORTED: usize = 100;
 pub(super) enum FieldError {
     /// A column's name or `[object Object]` came in place of the column's value.
     ColumnNotInserted(RedactedValue),
+    /// `[object Object]` stands in a longer text.
+    ObjectInText,
+    /// The error of a sheet in a longer text.
+    SheetErrorInText(&'static str),
+    /// A property's name is a column's name between braces, `[object Object]`, or has the error of a sheet in it.
+    NameNotInserted,
     /// Length of a text.
     TooLong(usize),
     /// Length of a value that is never cut.
@@ -39,14 +45,14 @@ pub(super) enum FieldError {
     WrongType(RedactedValue, PropertyType),
     /// Length of the name.
     NameTooLong(usize),
-    /// The property that Loops has.
-    Misspelt(String),
+    /// The property that Loops has, and a character outside ASCII that only the wrong name has.
+    Misspelt(String, Option<char>),
 }
 
 impl FieldError {
     const fn code(&self) -> ErrorCode {
         match self {
-            Self::ColumnNotInserted(_) => ErrorCode::ColumnNotInserted,
+            Self::ColumnNotInserted(_) | Self::ObjectInText | Self::NameNotInserted => ErrorCode::ColumnNotInserted,
             Self::TooLong(_) | Self::TooLongToTruncate(_) | Self::NameTooLong(_) => ErrorCode::ValueTooLong,
             Self::MissingIdentity | Self::MissingEventName => ErrorCode::MissingField,
             Self::NotScalar(_)
@@ -58,13 +64,14 @@ impl FieldError {
             | Self::NotAListId(_)
             | Self::NotProperties(_)
             | Self::WrongType(..)
-            | Self::Misspelt(_) => ErrorCode::InvalidField,
+            | Self::SheetErrorInText(_)
+            | Self::Misspelt(..) => ErrorCode::InvalidField,
         }
     }
 
     /// Whether it is an error only because of the account's properties.
     const fn depends_on_schema(&self) -> bool {
-        matches!(self, Self::WrongType(..) | Self::Misspelt(_))
+        matches!(self, Self::WrongType(..) | Self::Misspelt(..))
     }
 
     /// Returns a sentence: what arrived, why that cannot be sent, and what to do in Clay.
@@ -73,6 +80,18 @@ impl FieldError {
             Self::ColumnNotInserted(redacted) => format!(
                 "{field} arrived as {redacted}, a column's name or [object Object] instead of the column's value: in Clay, \
                  insert the column with / instead of typing its name."
+            ),
+            Self::ObjectInText => format!(
+                "{field} has [object Object] in its text, which a formula makes of an object or a list: in Clay, insert the \
+                 part of it that is wanted, or let the formula join its parts."
+            ),
+            Self::SheetErrorInText(error) => format!(
+                "{field} has {error} in its text, the error of a sheet or a formula instead of a value: correct it there, or \
+                 use a formula column in Clay that leaves it out."
+            ),
+            Self::NameNotInserted => format!(
+                "{field} is not the name of a property but what is left of a column or a formula: in Clay, write the name \
+                 before the colon, and the column after it."
             ),
             Self::TooLong(length) => format!(
                 "{field} has {length} characters and Loops takes 498: shorten it with a formula column in Clay, or add \
@@ -134,10 +153,14 @@ impl FieldError {
                 "{field} is a name of {length} characters and Loops takes 498: in Clay, write the name of a property before \
                  the colon, and the column after it."
             ),
-            Self::Misspelt(nearest) => format!(
-                "{field} is not a property of contacts in Loops, but {nearest} is: in Clay, write that name into the Body, or \
-                 create the property in Loops first."
-            ),
+            Self::Misspelt(nearest, strange) => {
+                let without =
+                    strange.map(|c| format!(", without the character U+{:04X}", u32::from(c))).unwrap_or_default();
+                format!(
+                    "{field} is not a property of contacts in Loops, but {nearest} is{without}: in Clay, write that name into \
+                     the Body, or create the property in Loops first."
+                )
+            }
         }
     }
 }
@@ -170,16 +193,17 @@ impl FieldErrors {
 
     /// Whether this field is the suggestion for a misspelt one.
     pub(super) fn suggests(&self, field: &str) -> bool {
-        self.reported.iter().any(|(_, error)| matches!(error, FieldError::Misspelt(nearest) if nearest == field))
+        self.reported.iter().any(|(_, error)| matches!(error, FieldError::Misspelt(nearest, _) if nearest == field))
     }
 
     /// Returns the error of the row, if it has any: with the code of the first field, and a message about all.
     pub(super) fn to_request_error(&self) -> Option<RequestError> {
         let (field, error) = self.reported.first()?;
         let message = match self.reported.as_slice() {
-            [_] => error.message(field),
+            [_] => error.message(&spell_invisible(field)),
             errors => {
-                let sentences: Vec<String> = errors.iter().map(|(field, error)| error.message(field)).collect();
+                let message = |(field, error): &(String, FieldError)| error.message(&spell_invisible(field));
+                let sentences: Vec<String> = errors.iter().map(message).collect();
                 let count = errors.len() + self.omitted;
                 format!("{count} fields need mending: {}. {}", name_list(errors, count), sentences.join(" "))
             }
@@ -195,13 +219,14 @@ impl FieldErrors {
 fn name_list(errors: &[(String, FieldError)], count: usize) -> String {
     let mut listed = String::new();
     for (index, (field, _)) in errors.iter().enumerate() {
+        let field = spell_invisible(field);
         if listed.chars().count() + field.chars().count() > MAX_NAME_LIST_CHARS {
             return format!("{listed} and {} more", count - index);
         }
         if index > 0 {
             listed.push_str(", ");
         }
-        listed.push_str(field);
+        listed.push_str(&field);
     }
     listed
 }
@@ -216,10 +241,13 @@ mod tests {
 
     use super::*;
 
-    fn all_errors() -> [FieldError; 16] {
+    fn all_errors() -> [FieldError; 19] {
         let longest = || RedactedValue::new("bio", &Value::from("é ".repeat(100)));
         [
             FieldError::ColumnNotInserted(longest()),
+            FieldError::ObjectInText,
+            FieldError::SheetErrorInText("#GETTING_DATA"),
+            FieldError::NameNotInserted,
             FieldError::TooLong(262_144),
             FieldError::TooLongToTruncate(262_144),
             FieldError::NotScalar("an object"),
@@ -234,7 +262,7 @@ mod tests {
             FieldError::NotProperties(longest()),
             FieldError::WrongType(longest(), PropertyType::Date),
             FieldError::NameTooLong(262_144),
-            FieldError::Misspelt("p".repeat(60)),
+            FieldError::Misspelt("p".repeat(60), Some('\u{e0041}')),
         ]
     }
 

@@ -17,6 +17,7 @@ mod nested;
 mod options;
 mod parse;
 mod redacted_value;
+mod sanitizer;
 mod scanner;
 pub mod schema;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use crate::error::RequestError;
 use crate::row::schema::ContactSchema;
 use cleaner::RowCleaner;
 pub use options::{BlankPolicy, LongTextPolicy, RowOptions};
+use sanitizer::Sanitizer;
 
 /// What a row becomes in Loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
@@ -75,10 +77,11 @@ impl Row {
         options: RowOptions,
         schema: Option<&ContactSchema>,
     ) -> Result<Self, RequestError> {
-        let mut received_fields = parse::parse_fields(body)?;
-        nested::parse_embedded_objects(kind, &mut received_fields);
+        let mut sanitizer = Sanitizer::default();
+        let mut received_fields = sanitizer.sanitize_fields(parse::parse_fields(body)?);
+        nested::parse_nested_fields(kind, &mut received_fields, &mut sanitizer);
         nested::check_field_count(kind, &received_fields)?;
-        let mut cleaner = RowCleaner::new(kind, options, schema);
+        let mut cleaner = RowCleaner::new(kind, options, schema).with_sanitized(sanitizer.into_adjusted());
         for (name, value) in received_fields {
             cleaner.clean_field(name, value);
         }
@@ -124,8 +127,8 @@ impl Row {
         self.fields.entry("source").or_insert_with(|| source.into());
     }
 
-    /// The names of the fields that were left out as blank, or cut, in their order; nested ones as paths, such as
-    /// `eventProperties.plan`.
+    /// The names of the fields that were left out as blank, cut, or rid of characters that no value needs, in their
+    /// order; nested ones as paths, such as `eventProperties.plan`.
     pub fn adjusted(&self) -> &[String] {
         &self.adjusted
     }

@@ -7,13 +7,14 @@ use crate::row::error_location::{line_and_column, nearest_field, offset_in_strin
 use crate::row::field_error::display_name;
 use crate::row::lenient_json::{self, JsonError, JsonErrorKind};
 use crate::row::redacted_value::json_type_name;
+use crate::text::trim_invisible;
 
 /// Parses the fields of a row: a JSON object, or a JSON string that contains one.
 pub(super) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestError> {
     let text = decode_utf8(body)?;
     match lenient_json::parse_lenient(text) {
-        _ if text.trim().is_empty() => Err(empty_body()),
-        _ if !looks_like_json(text.as_bytes()) => Err(not_json()),
+        _ if trim_invisible(text).is_empty() => Err(empty_body()),
+        _ if !looks_like_json(trim_invisible(text).as_bytes()) => Err(not_json()),
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(Value::String(embedded)) => parse_embedded(text, &embedded),
         Ok(other) => Err(not_an_object(&other)),
@@ -25,7 +26,7 @@ pub(super) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestErr
 fn parse_embedded(text: &str, embedded: &str) -> Result<Map<String, Value>, RequestError> {
     let inner = lenient_json::without_byte_order_mark(embedded);
     match lenient_json::parse_lenient(inner) {
-        _ if inner.trim().is_empty() => Err(empty_body()),
+        _ if trim_invisible(inner).is_empty() => Err(empty_body()),
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(other) => Err(not_an_object(&other)),
         Err(JsonError { offset, kind }) => {

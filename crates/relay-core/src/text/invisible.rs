@@ -25,6 +25,17 @@ pub(crate) fn remove_invisible(text: &str) -> Cow<'_, str> {
     if text.contains(is_invisible) { text.replace(is_invisible, "").into() } else { text.into() }
 }
 
+/// Returns the text with the code of each character that nobody sees, or that looks like a space, in its place:
+/// `a<U+200B>b`. So a message tells two texts apart that look the same.
+pub(crate) fn spell_invisible(text: &str) -> Cow<'_, str> {
+    let is_spelt = |c: char| is_invisible(c) || (c.is_whitespace() && !c.is_ascii());
+    if !text.contains(is_spelt) {
+        return text.into();
+    }
+    let spell = |c: char| if is_spelt(c) { format!("<U+{:04X}>", u32::from(c)) } else { c.into() };
+    text.chars().map(spell).collect::<String>().into()
+}
+
 /// Whether nothing of a character is seen: a format or control character, a filler or a selector, but not white space.
 ///
 /// General category `Cf` without the marks of Arabic and other scripts that enclose digits and are seen; `Cc`;
@@ -45,7 +56,8 @@ pub(crate) fn is_invisible(character: char) -> bool {
     }
 }
 
-fn is_blank(character: char) -> bool {
+/// Whether nothing of a character is seen, white space included.
+pub(crate) fn is_blank(character: char) -> bool {
     character.is_whitespace() || is_invisible(character)
 }
 
@@ -147,6 +159,12 @@ mod tests {
             assert_eq!(remove_invisible(&format!("{character}a{character}\u{a0}b{character}")), "a\u{a0}b");
         }
         assert!(matches!(remove_invisible("José 李\n"), Cow::Borrowed("José 李\n")));
+    }
+
+    #[test]
+    fn invisible_characters_are_spelt_by_code() {
+        assert_eq!(spell_invisible("a\u{200b}b\u{a0}\u{e0041}c d\n"), "a<U+200B>b<U+00A0><U+E0041>c d\n");
+        assert!(matches!(spell_invisible("José 李\n"), Cow::Borrowed("José 李\n")));
     }
 
     #[test]

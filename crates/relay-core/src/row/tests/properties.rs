@@ -226,7 +226,7 @@ proptest! {
 
     #[test]
     fn event_key_ignores_order_whitespace_and_value_spelling(
-        properties in proptest::collection::btree_map("[a-zA-Zé ]{1,6}", equivalent_property_pair(), 0..6),
+        properties in proptest::collection::btree_map("[a-zA-Zé](?: ?[a-zA-Zé]){0,5}", equivalent_property_pair(), 0..6),
         rotation in 0usize..6,
         whitespace in "[ \n\t]{0,2}",
     ) {
