@@ -202,7 +202,7 @@ proptest! {
         if let Ok(row) = Row::clean(kind, body.as_bytes(), options, account.as_ref()) {
             let parsed = parse::parse_fields(body.as_bytes()).unwrap();
             for name in row.fields.keys() {
-                prop_assert!(parsed.contains_key(name), "{}", name);
+                prop_assert!(parsed.keys().any(|received| received.trim() == name), "{}", name);
             }
         }
     }
