@@ -214,7 +214,7 @@ fn non_empty(fields: Map<String, Value>) -> Cleaned {
 mod tests {
     use super::*;
     use crate::error::ErrorCode;
-    use crate::row::lenient_json;
+    use crate::row::json::lenient_json;
 
     /// Returns what is sent of one field, or the code and the field of its error.
     fn cleaned(name: &str, value: &str) -> Result<Option<String>, (ErrorCode, String)> {

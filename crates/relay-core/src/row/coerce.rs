@@ -7,7 +7,7 @@ use jiff::fmt::temporal::Pieces;
 use serde_json::{Number, Value};
 
 use crate::row::field_error::FieldError;
-use crate::row::lenient_json;
+use crate::row::json::lenient_json;
 use crate::row::redacted_value::RedactedValue;
 use crate::row::schema::PropertyType;
 use crate::row::values::{self, Cleaned};

@@ -9,16 +9,13 @@
 
 mod cleaner;
 mod coerce;
-mod error_location;
 mod field_error;
 mod fields;
-mod lenient_json;
+mod json;
 mod nested;
 mod options;
-mod parse;
 mod redacted_value;
 mod sanitizer;
-mod scanner;
 pub mod schema;
 #[cfg(test)]
 mod tests;
@@ -78,7 +75,7 @@ impl Row {
         schema: Option<&ContactSchema>,
     ) -> Result<Self, RequestError> {
         let mut sanitizer = Sanitizer::default();
-        let mut received_fields = sanitizer.sanitize_fields(parse::parse_fields(body)?);
+        let mut received_fields = sanitizer.sanitize_fields(json::parse::parse_fields(body)?);
         nested::parse_nested_fields(kind, &mut received_fields, &mut sanitizer);
         nested::check_field_count(kind, &received_fields)?;
         let mut cleaner = RowCleaner::new(kind, options, schema).with_sanitized(sanitizer.into_adjusted());

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::RowKind;
 use crate::error::{ErrorCode, RequestError};
 use crate::row::field_error::display_name;
-use crate::row::lenient_json;
+use crate::row::json::lenient_json;
 use crate::row::sanitizer::Sanitizer;
 
 /// Maximum number of fields in a row, those in `eventProperties` and the ids of `mailingLists` included: more than an

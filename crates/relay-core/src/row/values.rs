@@ -124,7 +124,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::row::lenient_json;
+    use crate::row::json::lenient_json;
 
     fn options(blank: BlankPolicy, long: LongTextPolicy) -> RowOptions {
         RowOptions { blank, long, ..RowOptions::default() }

@@ -200,7 +200,7 @@ proptest! {
     #[test]
     fn cleaned_row_has_only_received_fields(body in body(), kind in kind(), options in options(), account in schema()) {
         if let Ok(row) = Row::clean(kind, body.as_bytes(), options, account.as_ref()) {
-            let parsed = parse::parse_fields(body.as_bytes()).unwrap();
+            let parsed = json::parse::parse_fields(body.as_bytes()).unwrap();
             for name in row.fields.keys() {
                 prop_assert!(parsed.keys().any(|received| received.trim() == name), "{}", name);
             }

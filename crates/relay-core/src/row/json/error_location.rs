@@ -1,6 +1,6 @@
 //! The location of an error in a body, as a Clay user can find it: line, column, and the field beside it.
 
-use crate::row::scanner::{self, CharContext};
+use crate::row::json::scanner::{self, CharContext};
 use crate::text::is_blank;
 
 /// Returns the line and the column, both from 1, of a byte of a text. A column is a character, as in editors.

@@ -7,20 +7,20 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 use crate::json_fields::JsonFields;
-use crate::row::scanner;
+use crate::row::json::scanner;
 
 /// Maximum nesting. Loops takes none below `eventProperties` and `mailingLists`.
-pub(super) const MAX_DEPTH: usize = 32;
+pub(in crate::row) const MAX_DEPTH: usize = 32;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct JsonError {
+pub(in crate::row) struct JsonError {
     /// The invalid byte, or the end of the text if something is missing there.
-    pub(super) offset: usize,
-    pub(super) kind: JsonErrorKind,
+    pub(in crate::row) offset: usize,
+    pub(in crate::row) kind: JsonErrorKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum JsonErrorKind {
+pub(in crate::row) enum JsonErrorKind {
     /// The text is not JSON, for a reason in a few words that quote nothing of it.
     Syntax(String),
     /// The text is JSON, but nested too deep.
@@ -48,7 +48,7 @@ impl JsonError {
 
 /// Parses a JSON text; if it is invalid, parses it once more with the line breaks, tabs and other control characters
 /// inside its strings escaped, and with what [`scanner::with_readable_characters`] replaces.
-pub(super) fn parse_lenient(text: &str) -> Result<Value, JsonError> {
+pub(in crate::row) fn parse_lenient(text: &str) -> Result<Value, JsonError> {
     let strict = parse_strict(text);
     if strict.is_ok() {
         return strict;
@@ -62,7 +62,7 @@ pub(super) fn parse_lenient(text: &str) -> Result<Value, JsonError> {
     }
 }
 
-pub(super) fn without_byte_order_mark(text: &str) -> &str {
+pub(in crate::row) fn without_byte_order_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 

@@ -3,14 +3,14 @@
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorCode, RequestError};
-use crate::row::error_location::{line_and_column, nearest_field, offset_in_string};
 use crate::row::field_error::display_name;
-use crate::row::lenient_json::{self, JsonError, JsonErrorKind};
+use crate::row::json::error_location::{line_and_column, nearest_field, offset_in_string};
+use crate::row::json::lenient_json::{self, JsonError, JsonErrorKind};
 use crate::row::redacted_value::json_type_name;
 use crate::text::trim_invisible;
 
 /// Parses the fields of a row: a JSON object, or a JSON string that contains one.
-pub(super) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestError> {
+pub(in crate::row) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestError> {
     let text = decode_utf8(body)?;
     match lenient_json::parse_lenient(text) {
         _ if trim_invisible(text).is_empty() => Err(empty_body()),
