@@ -23,7 +23,7 @@ impl Sanitizer {
     /// Sanitizes the names of a row's fields and those values that are texts. Of two names that become the same, the
     /// last counts.
     pub(super) fn sanitize_fields(&mut self, fields: Map<String, Value>) -> Map<String, Value> {
-        fields.into_iter().map(|(name, value)| self.sanitize_field("", &name, value)).collect()
+        fields.into_iter().map(|(name, value)| self.sanitize_field("", name, value)).collect()
     }
 
     /// Sanitizes what is in a field that contains others: the names and texts of an object, or the ids of a list.
@@ -31,7 +31,7 @@ impl Sanitizer {
         let prefix = format!("{field}.");
         match value {
             Value::Object(fields) => {
-                let fields = fields.into_iter().map(|(name, value)| self.sanitize_field(&prefix, &name, value));
+                let fields = fields.into_iter().map(|(name, value)| self.sanitize_field(&prefix, name, value));
                 Value::Object(fields.collect())
             }
             Value::Array(items) => items.into_iter().map(|item| self.sanitize_item(&prefix, item)).collect(),
@@ -45,11 +45,11 @@ impl Sanitizer {
         self.adjusted
     }
 
-    fn sanitize_field(&mut self, prefix: &str, name: &str, value: Value) -> (String, Value) {
+    fn sanitize_field(&mut self, prefix: &str, name: String, value: Value) -> (String, Value) {
         let (name, mut is_adjusted) = sanitize_text(name);
         let value = match value {
             Value::String(text) => {
-                let (mut text, is_value_adjusted) = sanitize_text(&text);
+                let (mut text, is_value_adjusted) = sanitize_text(text);
                 is_adjusted |= is_value_adjusted;
                 if prefix.is_empty() && IDENTITY_FIELDS.contains(&name.as_str()) {
                     let visible = remove_invisible(&text).into_owned();
@@ -68,7 +68,7 @@ impl Sanitizer {
 
     fn sanitize_item(&mut self, prefix: &str, item: Value) -> Value {
         let Value::String(text) = item else { return item };
-        let (text, is_adjusted) = sanitize_text(&text);
+        let (text, is_adjusted) = sanitize_text(text);
         if is_adjusted {
             self.adjusted.insert(format!("{prefix}{text}"));
         }
@@ -77,13 +77,16 @@ impl Sanitizer {
 }
 
 /// Returns the sanitized text, and whether more than white space at its edges is different.
-fn sanitize_text(text: &str) -> (String, bool) {
+fn sanitize_text(text: String) -> (String, bool) {
     let has_meaning = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r');
+    let is_valid = text.chars().all(|c| has_meaning(c) && c != HALF_SURROGATE);
+    if is_valid && trim_invisible(&text).len() == text.len() {
+        return (text, false);
+    }
     let replace = |c: char| if c == HALF_SURROGATE { char::REPLACEMENT_CHARACTER } else { c };
     let valid: String = text.chars().filter(|c| has_meaning(*c)).map(replace).collect();
     let sanitized = trim_invisible(&valid);
-    let is_adjusted = valid != text || sanitized.len() < valid.trim().len();
-    (sanitized.to_owned(), is_adjusted)
+    (sanitized.to_owned(), !is_valid || sanitized.len() < valid.trim().len())
 }
 
 #[cfg(test)]
