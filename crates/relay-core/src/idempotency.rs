@@ -14,6 +14,7 @@ use serde_json::{Map, Number, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::{ErrorCode, RequestError};
+use crate::placeholder;
 
 /// Name of the header that carries the key, to the relay and to Loops.
 pub const HEADER: &str = "Idempotency-Key";
@@ -32,23 +33,27 @@ impl IdempotencyKey {
     /// Returns the caller's own key, from the values of all `Idempotency-Key` headers of a request.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidOption`] if it is not 1 to 100 visible ASCII characters, or if there is more than one.
+    /// [`ErrorCode::InvalidOption`] if it is not 1 to 100 visible ASCII characters, if there is more than one, or if it is
+    /// a placeholder, which would be the key of every row that lacks its own.
     pub fn from_headers<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Self>, RequestError> {
-        let message = match (values.next().map(std::str::from_utf8), values.next()) {
-            (None, _) => return Ok(None),
-            (Some(Ok(key)), None)
-                if (1..=MAX_KEY_LEN).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) =>
-            {
-                return Ok(Some(Self(key.to_owned())));
-            }
-            (Some(_), None) => {
-                "The header Idempotency-Key must be 1 to 100 visible ASCII characters without spaces: shorten it, or \
-                 leave the header out to let the relay derive one."
-            }
-            (Some(_), Some(_)) => {
-                "The header Idempotency-Key came more than once, and an event has one key: leave one of them in the column \
-                 in Clay."
-            }
+        let Some(value) = values.next() else { return Ok(None) };
+        let key = std::str::from_utf8(value).unwrap_or_default();
+        let is_visible = (1..=MAX_KEY_LEN).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+        let message = if values.next().is_some() || key.contains(',') {
+            // A gateway joins headers of one name with commas (RFC 9110 §5.3).
+            "The header Idempotency-Key came more than once or has a comma, and an event has one key: leave one of them in the \
+             column in Clay, and put no comma in it."
+        } else if !is_visible {
+            "The header Idempotency-Key must be 1 to 100 visible ASCII characters without spaces: shorten it, or \
+             leave the header out to let the relay derive one."
+        } else if placeholder::has_uninserted_column(key) {
+            "The header Idempotency-Key has a column's name or [object Object] in it instead of the column's value: in Clay, \
+             insert the column with / instead of typing its name."
+        } else if placeholder::is_placeholder(key) || placeholder::lacks_its_parts(key) {
+            "The header Idempotency-Key is a placeholder such as N/A or undefined, so all rows without a value would be one \
+             event: in Clay, run this column only if the key is filled, or leave the header out."
+        } else {
+            return Ok(Some(Self(key.to_owned())));
         };
         Err(RequestError::new(ErrorCode::InvalidOption, message).with_field(HEADER))
     }
@@ -246,6 +251,46 @@ mod tests {
         for invalid in ["", "a b", "é", "a\tb", &"k".repeat(101)] {
             let error = from_header(invalid).unwrap_err();
             assert_eq!((error.code(), error.field()), (ErrorCode::InvalidOption, Some(HEADER)), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn placeholder_or_column_name_is_no_header_key() {
+        for invalid in [
+            "undefined",
+            "null",
+            "N/A",
+            "#N/A",
+            "NaN",
+            "-",
+            "0",
+            "true",
+            "id",
+            "/RowId",
+            "{{RowID}}",
+            "row-{{RowID}}",
+            "${id}",
+            "[object-Object]",
+            "undefined-undefined",
+            "null_null",
+            "row-undefined",
+            "00000000-0000-0000-0000-000000000000",
+        ] {
+            let error = IdempotencyKey::from_headers([invalid.as_bytes()].into_iter()).unwrap_err();
+            assert_eq!((error.code(), error.field()), (ErrorCode::InvalidOption, Some(HEADER)), "{invalid}");
+            assert!(error.message().contains("in Clay"), "{error:?}");
+        }
+        for valid in ["k", "row-7", "ada@example.com-null", "welcome-email", "row:7/\"!~#;"] {
+            assert!(IdempotencyKey::from_headers([valid.as_bytes()].into_iter()).is_ok(), "{valid}");
+        }
+    }
+
+    #[test]
+    fn two_header_keys_are_rejected_also_joined() {
+        for values in [&["a", "b"][..], &["a", "a"], &["a,b"], &["a, b"], &["a,"]] {
+            let error = IdempotencyKey::from_headers(values.iter().map(|value| value.as_bytes())).unwrap_err();
+            assert_eq!((error.code(), error.field()), (ErrorCode::InvalidOption, Some(HEADER)), "{values:?}");
+            assert!(error.message().contains("more than once"), "{error:?}");
         }
     }
 

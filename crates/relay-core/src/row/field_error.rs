@@ -31,22 +31,37 @@ pub(super) enum FieldError {
     /// JSON type of the value.
     NotText(&'static str),
     NotAnAddress(RedactedValue),
+    /// A `userId` that stands for none, in a row without an `email`.
+    PlaceholderId(RedactedValue),
     /// JSON type of a `userId`.
     NotAnId(&'static str),
     /// Neither `email` nor `userId`.
     MissingIdentity,
     MissingEventName,
+    ColonInEventName(RedactedValue),
     NotABoolean(RedactedValue),
     NotMailingLists(RedactedValue),
     /// JSON type of an item in a list of ids.
     NotAListId(&'static str),
+    /// A text that no list has as its id.
+    InvalidListId(RedactedValue),
     NotProperties(RedactedValue),
     /// The value, and the type of the property in Loops.
     WrongType(RedactedValue, PropertyType),
     /// Length of the name.
     NameTooLong(usize),
+    /// A number that is infinite, or zero, for who reads it.
+    OutOfRange(RedactedValue),
     /// The property that Loops has, and a character outside ASCII that only the wrong name has.
     Misspelt(String, Option<char>),
+    /// The field of an event that was meant.
+    MisspeltEventField(&'static str),
+    /// A field of an event, on the route for contacts.
+    NotForContacts,
+    /// The idempotency key, which is a header.
+    HeaderInBody,
+    /// The field has an empty name.
+    NoName,
 }
 
 impl FieldError {
@@ -58,14 +73,22 @@ impl FieldError {
             Self::NotScalar(_)
             | Self::NotText(_)
             | Self::NotAnAddress(_)
+            | Self::PlaceholderId(_)
             | Self::NotAnId(_)
+            | Self::ColonInEventName(_)
             | Self::NotABoolean(_)
             | Self::NotMailingLists(_)
             | Self::NotAListId(_)
+            | Self::InvalidListId(_)
             | Self::NotProperties(_)
             | Self::WrongType(..)
             | Self::SheetErrorInText(_)
-            | Self::Misspelt(..) => ErrorCode::InvalidField,
+            | Self::OutOfRange(_)
+            | Self::Misspelt(..)
+            | Self::MisspeltEventField(_)
+            | Self::NotForContacts
+            | Self::HeaderInBody
+            | Self::NoName => ErrorCode::InvalidField,
         }
     }
 
@@ -94,8 +117,8 @@ impl FieldError {
                  before the colon, and the column after it."
             ),
             Self::TooLong(length) => format!(
-                "{field} has {length} characters and Loops takes 498: shorten it with a formula column in Clay, or add \
-                 long=truncate to the column's endpoint."
+                "{field} has {length} characters and Loops takes 498: add long=truncate to the column's endpoint in Clay, which \
+                 cuts it between characters, or insert a column with a shorter text."
             ),
             Self::TooLongToTruncate(length) => format!(
                 "{field} has {length} characters and Loops takes 498: check in Clay that the right column is inserted there, \
@@ -113,6 +136,10 @@ impl FieldError {
                 "{field} arrived as {redacted}, which does not look like an e-mail address (name@example.com): check the \
                  column in Clay, or run this one only if the address is valid."
             ),
+            Self::PlaceholderId(redacted) => format!(
+                "{field} arrived as {redacted}, which stands for no id, and all such rows would be one contact: in Clay, insert \
+                 the email column too, or run this column only if an id is filled."
+            ),
             Self::NotAnId(kind) => format!(
                 "{field} arrived as {kind} and must be a text or a number: in Clay, insert the column that holds the id \
                  itself."
@@ -126,6 +153,10 @@ impl FieldError {
                 "{field} is missing or blank, and Loops needs it to know which event to send: in Clay, write it into the Body \
                  between double quotes."
             ),
+            Self::ColonInEventName(redacted) => format!(
+                "{field} arrived as {redacted}, and Loops takes no colon in the name of an event: in Clay, write the name \
+                 without one, in the Body and in Loops' workflow."
+            ),
             Self::NotABoolean(redacted) => format!(
                 "{field} arrived as {redacted} and must be true or false: in Clay, use a formula column that gives true or \
                  false."
@@ -137,6 +168,10 @@ impl FieldError {
             Self::NotAListId(kind) => format!(
                 "{field} holds {kind} among its ids, which are texts: in Clay, put double quotes around each id, or write an \
                  object of ids with true or false."
+            ),
+            Self::InvalidListId(redacted) => format!(
+                "{field} has {redacted} in place of a list's id, which is letters and digits such as cm06f5v0e45nf0ml5754o9cix: \
+                 in Clay, copy each id from Loops' settings and put it between quotes of its own."
             ),
             Self::NotProperties(redacted) => format!(
                 "{field} arrived as {redacted} and must be an object, because Loops knows properties by their names: in Clay, \
@@ -161,6 +196,25 @@ impl FieldError {
                      the Body, or create the property in Loops first."
                 )
             }
+            Self::OutOfRange(redacted) => format!(
+                "{field} arrived as {redacted}, a number that is too large or too small to be stored: check the column in Clay, or \
+                 put double quotes around it if it is a text."
+            ),
+            Self::MisspeltEventField(nearest) => format!(
+                "{field} is not a field of an event in Loops, but {nearest} is: in Clay, write that name into the Body."
+            ),
+            Self::NotForContacts => format!(
+                "{field} belongs to an event, and this is the route for contacts: in Clay, send events with POST to \
+                 /api/v1/events/send, or take {field} out of the Body."
+            ),
+            Self::HeaderInBody => format!(
+                "{field} is a header and not a field: in Clay, add the header Idempotency-Key with that value to the column \
+                 that sends the event, and take {field} out of the Body."
+            ),
+            Self::NoName => format!(
+                "{field} is a field without a name, which Loops cannot know: in Clay, write the name of the property before the \
+                 colon."
+            ),
         }
     }
 }
@@ -193,7 +247,11 @@ impl FieldErrors {
 
     /// Whether this field is the suggestion for a misspelt one.
     pub(super) fn suggests(&self, field: &str) -> bool {
-        self.reported.iter().any(|(_, error)| matches!(error, FieldError::Misspelt(nearest, _) if nearest == field))
+        self.reported.iter().any(|(_, error)| match error {
+            FieldError::Misspelt(nearest, _) => nearest == field,
+            FieldError::MisspeltEventField(nearest) => *nearest == field,
+            _ => false,
+        })
     }
 
     /// Returns the error of the row, if it has any: with the code of the first field, and a message about all.
@@ -241,7 +299,7 @@ mod tests {
 
     use super::*;
 
-    fn all_errors() -> [FieldError; 19] {
+    fn all_errors() -> [FieldError; 27] {
         let longest = || RedactedValue::new("bio", &Value::from("é ".repeat(100)));
         [
             FieldError::ColumnNotInserted(longest()),
@@ -263,6 +321,14 @@ mod tests {
             FieldError::WrongType(longest(), PropertyType::Date),
             FieldError::NameTooLong(262_144),
             FieldError::Misspelt("p".repeat(60), Some('\u{e0041}')),
+            FieldError::PlaceholderId(longest()),
+            FieldError::ColonInEventName(longest()),
+            FieldError::InvalidListId(longest()),
+            FieldError::OutOfRange(longest()),
+            FieldError::MisspeltEventField("eventProperties"),
+            FieldError::NotForContacts,
+            FieldError::HeaderInBody,
+            FieldError::NoName,
         ]
     }
 

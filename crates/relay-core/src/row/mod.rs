@@ -9,9 +9,11 @@
 
 mod cleaner;
 mod coerce;
+mod email;
 mod field_error;
 mod fields;
 mod json;
+mod names;
 mod nested;
 mod options;
 mod redacted_value;
@@ -119,12 +121,15 @@ impl Row {
         self.email().map_or_else(from_user_id, ContactKey::from_email)
     }
 
-    /// Adds the contact's source, unless the row has one already, also if that is `null`.
+    /// Adds the contact's source, unless the row has one already. A blank one that would have emptied it is left out.
     pub fn add_source(&mut self, source: &str) {
-        self.fields.entry("source").or_insert_with(|| source.into());
+        let field = self.fields.entry("source").or_insert(Value::Null);
+        if field.is_null() {
+            *field = source.into();
+        }
     }
 
-    /// The names of the fields that were left out as blank, cut, or rid of characters that no value needs, in their
+    /// The names of the fields that were left out, cut, unwrapped, or rid of characters that no value needs, in their
     /// order; nested ones as paths, such as `eventProperties.plan`.
     pub fn adjusted(&self) -> &[String] {
         &self.adjusted

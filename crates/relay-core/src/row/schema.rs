@@ -98,8 +98,8 @@ impl ContactSchema {
 }
 
 /// A name without case, spaces, `_` and `-`.
-fn normalize_name(name: &str) -> Vec<char> {
-    name.chars().filter(|c| !matches!(c, ' ' | '_' | '-')).flat_map(char::to_lowercase).collect()
+pub(super) fn normalize_name(name: &str) -> Vec<char> {
+    name.chars().filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
 }
 
 fn is_typo<'a>(left: &'a [char], right: &'a [char]) -> bool {

@@ -20,8 +20,8 @@ const MAX_NUMBER_CHARS: usize = 500;
 #[derive(Debug, PartialEq)]
 pub(super) enum Cleaned {
     Send(Value),
-    /// The end of the value was cut off.
-    SendTruncated(Value),
+    /// The value was changed: its end was cut off, or what stood around it.
+    SendAdjusted(Value),
     /// The value was blank.
     Omit,
 }
@@ -49,7 +49,7 @@ fn clean_text(field: &str, text: String, long: LongTextPolicy) -> Result<Cleaned
             let cut = cut_to_every_count(&text).ok_or_else(too_long)?;
             // What is left may be only a column's name.
             let cut = require_value(field, cut.into())?.ok_or_else(too_long)?;
-            Ok(Cleaned::SendTruncated(cut))
+            Ok(Cleaned::SendAdjusted(cut))
         }
         _ => Ok(Cleaned::Send(text.into())),
     }
@@ -81,6 +81,24 @@ pub(super) fn require_value(field: &str, value: Value) -> Result<Option<Value>, 
         },
         _ => Ok(Some(value)),
     }
+}
+
+/// Checks that a number which is sent is one that a reader of JSON can hold: not so large that it is infinite, and not so
+/// small that it is zero (RFC 8259 §6).
+pub(super) fn check_range(field: &str, cleaned: Cleaned) -> Result<Cleaned, FieldError> {
+    match &cleaned {
+        Cleaned::Send(value @ Value::Number(number)) if !is_in_range(number.as_str()) => {
+            Err(FieldError::OutOfRange(RedactedValue::new(field, value)))
+        }
+        _ => Ok(cleaned),
+    }
+}
+
+/// Whether a JSON number is one in double precision as well.
+pub(super) fn is_in_range(number: &str) -> bool {
+    let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
+    let is_zero = !mantissa.contains(|c: char| ('1'..='9').contains(&c));
+    number.parse().is_ok_and(|double: f64| double.is_finite() && (double != 0.0 || is_zero))
 }
 
 /// Returns what is sent of a blank value that may be emptied in Loops.
@@ -197,7 +215,7 @@ mod tests {
             let text = format!("a{}", character.repeat(300));
             assert_eq!(cleaned(json!(text)), Ok(Cleaned::Send(json!(text))));
             let cut = format!("a{}…", character.repeat(kept));
-            assert_eq!(clean_value("f", json!(text), truncate), Ok(Cleaned::SendTruncated(json!(cut))));
+            assert_eq!(clean_value("f", json!(text), truncate), Ok(Cleaned::SendAdjusted(json!(cut))));
         }
     }
 
@@ -222,7 +240,7 @@ mod tests {
         let cut = format!("{}…", "é".repeat(497));
         assert_eq!(
             clean_value("f", json!(longer), options(BlankPolicy::Omit, LongTextPolicy::Truncate)),
-            Ok(Cleaned::SendTruncated(json!(cut)))
+            Ok(Cleaned::SendAdjusted(json!(cut)))
         );
     }
 
@@ -231,6 +249,24 @@ mod tests {
         let number = |digits: usize| lenient_json::parse_lenient(&"7".repeat(digits)).unwrap();
         assert_eq!(cleaned(number(500)), Ok(Cleaned::Send(number(500))));
         assert_eq!(cleaned(number(501)), Err(FieldError::TooLongToTruncate(501)));
+    }
+
+    #[test]
+    fn number_that_no_double_holds_is_out_of_range() {
+        for number in [
+            "0",
+            "-0.0",
+            "0e99999999999999999999",
+            "1.7976931348623157e308",
+            "-1E308",
+            "5e-324",
+            "123456789012345678901",
+        ] {
+            assert!(is_in_range(number), "{number}");
+        }
+        for number in ["1e309", "-1e400", "1e99999999999999999999", "1e-400", &"9".repeat(400)] {
+            assert!(!is_in_range(number), "{number}");
+        }
     }
 
     #[test]
