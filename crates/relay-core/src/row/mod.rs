@@ -19,6 +19,7 @@ mod options;
 mod redacted_value;
 mod sanitizer;
 pub mod schema;
+mod syntax_cause;
 #[cfg(test)]
 mod tests;
 mod values;
