@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorCode, RequestError};
+use crate::placeholder::is_placeholder;
 use crate::row::field_error::display_name;
 use crate::row::json::error_location::{line_and_column, nearest_field, offset_in_string};
 use crate::row::json::lenient_json::{self, JsonError, JsonErrorKind};
@@ -16,6 +17,7 @@ pub(in crate::row) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, Re
     match lenient_json::parse_lenient(text) {
         _ if trim_invisible(text).is_empty() => Err(empty_body()),
         _ if trim_invisible(text).starts_with("```") => Err(code_fence()),
+        Err(_) if text.contains(char::is_alphanumeric) && is_placeholder(text) => Err(placeholder()),
         _ if !looks_like_json(trim_invisible(text).as_bytes()) => Err(not_json()),
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(Value::String(embedded)) => parse_embedded(text, &embedded),
@@ -60,6 +62,14 @@ fn code_fence() -> RequestError {
         ErrorCode::InvalidJson,
         "The body begins with a code fence (```), which is not JSON: in Clay, let the column give the object alone, or take the \
          two lines with ``` out with a formula.",
+    )
+}
+
+fn placeholder() -> RequestError {
+    RequestError::new(
+        ErrorCode::InvalidJson,
+        "The body is a placeholder, such as undefined or [object Object], and not JSON: in Clay, write a JSON object into the \
+         Body of the column, such as {\"email\": \"…\"}, and insert the columns into it with /.",
     )
 }
 
@@ -201,6 +211,13 @@ mod tests {
     fn empty_body_has_its_own_error_message() {
         for body in ["", " \n", "\u{feff}", "\"\"", "\" \""] {
             assert!(parse_error(body).message().starts_with("The body is empty"), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn placeholder_in_place_of_body_is_named() {
+        for body in ["undefined", "None", "NaN", "#N/A", "[object Object]", " n/a\n"] {
+            assert!(parse_error(body).message().starts_with("The body is a placeholder"), "{body}");
         }
     }
 
