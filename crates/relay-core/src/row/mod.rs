@@ -11,6 +11,7 @@ mod cleaner;
 mod coerce;
 mod email;
 mod field_error;
+mod field_errors;
 mod fields;
 mod json;
 mod names;
@@ -19,7 +20,6 @@ mod options;
 mod redacted_value;
 mod sanitizer;
 pub mod schema;
-mod syntax_cause;
 #[cfg(test)]
 mod tests;
 mod values;

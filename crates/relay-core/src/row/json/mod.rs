@@ -4,3 +4,4 @@ mod error_location;
 pub(super) mod lenient_json;
 pub(super) mod parse;
 mod scanner;
+mod syntax_cause;

@@ -7,8 +7,8 @@ use crate::placeholder::is_placeholder;
 use crate::row::field_error::display_name;
 use crate::row::json::error_location::{line_and_column, nearest_field, offset_in_string};
 use crate::row::json::lenient_json::{self, JsonError, JsonErrorKind};
+use crate::row::json::syntax_cause::{SyntaxCause, find_cause};
 use crate::row::redacted_value::json_type_name;
-use crate::row::syntax_cause::{SyntaxCause, find_cause};
 use crate::text::trim_invisible;
 
 /// Parses the fields of a row: a JSON object, or a JSON string that contains one.

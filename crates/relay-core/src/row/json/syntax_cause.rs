@@ -1,6 +1,6 @@
 //! Why a text is not JSON, in the words of who wrote it, and what to do in Clay.
 
-use crate::row::scanner::{self, CharContext};
+use crate::row::json::scanner::{self, CharContext};
 use crate::text::is_blank;
 
 /// What is wrong, and what to do. Both are short enough for a message with a position and a field.
@@ -167,7 +167,7 @@ fn last_string(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::lenient_json::{self, JsonErrorKind};
+    use crate::row::json::lenient_json::{self, JsonErrorKind};
 
     fn cause(text: &str) -> SyntaxCause {
         let error = lenient_json::parse_lenient(text).unwrap_err();
