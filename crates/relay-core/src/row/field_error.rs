@@ -90,7 +90,14 @@ impl FieldError {
 
     /// Whether it is an error only because of the account's properties.
     pub(super) const fn depends_on_schema(&self) -> bool {
-        matches!(self, Self::WrongType(..) | Self::Misspelt(..))
+        matches!(
+            self,
+            Self::WrongType(..)
+                | Self::Misspelt(..)
+                | Self::MisspeltEventField(_)
+                | Self::NotForContacts
+                | Self::HeaderInBody
+        )
     }
 
     /// Returns a sentence: what arrived, why that cannot be sent, and what to do in Clay.

@@ -104,6 +104,7 @@ fn event_field_on_contact_route_names_event_route() {
         let error = clean_error(RowKind::Contact, &format!(r#"{{"email":"a@b.co",{field}}}"#));
         assert_eq!(error.code(), ErrorCode::InvalidField, "{field}");
         assert!(error.message().contains("POST to /api/v1/events/send"), "{error:?}");
+        assert!(error.depends_on_schema(), "a property of that name may be new");
     }
     assert_eq!(contact(r#""eventName":"","event_properties":null"#, CLEAR), "{}");
 }
@@ -140,7 +141,7 @@ fn property_of_account_is_no_misplaced_field() {
 }
 
 #[test]
-fn placeholder_user_id_is_omitted_beside_email_and_rejected_alone() {
+fn placeholder_user_id_is_omitted_or_rejected_without_email() {
     for id in [r#""N/A""#, r#""none""#, r#""-""#, "0", "0.0", "true"] {
         for body in [format!(r#"{{"userId":{id},"email":"a@b.co"}}"#), format!(r#"{{"email":"a@b.co","userId":{id}}}"#)]
         {
