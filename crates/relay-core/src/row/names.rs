@@ -17,8 +17,7 @@ pub(super) fn misplaced_field(kind: RowKind, name: &str) -> Option<FieldError> {
     if name.is_empty() {
         return Some(FieldError::NoName);
     }
-    let normalized = normalize_name(name);
-    let is_meant = |known: &&&str| normalize_name(known) == normalized;
+    let is_meant = |known: &&&str| normalize_name(known).eq(normalize_name(name));
     if is_meant(&&IDEMPOTENCY_KEY) {
         return Some(FieldError::HeaderInBody);
     }
