@@ -6,7 +6,7 @@ use relay_testkit::webhook::{contact_created, post};
 use relay_testkit::{eventually, http};
 use serde_json::Value;
 
-use super::rows::{row_for, start_loops, start_relay};
+use super::rows::{contact_row, row_for, start_loops, start_relay};
 use super::telemetry::wait_for_line;
 use super::webhooks::{self, start_clay};
 
@@ -43,7 +43,7 @@ async fn webhook_keeps_its_delivery_id_until_clay() {
 async fn row_keeps_its_delivery_id_on_fast_path_and_queue() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
-    let sync_response = contact(relay.base(), row_for("ada@example.com")).await;
+    let sync_response = contact(relay.base(), contact_row("ada@example.com")).await;
     assert_eq!(
         first_request(|| loops.received()).await.header(DELIVERY_ID_HEADER),
         sync_response.headers[DELIVERY_ID_HEADER]

@@ -13,7 +13,7 @@ use relay_testkit::{eventually, eventually_within};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::contract::rows::{ROUTES, row_for};
+use crate::contract::rows::{ROUTES, contact_row, row_for, row_on};
 use crate::{loops_to_clay_document, settings, start_stack};
 
 const ACCEPTED_BODY: &str = r#"{"success":true,"id":"c1"}"#;
@@ -67,11 +67,11 @@ async fn unstorable_row_is_sent_on_fast_path_or_gets_429() {
     let fake_stack = start_stack(&loops, &clay).await;
     fake_stack.services().inject("sqs", ServiceFault::InternalError);
     for route in ROUTES {
-        assert_eq!(send(&fake_stack.base(), route, "", &[], row_for("ada@example.com")).await.status, 200);
+        assert_eq!(send(&fake_stack.base(), route, "", &[], row_on(route, "ada@example.com")).await.status, 200);
     }
     loops.set_default_reply(Reply::status(503));
     for route in ROUTES {
-        let response = send(&fake_stack.base(), route, "", &[], row_for("bob@example.com")).await;
+        let response = send(&fake_stack.base(), route, "", &[], row_on(route, "bob@example.com")).await;
         response.assert_error_response(429, "unavailable", None);
         assert_eq!(response.headers["retry-after"], "1");
     }
@@ -79,7 +79,7 @@ async fn unstorable_row_is_sent_on_fast_path_or_gets_429() {
     loops.set_default_reply(Reply::json(200, ACCEPTED_BODY));
     // A row that may have been queued after all keeps its position: the next row is queued behind it, and arrives.
     let before = loops.received().len();
-    assert_eq!(contact(&fake_stack.base(), row_for("bob@example.com")).await.status, 202);
+    assert_eq!(contact(&fake_stack.base(), contact_row("bob@example.com")).await.status, 202);
     eventually("the row at Loops", async || (loops.received().len() > before).then_some(())).await;
 }
 
@@ -90,7 +90,7 @@ async fn row_queued_despite_lost_response_is_sent_once() {
     let respond_async = [("prefer", "respond-async")];
     for (number, route) in ROUTES.into_iter().enumerate() {
         fake_stack.services().inject("sqs:SendMessage", ServiceFault::LoseResponse);
-        let response = send(&fake_stack.base(), route, "", &respond_async, row_for("ada@example.com")).await;
+        let response = send(&fake_stack.base(), route, "", &respond_async, row_on(route, "ada@example.com")).await;
         // The caller gets the row's present outcome: unknown, queued, or delivered.
         assert!([429, 202, 200].contains(&response.status), "{}", response.text());
         fake_stack.services().clear();
@@ -109,7 +109,7 @@ async fn row_known_not_stored_does_not_block_its_contact() {
     fake_stack.services().inject("sqs", ServiceFault::Throttle);
     loops.set_default_reply(Reply::status(503));
     for route in ROUTES {
-        send(&fake_stack.base(), route, "", &[], row_for("bob@example.com")).await.assert_error_response(
+        send(&fake_stack.base(), route, "", &[], row_on(route, "bob@example.com")).await.assert_error_response(
             429,
             "unavailable",
             None,
@@ -118,7 +118,7 @@ async fn row_known_not_stored_does_not_block_its_contact() {
     fake_stack.services().clear();
     loops.set_default_reply(Reply::json(200, ACCEPTED_BODY));
     for route in ROUTES {
-        let response = send(&fake_stack.base(), route, "", &[], row_for("bob@example.com")).await;
+        let response = send(&fake_stack.base(), route, "", &[], row_on(route, "bob@example.com")).await;
         assert_eq!((response.status, response.text().as_str()), (200, ACCEPTED_BODY));
     }
 }
@@ -142,7 +142,7 @@ async fn row_gets_429_while_the_ledger_is_unavailable() {
     for fault in SERVICE_FAULTS {
         fake_stack.services().inject("dynamodb", fault);
         for route in ROUTES {
-            let response = send(&fake_stack.base(), route, "", &[], row_for("ada@example.com")).await;
+            let response = send(&fake_stack.base(), route, "", &[], row_on(route, "ada@example.com")).await;
             response.assert_error_response(429, "unavailable", None);
         }
     }
@@ -186,7 +186,7 @@ async fn delivered_but_undeleted_message_is_not_resent() {
     fake_stack.drop_responses(true);
     assert_eq!(post(&fake_stack.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
     assert_eq!(
-        send(&fake_stack.base(), Route::Contact, "", &[("prefer", "respond-async")], row_for("ada@example.com"))
+        send(&fake_stack.base(), Route::Contact, "", &[("prefer", "respond-async")], contact_row("ada@example.com"))
             .await
             .status,
         202

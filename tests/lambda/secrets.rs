@@ -9,7 +9,7 @@ use relay_testkit::webhook::{self, contact_created, post};
 use relay_testkit::{eventually, eventually_within};
 use serde_json::json;
 
-use crate::contract::rows::row_for;
+use crate::contract::rows::contact_row;
 use crate::faults::{SERVICE_FAULTS, start_destinations};
 use crate::{clay_to_loops_document, loops_to_clay_document, settings, start_stack};
 
@@ -24,13 +24,13 @@ async fn unreadable_secret_is_503_to_loops_and_429_to_clay() {
             "unavailable",
             None,
         );
-        let response = contact(&fake_stack.base(), row_for("ada@example.com")).await;
+        let response = contact(&fake_stack.base(), contact_row("ada@example.com")).await;
         response.assert_error_response(429, "unavailable", None);
         assert_eq!(response.headers["retry-after"], "1");
     }
     fake_stack.services().clear();
     assert_eq!(post(&fake_stack.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
-    assert_eq!(contact(&fake_stack.base(), row_for("ada@example.com")).await.status, 200);
+    assert_eq!(contact(&fake_stack.base(), contact_row("ada@example.com")).await.status, 200);
 }
 
 #[tokio::test]
@@ -90,12 +90,12 @@ async fn secret_filled_in_after_start_is_used() {
     let url = format!("{}/api/v1/contacts/update", fake_stack.base());
     // Started, and with what the template has made.
     assert_eq!(post(&fake_stack.base(), "msg_1", b"{}").await.status, 503);
-    assert_eq!(relay_testkit::http::send("PUT", &url, &headers, row_for("ada@example.com")).await.status, 502);
+    assert_eq!(relay_testkit::http::send("PUT", &url, &headers, contact_row("ada@example.com")).await.status, 502);
     fake_stack.stack().put_secret("LoopsToClaySecret", &loops_to_clay_document(&[&clay])).await;
     fake_stack.stack().put_secret("ClayToLoopsSecret", &json!({"loops_api_key": "key", "relay_tokens": [token]})).await;
     eventually_within(Duration::from_secs(40), "both secrets in use", async || {
         let webhook = post(&fake_stack.base(), "msg_1", &contact_created("ada@example.com")).await;
-        let row = relay_testkit::http::send("PUT", &url, &headers, row_for("ada@example.com")).await;
+        let row = relay_testkit::http::send("PUT", &url, &headers, contact_row("ada@example.com")).await;
         ((webhook.status, row.status) == (200, 200)).then_some(())
     })
     .await;

@@ -11,7 +11,7 @@ use relay_testkit::webhook::{contact_created, post};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::contract::rows::{row_for, start_loops, start_relay};
+use crate::contract::rows::{contact_row, row_for, start_loops, start_relay};
 use crate::contract::telemetry::{log_lines, start_run, wait_for_line};
 use crate::contract::webhooks::{self, start_clay};
 
@@ -154,7 +154,7 @@ async fn alarms_and_dashboard_use_exactly_the_reported_metrics() {
 async fn metrics_are_reported_even_at_log_level_error() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[("RUST_LOG", "error")]).await;
-    assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.status, 200);
+    assert_eq!(contact(relay.base(), contact_row("ada@example.com")).await.status, 200);
     let line = eventually("a line that counts", async || log_lines(&relay).into_iter().next()).await;
     assert_eq!((line["delivered"].as_u64(), expect_str(&line["direction"])), (Some(1), "clay-to-loops"));
     assert!(line.get("delivery.id").is_none() && line.get("contact").is_none(), "{line}");

@@ -11,7 +11,7 @@ use relay_testkit::relay_process::Relay;
 use relay_testkit::row::{self, Route, contact};
 use relay_testkit::webhook::{contact_created, post};
 
-use crate::contract::rows::{row_for, start_loops, start_relay};
+use crate::contract::rows::{contact_row, start_loops, start_relay};
 use crate::contract::telemetry::{PRIVATE_VALUES, run_every_outcome};
 
 /// Returns every sample of `/metrics`, by name and labels.
@@ -47,9 +47,9 @@ async fn metrics_count_requests_and_deliveries() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
     for number in 0..3 {
-        assert_eq!(contact(relay.base(), row_for(&format!("n{number}@example.com"))).await.status, 200);
+        assert_eq!(contact(relay.base(), contact_row(&format!("n{number}@example.com"))).await.status, 200);
     }
-    row::send_without_token(relay.base(), Route::Contact, "", &[], row_for("ada@example.com")).await;
+    row::send_without_token(relay.base(), Route::Contact, "", &[], contact_row("ada@example.com")).await;
     assert_eq!(contact(relay.base(), "{}").await.status, 400);
     assert_eq!(post(relay.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
     let samples = eventually("a row at Clay", async || {
@@ -109,7 +109,7 @@ async fn deliveries_add_only_pool_series_to_metrics() {
 async fn metrics_report_queue_length_and_oldest_age() {
     let loops = MockDestination::start(Reply::status(503).with_header("Retry-After", "3600")).await;
     let relay = start_relay(&loops, &[]).await;
-    assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.status, 202);
+    assert_eq!(contact(relay.base(), contact_row("ada@example.com")).await.status, 202);
     let waiting = r#"relay_queue_waiting{direction="clay-to-loops"}"#;
     let oldest = r#"relay_queue_oldest_seconds{direction="clay-to-loops"}"#;
     let first = scrape_metrics(&relay).await;

@@ -11,7 +11,7 @@ use relay_testkit::webhook::{contact_created, post};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::contract::rows::{ROUTES, assert_queued, row_for, start_loops, start_relay};
+use crate::contract::rows::{ROUTES, assert_queued, contact_row, row_on, start_loops, start_relay};
 use crate::contract::webhooks::{self, MAX_REQUEST_BYTES, assert_accepted, event_of_size, start_clay};
 
 /// Makes a store reject inserts, as a full disk does; existing rows can be read.
@@ -26,7 +26,7 @@ async fn unstorable_row_is_sent_on_fast_path_or_gets_429() {
     store.execute_batch(FILL_STORE_SQL).unwrap();
     for (number, headers) in [&[][..], &[("prefer", "respond-async")]].into_iter().enumerate() {
         for route in ROUTES {
-            let row = row_for(&format!("n{number}@example.com"));
+            let row = row_on(route, &format!("n{number}@example.com"));
             let response = send(relay.base(), route, "", headers, row).await;
             assert_eq!((response.status, response.json()), (200, json!({"success": true})));
         }
@@ -39,12 +39,12 @@ async fn unstorable_row_is_sent_on_fast_path_or_gets_429() {
     for status in [500, 503, 429] {
         loops.set_default_reply(Reply::status(status));
         for route in ROUTES {
-            assert_unavailable(&send(relay.base(), route, "", &[], row_for("ada@example.com")).await);
+            assert_unavailable(&send(relay.base(), route, "", &[], row_on(route, "ada@example.com")).await);
         }
     }
     assert!(relay.deliveries().await.is_empty());
     store.execute_batch("DROP TRIGGER full").unwrap();
-    let id = assert_queued(&contact(relay.base(), row_for("ada@example.com")).await);
+    let id = assert_queued(&contact(relay.base(), contact_row("ada@example.com")).await);
     loops.set_default_reply(Reply::json(200, r#"{"success":true}"#));
     assert_eq!(relay.wait_for_state("delivered").await["id"], id.as_str());
 }
@@ -53,13 +53,13 @@ async fn unstorable_row_is_sent_on_fast_path_or_gets_429() {
 async fn unstorable_row_does_not_overtake_queued_row_of_contact() {
     let loops = MockDestination::start(Reply::status(500).with_header("Retry-After", "5")).await;
     let relay = start_relay(&loops, &[]).await;
-    assert_queued(&contact(relay.base(), row_for("ada@example.com")).await);
+    assert_queued(&contact(relay.base(), contact_row("ada@example.com")).await);
     let store = relay_sqlite::open_existing(relay.folder()).unwrap().unwrap();
     store.execute_batch(FILL_STORE_SQL).unwrap();
     loops.set_default_reply(Reply::json(200, r#"{"success":true}"#));
-    let newer = contact(relay.base(), row_for("ADA@example.com")).await;
+    let newer = contact(relay.base(), contact_row("ADA@example.com")).await;
     newer.assert_error_response(429, "unavailable", None);
-    assert_eq!(contact(relay.base(), row_for("bob@example.com")).await.status, 200, "another contact is sent");
+    assert_eq!(contact(relay.base(), contact_row("bob@example.com")).await.status, 200, "another contact is sent");
 }
 
 #[tokio::test]
@@ -71,10 +71,10 @@ async fn unstorable_rows_of_a_contact_are_sent_one_at_a_time() {
     let gate = Arc::new(Semaphore::new(0));
     loops.enqueue_replies([Reply::Gated(Arc::clone(&gate))]);
     let base = relay.base().to_owned();
-    let older = tokio::spawn(async move { contact(&base, row_for("ada@example.com")).await });
+    let older = tokio::spawn(async move { contact(&base, contact_row("ada@example.com")).await });
     eventually("the older row at Loops", async || (loops.received().len() == 1).then_some(())).await;
-    contact(relay.base(), row_for("ADA@example.com")).await.assert_error_response(429, "unavailable", None);
-    assert_eq!(contact(relay.base(), row_for("bob@example.com")).await.status, 200, "another contact is sent");
+    contact(relay.base(), contact_row("ADA@example.com")).await.assert_error_response(429, "unavailable", None);
+    assert_eq!(contact(relay.base(), contact_row("bob@example.com")).await.status, 200, "another contact is sent");
     // What can be stored meanwhile waits until the older one has ended.
     store.execute_batch("DROP TRIGGER full").unwrap();
     let newer = json!({"email": "ada@example.com", "step": 2}).to_string();
@@ -105,7 +105,7 @@ async fn rows_take_fast_path_while_the_store_is_locked() {
     let store = relay_sqlite::open_existing(relay.folder()).unwrap().unwrap();
     store.execute_batch("BEGIN IMMEDIATE").unwrap();
     for number in 0..3 {
-        let response = contact(relay.base(), row_for(&format!("n{number}@example.com"))).await;
+        let response = contact(relay.base(), contact_row(&format!("n{number}@example.com"))).await;
         assert_eq!((response.status, response.json()), (200, json!({"success": true})));
     }
     store.execute_batch("ROLLBACK").unwrap();
@@ -147,6 +147,6 @@ async fn dead_letter_keeps_its_body() {
 async fn contact_is_listed_under_its_response_delivery_id() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
-    let response = contact(relay.base(), row_for("ada@example.com")).await;
+    let response = contact(relay.base(), contact_row("ada@example.com")).await;
     assert_eq!(relay.wait_for_state("delivered").await["id"], response.headers["x-relay-delivery-id"].as_str());
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Number, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::{ErrorCode, RequestError};
+use crate::placeholder;
 
 /// Name of the header that carries the key, to the relay and to Loops.
 pub const HEADER: &str = "Idempotency-Key";
@@ -32,23 +33,27 @@ impl IdempotencyKey {
     /// Returns the caller's own key, from the values of all `Idempotency-Key` headers of a request.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidOption`] if it is not 1 to 100 visible ASCII characters, or if there is more than one.
+    /// [`ErrorCode::InvalidOption`] if it is not 1 to 100 visible ASCII characters, if there is more than one, or if it is
+    /// a placeholder, which would be the key of every row that lacks its own.
     pub fn from_headers<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Self>, RequestError> {
-        let message = match (values.next().map(std::str::from_utf8), values.next()) {
-            (None, _) => return Ok(None),
-            (Some(Ok(key)), None)
-                if (1..=MAX_KEY_LEN).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) =>
-            {
-                return Ok(Some(Self(key.to_owned())));
-            }
-            (Some(_), None) => {
-                "The header Idempotency-Key must be 1 to 100 visible ASCII characters without spaces: shorten it, or \
-                 leave the header out to let the relay derive one."
-            }
-            (Some(_), Some(_)) => {
-                "The header Idempotency-Key came more than once, and an event has one key: leave one of them in the column \
-                 in Clay."
-            }
+        let Some(value) = values.next() else { return Ok(None) };
+        let key = std::str::from_utf8(value).unwrap_or_default();
+        let is_visible = (1..=MAX_KEY_LEN).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+        let message = if values.next().is_some() || key.contains(',') {
+            // A gateway joins headers of one name with commas (RFC 9110 §5.3).
+            "The header Idempotency-Key came more than once or has a comma, and an event has one key: leave one of them in the \
+             column in Clay, and put no comma in it."
+        } else if !is_visible {
+            "The header Idempotency-Key must be 1 to 100 visible ASCII characters without spaces: shorten it, or \
+             leave the header out to let the relay derive one."
+        } else if placeholder::has_uninserted_column(key) {
+            "The header Idempotency-Key has a column's name or [object Object] in it instead of the column's value: in Clay, \
+             insert the column with / instead of typing its name."
+        } else if placeholder::is_placeholder(key) || placeholder::lacks_its_parts(key) {
+            "The header Idempotency-Key is a placeholder such as N/A or undefined, so all rows without a value would be one \
+             event: in Clay, run this column only if the key is filled, or leave the header out."
+        } else {
+            return Ok(Some(Self(key.to_owned())));
         };
         Err(RequestError::new(ErrorCode::InvalidOption, message).with_field(HEADER))
     }
@@ -91,12 +96,17 @@ impl IdempotencyKey {
 fn canonical_text(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
-        // The quotes around a column decide whether Clay sends a number as a number or as text.
-        Value::String(text) if Number::from_str(text).is_ok() => Some(canonical_number(text)),
+        Value::String(text) if is_quoted_number(text) => Some(canonical_number(text)),
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(canonical_number(&number.to_string())),
         other => Some(other.to_string()),
     }
+}
+
+/// Whether a text is a number in the form in which the quotes around a column in Clay bring one. With an exponent it is
+/// a code, a hash or a coupon more often than a number.
+fn is_quoted_number(text: &str) -> bool {
+    Number::from_str(text).is_ok() && !text.contains(['e', 'E'])
 }
 
 /// The plain form of a JSON number.
@@ -162,7 +172,7 @@ mod tests {
             r#"{ "trial" : true, "seats" : 5.0, "plan" : "pro" }"#,
             r#"{"trial":true,"seats":0.5e1,"plan":"pro","note":null}"#,
             r#"{"trial":true,"seats":"5.0","plan":"pro"}"#,
-            r#"{"trial":true,"seats":"50e-1","plan":"pro"}"#,
+            r#"{"trial":true,"seats":50e-1,"plan":"pro"}"#,
         ] {
             assert_eq!(key(equivalent), expected, "{equivalent}");
         }
@@ -187,9 +197,17 @@ mod tests {
 
     #[test]
     fn text_resembling_number_is_not_canonicalized() {
-        for (one, other) in
-            [("\" 5\"", "5"), ("\"05\"", "5"), ("\"+5\"", "5"), ("\"5.\"", "5"), ("\".5\"", "0.5"), ("\"1,5\"", "1.5")]
-        {
+        for (one, other) in [
+            ("\" 5\"", "5"),
+            ("\"05\"", "5"),
+            ("\"+5\"", "5"),
+            ("\"5.\"", "5"),
+            ("\".5\"", "0.5"),
+            ("\"1,5\"", "1.5"),
+            ("\"7e3\"", "7000"),
+            ("\"7e3\"", "7e3"),
+            ("\"5E0\"", "\"5\""),
+        ] {
             assert_ne!(key(&format!("{{\"n\":{one}}}")), key(&format!("{{\"n\":{other}}}")), "{one}");
         }
     }
@@ -236,6 +254,46 @@ mod tests {
         }
     }
 
+    #[test]
+    fn placeholder_or_column_name_is_no_header_key() {
+        for invalid in [
+            "undefined",
+            "null",
+            "N/A",
+            "#N/A",
+            "NaN",
+            "-",
+            "0",
+            "true",
+            "id",
+            "/RowId",
+            "{{RowID}}",
+            "row-{{RowID}}",
+            "${id}",
+            "[object-Object]",
+            "undefined-undefined",
+            "null_null",
+            "row-undefined",
+            "00000000-0000-0000-0000-000000000000",
+        ] {
+            let error = IdempotencyKey::from_headers([invalid.as_bytes()].into_iter()).unwrap_err();
+            assert_eq!((error.code(), error.field()), (ErrorCode::InvalidOption, Some(HEADER)), "{invalid}");
+            assert!(error.message().contains("in Clay"), "{error:?}");
+        }
+        for valid in ["k", "row-7", "ada@example.com-null", "welcome-email", "row:7/\"!~#;"] {
+            assert!(IdempotencyKey::from_headers([valid.as_bytes()].into_iter()).is_ok(), "{valid}");
+        }
+    }
+
+    #[test]
+    fn two_header_keys_are_rejected_also_joined() {
+        for values in [&["a", "b"][..], &["a", "a"], &["a,b"], &["a, b"], &["a,"]] {
+            let error = IdempotencyKey::from_headers(values.iter().map(|value| value.as_bytes())).unwrap_err();
+            assert_eq!((error.code(), error.field()), (ErrorCode::InvalidOption, Some(HEADER)), "{values:?}");
+            assert!(error.message().contains("more than once"), "{error:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn canonical_number_preserves_value(number in any::<i64>(), shift in 0u32..30) {
@@ -250,7 +308,8 @@ mod tests {
             let shifted = format!("{number}{}e-{shift}", "0".repeat(usize::try_from(shift).unwrap()));
             let shifted = if number == "0" || number == "-0" { number.clone() } else { shifted };
             for typed in [number.clone(), format!("{number}.0{zeros}"), format!("{number}E+0{zeros}"), shifted] {
-                for written in [format!(r#"{{"n":{typed},"a":"x"}}"#), format!(r#"{{ "n" : "{typed}" , "b": null, "a":"x" }}"#)] {
+                let quoted = if typed.contains(['e', 'E']) { typed.clone() } else { format!("\"{typed}\"") };
+                for written in [format!(r#"{{"n":{typed},"a":"x"}}"#), format!(r#"{{ "n" : {quoted} , "b": null, "a":"x" }}"#)] {
                     prop_assert_eq!(key(&written), expected.clone(), "{}", written);
                 }
             }

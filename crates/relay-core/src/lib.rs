@@ -6,6 +6,7 @@ pub mod delivery_state;
 pub mod error;
 pub mod idempotency;
 mod json_fields;
+mod placeholder;
 pub mod policy;
 mod reason;
 pub mod row;

@@ -9,7 +9,7 @@ use relay_testkit::mock_destination::{MockDestination, Reply, UnusedPort};
 use relay_testkit::row::{Route, contact, send};
 use serde_json::{Value, json};
 
-use super::{ROUTES, assert_queued, row_for, start_loops, start_relay, wait_for_bodies};
+use super::{ROUTES, assert_queued, contact_row, row_on, start_loops, start_relay, wait_for_bodies};
 
 /// A row that failed four times waits 16 s at most, and then perhaps for a destination that is probed every 10 s; twice
 /// that.
@@ -33,7 +33,7 @@ async fn rows_are_queued_during_loops_failures_and_then_delivered() {
     for status in [429, 408, 425, 500, 502, 503, 504, 529, 599] {
         loops.set_default_reply(Reply::status(status));
         for route in ROUTES {
-            let row = row_for(&format!("{}-{status}@example.com", route.method()));
+            let row = row_on(route, &format!("{}-{status}@example.com", route.method()));
             ids.push(assert_queued(&send(relay.base(), route, "", &[], row).await));
         }
     }
@@ -45,8 +45,8 @@ async fn rows_are_queued_during_loops_failures_and_then_delivered() {
 async fn retry_after_of_loops_delays_all_rows() {
     let loops = MockDestination::start(Reply::status(429).with_header("Retry-After", "3")).await;
     let relay = start_relay(&loops, &[]).await;
-    assert_queued(&contact(relay.base(), row_for("ada@example.com")).await);
-    assert_queued(&contact(relay.base(), row_for("bob@example.com")).await);
+    assert_queued(&contact(relay.base(), contact_row("ada@example.com")).await);
+    assert_queued(&contact(relay.base(), contact_row("bob@example.com")).await);
     loops.set_default_reply(Reply::json(200, r#"{"success":true}"#));
     wait_until_all_delivered(&relay).await;
     let requests = loops.received();
@@ -62,7 +62,7 @@ async fn hanging_loops_is_not_awaited_beyond_the_timeout_of_clay() {
     let loops = MockDestination::start(Reply::Hang).await;
     let relay = start_relay(&loops, &[]).await;
     let started_at = Instant::now();
-    let id = assert_queued(&contact(relay.base(), row_for("ada@example.com")).await);
+    let id = assert_queued(&contact(relay.base(), contact_row("ada@example.com")).await);
     assert!(started_at.elapsed() < Duration::from_secs(12), "{:?}", started_at.elapsed());
     loops.set_default_reply(Reply::json(200, r#"{"success":true}"#));
     assert_eq!(relay.wait_for_state("delivered").await["id"], id.as_str());
@@ -73,7 +73,7 @@ async fn unreachable_or_resetting_loops_loses_no_row() {
     let unused_port = UnusedPort::new();
     let url = unused_port.url("/api");
     let relay = Relay::start(&[("LOOPS_API_URL", &url), ("LOOPS_API_KEY", "loops-key")]).await;
-    let id = assert_queued(&contact(relay.base(), row_for("ada@example.com")).await);
+    let id = assert_queued(&contact(relay.base(), contact_row("ada@example.com")).await);
     assert_eq!(relay.wait_for_state("waiting").await["id"], id.as_str());
     let loops = unused_port.listen(Reply::json(200, r#"{"success":true}"#));
     relay.wait_for_state("delivered").await;
@@ -81,7 +81,7 @@ async fn unreachable_or_resetting_loops_loses_no_row() {
 
     let loops = MockDestination::start(Reply::Reset).await;
     let relay = start_relay(&loops, &[]).await;
-    assert_queued(&contact(relay.base(), row_for("ada@example.com")).await);
+    assert_queued(&contact(relay.base(), contact_row("ada@example.com")).await);
     loops.set_default_reply(Reply::json(200, r#"{"success":true}"#));
     relay.wait_for_state("delivered").await;
 }
@@ -90,12 +90,13 @@ async fn unreachable_or_resetting_loops_loses_no_row() {
 async fn row_waits_behind_a_queued_row_of_its_contact() {
     let loops = MockDestination::start(Reply::status(500)).await;
     let relay = start_relay(&loops, &[]).await;
-    let row = |email: &str, step: usize| json!({"email": email, "eventName": "x", "step": step}).to_string();
+    let row = |email: &str, step: usize| json!({"email": email, "step": step}).to_string();
+    let event_row = json!({"email": " ada@example.com", "eventName": "x", "step": 2}).to_string();
     let mut ids = vec![assert_queued(&contact(relay.base(), row("ada@example.com", 0)).await)];
     let earlier_requests = loops.received().len();
     loops.set_default_reply(Reply::json(200, r#"{"success":true}"#));
     ids.push(assert_queued(&contact(relay.base(), row("Ada@Example.com", 1)).await));
-    ids.push(assert_queued(&send(relay.base(), Route::Event, "", &[], row(" ada@example.com", 2)).await));
+    ids.push(assert_queued(&send(relay.base(), Route::Event, "", &[], event_row).await));
     ids.push(assert_queued(&contact(relay.base(), row("ADA@EXAMPLE.COM", 3)).await));
     let other = contact(relay.base(), row("bob@example.com", 9)).await;
     assert_eq!(other.status, 200, "another contact does not wait: {}", other.text());
@@ -129,7 +130,7 @@ async fn async_preference_gets_202_at_once() {
     let started_at = Instant::now();
     for (number, prefer) in ["respond-async", "Respond-Async", "wait=5, respond-async"].into_iter().enumerate() {
         for route in ROUTES {
-            let row = row_for(&format!("n{number}@example.com"));
+            let row = row_on(route, &format!("n{number}@example.com"));
             assert_queued(&send(relay.base(), route, "", &[("prefer", prefer)], row).await);
         }
     }
@@ -167,9 +168,9 @@ async fn late_rejection_is_dead_lettered_and_unblocks_contact() {
     let loops = MockDestination::start(Reply::json(400, r#"{"success":false,"message":"No."}"#)).await;
     loops.enqueue_replies([Reply::status(500), Reply::status(500)]);
     let relay = start_relay(&loops, &[]).await;
-    let rejected_id = assert_queued(&contact(relay.base(), row_for("ada@example.com")).await);
+    let rejected_id = assert_queued(&contact(relay.base(), contact_row("ada@example.com")).await);
     let dead = relay.wait_for_state("dead").await;
     assert_eq!((&dead["id"], &dead["reason"]), (&json!(rejected_id), &json!("loops_rejected")));
     loops.set_default_reply(Reply::json(200, r#"{"success":true}"#));
-    assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.status, 200);
+    assert_eq!(contact(relay.base(), contact_row("ada@example.com")).await.status, 200);
 }

@@ -5,7 +5,7 @@ use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::row::{Route, event, send};
 use serde_json::json;
 
-use super::{assert_queued, assert_response, row_for, start_loops, start_relay, wait_for_bodies};
+use super::{assert_queued, assert_response, contact_row, row_for, start_loops, start_relay, wait_for_bodies};
 use crate::Relay;
 
 /// The keys that Loops got.
@@ -130,14 +130,14 @@ async fn key_of_the_caller_is_passed_to_loops() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
     let longest = "k".repeat(100);
-    for (number, key) in ["k", longest.as_str(), "row:7/\"!~#,;"].into_iter().enumerate() {
+    for (number, key) in ["k", longest.as_str(), "row:7/\"!~#;"].into_iter().enumerate() {
         let row = row_for(&format!("n{number}@example.com"));
         let response = send(relay.base(), Route::Event, "", &[("idempotency-key", key)], row.clone()).await;
         assert_response(&response, 200, &json!({"success": true}));
         let repeat = send(relay.base(), Route::Event, "", &[("idempotency-key", key)], row).await;
         assert_response(&repeat, 200, &json!({"success": true, "duplicate": true}));
     }
-    assert_eq!(received_keys(&loops), ["k", &longest, "row:7/\"!~#,;"]);
+    assert_eq!(received_keys(&loops), ["k", &longest, "row:7/\"!~#;"]);
 }
 
 #[tokio::test]
@@ -166,13 +166,27 @@ async fn invalid_key_of_the_caller_is_400_and_named() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
     let long = "k".repeat(101);
-    for key in ["", &long, "a b", "a\tb", "schlüssel", "✓"] {
+    for key in
+        ["", &long, "a b", "a\tb", "schlüssel", "✓", "undefined", "N/A", "/RowId", "{{RowID}}", "row-null", "a,b"]
+    {
         for query in ["", "dedupe=off"] {
             let response =
                 send(relay.base(), Route::Event, query, &[("idempotency-key", key)], row_for("ada@example.com")).await;
             let code = response.status_and_code().1;
             response.assert_error_response(400, &code, Some("Idempotency-Key"));
         }
+    }
+    assert!(loops.received().is_empty());
+}
+
+#[tokio::test]
+async fn two_keys_of_the_caller_are_400() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
+    for other in ["row-7", "row-8"] {
+        let headers = [("idempotency-key", "row-7"), ("idempotency-key", other)];
+        let response = send(relay.base(), Route::Event, "", &headers, row_for("ada@example.com")).await;
+        response.assert_error_response(400, "invalid_option", Some("Idempotency-Key"));
     }
     assert!(loops.received().is_empty());
 }
@@ -246,7 +260,7 @@ async fn repeated_contact_is_sent_every_time() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
     for _ in 0..3 {
-        let response = send(relay.base(), Route::Contact, "", &[], row_for("ada@example.com")).await;
+        let response = send(relay.base(), Route::Contact, "", &[], contact_row("ada@example.com")).await;
         assert_response(&response, 200, &json!({"success": true}));
     }
     assert_eq!(loops.received().len(), 3);

@@ -6,7 +6,9 @@ use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::row::{Route, contact, event, send};
 use serde_json::{Value, json};
 
-use super::{ROUTES, assert_queued, assert_response, row_for, start_loops, start_relay, wait_for_bodies};
+use super::{
+    ROUTES, assert_queued, assert_response, contact_row, row_for, row_on, start_loops, start_relay, wait_for_bodies,
+};
 use crate::Relay;
 
 fn rejection_body(message: &str) -> String {
@@ -39,7 +41,7 @@ async fn rejection_by_loops_returns_its_message_and_a_final_status() {
                 continue;
             }
             loops.enqueue_replies([Reply::json(status, &rejection_body(&format!("Loops says {status}.")))]);
-            let response = send(relay.base(), route, "", &[], row_for(&format!("n{status}@example.com"))).await;
+            let response = send(relay.base(), route, "", &[], row_on(route, &format!("n{status}@example.com"))).await;
             response.assert_error_response(expected, "loops_rejected", None);
             assert_eq!(response.json()["message"], format!("Loops says {status}."));
         }
@@ -54,10 +56,10 @@ async fn long_message_of_loops_is_cut_to_300_chars() {
     let relay = start_relay(&loops, &[]).await;
     let exact = "é".repeat(MAX_MESSAGE_CHARS);
     loops.enqueue_replies([Reply::json(400, &rejection_body(&exact))]);
-    assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.json()["message"], exact);
+    assert_eq!(contact(relay.base(), contact_row("ada@example.com")).await.json()["message"], exact);
 
     loops.enqueue_replies([Reply::json(422, &rejection_body(&"é".repeat(5000)))]);
-    let response = contact(relay.base(), row_for("ada@example.com")).await;
+    let response = contact(relay.base(), contact_row("ada@example.com")).await;
     response.assert_error_response(422, "loops_rejected", None);
     let message = response.json()["message"].as_str().unwrap().to_owned();
     assert_eq!(message.chars().count(), MAX_MESSAGE_CHARS);
@@ -101,7 +103,7 @@ async fn older_error_format_of_loops_is_parsed() {
     ] {
         loops.enqueue_replies([Reply::json(400, body)]);
         assert_eq!(
-            contact(relay.base(), row_for("ada@example.com")).await.json()["message"],
+            contact(relay.base(), contact_row("ada@example.com")).await.json()["message"],
             "It is blocked.",
             "{body}"
         );
@@ -115,7 +117,7 @@ async fn row_without_a_loops_key_is_502_and_names_the_secret() {
         let relay = start_relay(&loops, &[("LOOPS_API_KEY", key)]).await;
         for route in ROUTES {
             for headers in [&[][..], &[("prefer", "respond-async")]] {
-                let response = send(relay.base(), route, "", headers, row_for("ada@example.com")).await;
+                let response = send(relay.base(), route, "", headers, row_on(route, "ada@example.com")).await;
                 response.assert_error_response(502, "not_configured", None);
                 assert!(response.text().contains(Relay::LOOPS_API_KEY), "{}", response.text());
             }
@@ -129,14 +131,14 @@ async fn unauthorized_loops_key_is_retried_once_and_named() {
     let loops = MockDestination::start(Reply::json(401, r#"{"success":false,"message":"Invalid API key"}"#)).await;
     let relay = start_relay(&loops, &[]).await;
     for (number, route) in ROUTES.into_iter().enumerate() {
-        let response = send(relay.base(), route, "", &[], row_for("ada@example.com")).await;
+        let response = send(relay.base(), route, "", &[], row_on(route, "ada@example.com")).await;
         response.assert_error_response(502, "loops_key_rejected", None);
         assert!(response.text().contains(Relay::LOOPS_API_KEY), "{}", response.text());
         assert_eq!(loops.received().len(), 2 * (number + 1));
     }
     assert!(relay.deliveries().await.is_empty(), "what was refused does not wait");
     loops.enqueue_replies([Reply::status(401), Reply::json(201, r#"{"success":true,"id":"c1"}"#)]);
-    let accepted = contact(relay.base(), row_for("ada@example.com")).await;
+    let accepted = contact(relay.base(), contact_row("ada@example.com")).await;
     assert_response(&accepted, 201, &json!({"success": true, "id": "c1"}));
 }
 
@@ -149,7 +151,7 @@ async fn redirect_is_not_followed() {
         )
         .await;
         let relay = start_relay(&loops, &[]).await;
-        assert_queued(&contact(relay.base(), row_for("ada@example.com")).await);
+        assert_queued(&contact(relay.base(), contact_row("ada@example.com")).await);
         assert_eq!(relay.wait_for_state("waiting").await["direction"], "clay-to-loops");
         loops.set_default_reply(Reply::json(200, "{}"));
         relay.wait_for_state("delivered").await;
@@ -162,19 +164,25 @@ async fn contact_source_is_added_where_none_is_set() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[("CONTACT_SOURCE", "Clay")]).await;
     for (number, route) in ROUTES.into_iter().enumerate() {
-        for (source_field, expected) in [("", "Clay"), (r#","source":"mine""#, "mine"), (r#","source":" ""#, "Clay")] {
-            let row =
-                format!(r#"{{"email":"ada@example.com","eventName":"{number} {}"{source_field}}}"#, source_field.len());
-            assert_eq!(send(relay.base(), route, "", &[], row).await.status, 200);
+        for (query, source_field, expected) in [
+            ("", "", "Clay"),
+            ("", r#","source":"mine""#, "mine"),
+            ("", r#","source":" ""#, "Clay"),
+            ("blank=clear", r#","source":"""#, "Clay"),
+        ] {
+            let name = format!(r#","eventName":"{number} {}""#, source_field.len());
+            let name = if route == Route::Event { name.as_str() } else { "" };
+            let row = format!(r#"{{"email":"ada@example.com"{name}{source_field}}}"#);
+            assert_eq!(send(relay.base(), route, query, &[], row).await.status, 200);
             let requests = loops.received();
             let body: Value = serde_json::from_slice(&requests.last().unwrap().body).unwrap();
             assert_eq!(body["source"], expected, "{route:?} {source_field}");
         }
     }
     let queued =
-        send(relay.base(), Route::Contact, "", &[("prefer", "respond-async")], row_for("bob@example.com")).await;
+        send(relay.base(), Route::Contact, "", &[("prefer", "respond-async")], contact_row("bob@example.com")).await;
     assert_queued(&queued);
-    let last: Value = serde_json::from_str(&wait_for_bodies(&loops, 7).await[6]).unwrap();
+    let last: Value = serde_json::from_str(&wait_for_bodies(&loops, 9).await[8]).unwrap();
     assert_eq!((&last["source"], &last["email"]), (&json!("Clay"), &json!("bob@example.com")));
 }
 

@@ -38,9 +38,22 @@ pub(crate) async fn start_relay(loops: &MockDestination, overrides: &[(&str, &st
     Relay::start(&settings).await
 }
 
-/// Returns a row that both routes accept.
+/// Returns the row of an event.
 pub(crate) fn row_for(email: &str) -> String {
     json!({"email": email, "eventName": "enriched"}).to_string()
+}
+
+/// Returns the row of a contact.
+pub(crate) fn contact_row(email: &str) -> String {
+    json!({"email": email}).to_string()
+}
+
+/// Returns a row that this route accepts.
+pub(crate) fn row_on(route: Route, email: &str) -> String {
+    match route {
+        Route::Contact => contact_row(email),
+        Route::Event => row_for(email),
+    }
 }
 
 /// Checks that the response is exactly this.
@@ -86,7 +99,7 @@ async fn response_of_loops_is_returned_byte_for_byte() {
     ] {
         for route in ROUTES {
             loops.enqueue_replies([Reply::json(status, body)]);
-            let row = row_for(&format!("{status}-{}@example.com", body.len()));
+            let row = row_on(route, &format!("{status}-{}@example.com", body.len()));
             let response = send(relay.base(), route, "", &[], row).await;
             assert_eq!((response.status, response.text().as_str()), (status, body), "{route:?}");
         }
@@ -128,7 +141,7 @@ async fn success_without_json_becomes_plain_success() {
     for (number, reply) in replies.into_iter().enumerate() {
         for route in ROUTES {
             loops.enqueue_replies([reply.clone()]);
-            let response = send(relay.base(), route, "", &[], row_for(&format!("n{number}@example.com"))).await;
+            let response = send(relay.base(), route, "", &[], row_on(route, &format!("n{number}@example.com"))).await;
             assert_response(&response, 200, &json!({"success": true}));
         }
     }
@@ -157,12 +170,17 @@ async fn missing_or_wrong_token_is_401_and_sends_nothing() {
     ];
     for route in ROUTES {
         for wrong in &wrong {
-            let response =
-                send_without_token(relay.base(), route, "", &[("authorization", wrong)], row_for("ada@example.com"))
-                    .await;
+            let response = send_without_token(
+                relay.base(),
+                route,
+                "",
+                &[("authorization", wrong)],
+                row_on(route, "ada@example.com"),
+            )
+            .await;
             response.assert_error_response(401, "invalid_token", None);
         }
-        let missing = send_without_token(relay.base(), route, "", &[], row_for("ada@example.com")).await;
+        let missing = send_without_token(relay.base(), route, "", &[], row_on(route, "ada@example.com")).await;
         missing.assert_error_response(401, "invalid_token", None);
         let misplaced = [("x-api-key", RELAY_TOKEN)];
         let misplaced =
@@ -173,17 +191,35 @@ async fn missing_or_wrong_token_is_401_and_sends_nothing() {
 }
 
 #[tokio::test]
+async fn two_authorization_headers_are_401() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
+    let right = format!("Bearer {RELAY_TOKEN}");
+    for other in [right.as_str(), "Bearer wrong"] {
+        for headers in [[right.as_str(), other], [other, right.as_str()]] {
+            let headers = headers.map(|value| ("authorization", value));
+            let row = contact_row("ada@example.com");
+            let response = send_without_token(relay.base(), Route::Contact, "", &headers, row).await;
+            response.assert_error_response(401, "invalid_token", None);
+        }
+    }
+    assert!(loops.received().is_empty());
+}
+
+#[tokio::test]
 async fn any_configured_token_works_in_any_scheme_case() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[("RELAY_TOKEN", "first-token , second-token,,REPLACE-me")]).await;
     for authorization in ["Bearer first-token", "bearer second-token", "BEARER first-token", "bEaReR second-token"] {
         let headers = [("authorization", authorization)];
-        let response = send_without_token(relay.base(), Route::Contact, "", &headers, row_for("ada@example.com")).await;
+        let response =
+            send_without_token(relay.base(), Route::Contact, "", &headers, contact_row("ada@example.com")).await;
         assert_eq!(response.status, 200, "{authorization}: {}", response.text());
     }
     for authorization in ["Bearer first-token , second-token", "Bearer REPLACE-me", "Bearer ", "Bearer ,"] {
         let headers = [("authorization", authorization)];
-        let response = send_without_token(relay.base(), Route::Contact, "", &headers, row_for("ada@example.com")).await;
+        let response =
+            send_without_token(relay.base(), Route::Contact, "", &headers, contact_row("ada@example.com")).await;
         response.assert_error_response(401, "invalid_token", None);
     }
 }
@@ -208,7 +244,7 @@ async fn body_over_256_kib_is_400_and_exactly_256_kib_is_read() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
     for route in ROUTES {
-        let mut row = row_for(&format!("{}@example.com", route.method()));
+        let mut row = row_on(route, &format!("{}@example.com", route.method()));
         row.extend(std::iter::repeat_n(' ', MAX_REQUEST_BYTES - row.len()));
         assert_eq!(send(relay.base(), route, "", &[], row.clone()).await.status, 200);
         row.push(' ');
@@ -236,8 +272,14 @@ async fn unknown_option_value_is_400_and_named() {
             ("dedupe=on", "dedupe"),
             ("dedupe=", "dedupe"),
             ("dedupe=OFF", "dedupe"),
+            ("blank=clear&blank=omit", "blank"),
+            ("long=truncate&long=truncate", "long"),
+            ("dedupe=off&dedupe=off", "dedupe"),
+            ("Blank=clear", "blank"),
+            ("LONG=truncate", "long"),
+            ("%20blank=clear", "blank"),
         ] {
-            let response = send(relay.base(), route, query, &[], row_for("ada@example.com")).await;
+            let response = send(relay.base(), route, query, &[], row_on(route, "ada@example.com")).await;
             assert_eq!(response.status, 400, "{query}");
             let code = response.status_and_code().1;
             response.assert_error_response(400, &code, Some(option));
@@ -248,10 +290,14 @@ async fn unknown_option_value_is_400_and_named() {
     for (route, query) in [
         (Route::Contact, "blank=omit&long=reject"),
         (Route::Contact, "blank=clear&long=truncate"),
-        (Route::Contact, "utm_source=clay&Blank=x"),
+        (Route::Contact, "utm_source=clay&utm_source=x&blanks=x"),
         (Route::Event, "blank=omit&long=truncate&dedupe=off"),
     ] {
-        assert_eq!(send(relay.base(), route, query, &[], row_for("ada@example.com")).await.status, 200, "{query}");
+        assert_eq!(
+            send(relay.base(), route, query, &[], row_on(route, "ada@example.com")).await.status,
+            200,
+            "{query}"
+        );
     }
 }
 
@@ -288,5 +334,5 @@ async fn no_request_content_causes_a_5xx_response() {
             }
         }
     }
-    assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.status, 200, "and it still runs");
+    assert_eq!(contact(relay.base(), contact_row("ada@example.com")).await.status, 200, "and it still runs");
 }

@@ -6,7 +6,7 @@ use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::row::{Route, contact, event, send, send_without_token};
 use serde_json::json;
 
-use super::{ROUTES, assert_queued, row_for, start_loops, start_relay};
+use super::{ROUTES, assert_queued, contact_row, row_for, row_on, start_loops, start_relay};
 
 fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     response.headers.get(name).map(String::as_str)
@@ -24,7 +24,7 @@ async fn async_preference_is_confirmed_in_a_header() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
     for route in ROUTES {
-        let row = row_for(&format!("{}@example.com", route.method()));
+        let row = row_on(route, &format!("{}@example.com", route.method()));
         let response = send(relay.base(), route, "", &[("prefer", "wait=5, respond-async")], row).await;
         assert_queued(&response);
         assert_eq!(header(&response, "preference-applied"), Some("respond-async"));
@@ -35,7 +35,7 @@ async fn async_preference_is_confirmed_in_a_header() {
 async fn preference_applied_only_when_requested_and_met() {
     let loops = MockDestination::start(Reply::status(500)).await;
     let relay = start_relay(&loops, &[]).await;
-    let queued = contact(relay.base(), row_for("ada@example.com")).await;
+    let queued = contact(relay.base(), contact_row("ada@example.com")).await;
     assert_queued(&queued);
     assert_eq!(header(&queued, "preference-applied"), None);
     let prefer = [("prefer", "respond-async")];
@@ -50,7 +50,7 @@ async fn every_row_response_carries_a_unique_delivery_id() {
     let relay = start_relay(&loops, &[]).await;
     let mut ids = Vec::new();
     for route in ROUTES {
-        let row = row_for("ada@example.com");
+        let row = row_on(route, "ada@example.com");
         loops.enqueue_replies([Reply::json(400, r#"{"success":false,"message":"No."}"#)]);
         ids.push(delivery_id(&send(relay.base(), route, "long=reject", &[], row.clone()).await));
         ids.push(delivery_id(&send(relay.base(), route, "", &[], "{}").await));
@@ -96,7 +96,7 @@ async fn adjusted_fields_are_listed_in_a_header_beside_loops_body() {
     };
     assert_eq!(sorted(listed), sorted(expected));
 
-    let plain = contact(relay.base(), row_for("bob@example.com")).await;
+    let plain = contact(relay.base(), contact_row("bob@example.com")).await;
     assert_eq!(header(&plain, "x-relay-adjusted"), None, "nothing was left out or cut");
 }
 
@@ -120,7 +120,7 @@ async fn queued_response_lists_adjusted_fields_in_its_body_only() {
     let expected = json!({"success": true, "status": "queued", "deliveryId": id, "adjusted": ["plan", "First Name"]});
     assert_eq!((response.status, response.json()), (202, expected));
     assert_eq!(header(&response, "x-relay-adjusted"), None);
-    let plain = send(relay.base(), Route::Contact, "", &prefer, row_for("bob@example.com")).await;
+    let plain = send(relay.base(), Route::Contact, "", &prefer, contact_row("bob@example.com")).await;
     assert_eq!(plain.json().get("adjusted"), None);
 }
 

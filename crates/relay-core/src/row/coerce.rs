@@ -1,28 +1,34 @@
 //! Conversion of cleaned values to the types of their properties in Loops: what Clay sends as text may be a number, a
 //! boolean or a date there.
 
+use std::ops::RangeInclusive;
+
 use jiff::SignedDuration;
 use jiff::civil::{self, DateTime};
 use jiff::fmt::temporal::Pieces;
 use serde_json::{Number, Value};
 
 use crate::row::field_error::FieldError;
-use crate::row::lenient_json;
+use crate::row::json::lenient_json;
 use crate::row::redacted_value::RedactedValue;
 use crate::row::schema::PropertyType;
 use crate::row::values::{self, Cleaned};
 
-/// Numbers below this are not dates in milliseconds, which would be before 1973, but years, days or seconds.
-const MIN_EPOCH_MILLIS: u64 = 100_000_000_000;
+/// Numbers from 0 to this are not dates in milliseconds, which would be before 1973, but years, days or seconds.
+const MIN_EPOCH_MILLIS: f64 = 1e11;
+/// The milliseconds of the years 0 to 9999, the ones that a date can be written in. Numbers beyond are micro- or nanoseconds.
+const EPOCH_MILLIS: RangeInclusive<f64> = -62_167_219_200_000.0..=253_402_300_799_999.0;
+/// The largest offset of a time zone.
+const MAX_OFFSET: SignedDuration = SignedDuration::from_hours(14);
 const EPOCH: DateTime = civil::date(1970, 1, 1).at(0, 0, 0, 0);
 
 /// Converts a value to the type of its property.
 pub(super) fn coerce(field: &str, cleaned: Cleaned, expected: PropertyType) -> Result<Cleaned, FieldError> {
-    let (Cleaned::Send(value) | Cleaned::SendTruncated(value)) = &cleaned else { return Ok(cleaned) };
+    let (Cleaned::Send(value) | Cleaned::SendAdjusted(value)) = &cleaned else { return Ok(cleaned) };
     let wrong_type = || FieldError::WrongType(RedactedValue::new(field, value), expected);
     let coerced = match (expected, value) {
         (PropertyType::Text, Value::Number(_) | Value::Bool(_)) => Some(to_text(value)?),
-        (PropertyType::Date, Value::Number(number)) if is_too_short_for_millis(number.as_str()) => {
+        (PropertyType::Date, Value::Number(number)) if !is_epoch_millis(number.as_str()) => {
             return Err(wrong_type());
         }
         (_, Value::Null)
@@ -57,7 +63,7 @@ fn parse_number(text: &str) -> Option<Number> {
 fn parse_date(text: &str) -> Option<Value> {
     let text = text.trim();
     if text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit()) {
-        return parse_number(text).filter(|number| !is_too_short_for_millis(number.as_str())).map(Value::Number);
+        return parse_number(text).filter(|number| is_epoch_millis(number.as_str())).map(Value::Number);
     }
     let day = text.get(..10).filter(|day| day.bytes().filter(|byte| *byte == b'-').count() == 2)?;
     let day: civil::Date = day.parse().ok()?;
@@ -67,22 +73,25 @@ fn parse_date(text: &str) -> Option<Value> {
         rest if !rest.starts_with(['T', 't', ' ']) => return None,
         _ => parse_timestamp(&Pieces::parse(text).ok()?)?,
     };
-    Some(i64::try_from(since_epoch.as_millis()).ok()?.into())
+    EPOCH_MILLIS
+        .contains(&since_epoch.as_millis_f64())
+        .then(|| i64::try_from(since_epoch.as_millis()).ok())?
+        .map(Value::from)
 }
 
 /// Returns the time since 1970 of a date with a time. Loops reads offsets, but not names of zones.
 fn parse_timestamp(pieces: &Pieces<'_>) -> Option<SignedDuration> {
     let since_epoch = pieces.date().to_datetime(pieces.time()?).duration_since(EPOCH);
     match pieces.to_numeric_offset() {
+        Some(offset) if SignedDuration::from_secs(offset.seconds().into()).abs() > MAX_OFFSET => None,
         Some(offset) => since_epoch.checked_sub(SignedDuration::from_secs(offset.seconds().into())),
         None => pieces.to_time_zone().ok().filter(Option::is_none).map(|_| since_epoch),
     }
 }
 
-/// Whether a number is only digits, and too small for milliseconds.
-fn is_too_short_for_millis(number: &str) -> bool {
-    number.bytes().all(|byte| byte.is_ascii_digit())
-        && number.parse().is_ok_and(|number: u64| number < MIN_EPOCH_MILLIS)
+/// Whether a number can be a date in milliseconds, and not in another unit.
+fn is_epoch_millis(number: &str) -> bool {
+    number.parse().is_ok_and(|millis| EPOCH_MILLIS.contains(&millis) && !(0.0..MIN_EPOCH_MILLIS).contains(&millis))
 }
 
 #[cfg(test)]
@@ -166,6 +175,21 @@ mod tests {
             (json!(2026), None),
             (json!(46_053), None),
             (json!(1_769_817_600), None),
+            (parse_json("1.7698176e12"), Some(parse_json("1.7698176e12"))),
+            (json!(253_402_300_799_999_i64), Some(json!(253_402_300_799_999_i64))),
+            (json!(253_402_300_800_000_i64), None),
+            (json!(1_769_817_600_000_000_i64), None),
+            (json!("1769817600000000"), None),
+            (json!("1769817600000000000"), None),
+            (json!(-1_769_817_600_000_000_i64), None),
+            (json!(1_769_817_600.5), None),
+            (json!(46_053.25), None),
+            (parse_json("1e400"), None),
+            (json!("2026-01-31T08:30:00+14:00"), Some(json!(half_past_eight - 14 * 3_600_000))),
+            (json!("2026-01-31T08:30:00+14:01"), None),
+            (json!("2026-01-31T08:30:00+25:00"), None),
+            (json!("2026-01-31T08:30:00-24:00"), None),
+            (json!("9999-12-31T23:59:59-01:00"), None),
             (json!("2026-01-31T08:30[Europe/Paris]"), None),
             (json!("2026-02-30"), None),
             (json!("31.01.2026"), None),
@@ -212,7 +236,7 @@ mod tests {
     #[test]
     fn omitted_and_truncated_values_keep_their_state() {
         assert_eq!(coerce("f", Cleaned::Omit, PropertyType::Number), Ok(Cleaned::Omit));
-        let cut = || Cleaned::SendTruncated(json!("long…"));
+        let cut = || Cleaned::SendAdjusted(json!("long…"));
         assert_eq!(coerce("f", cut(), PropertyType::Text), Ok(cut()));
         assert!(coerce("f", cut(), PropertyType::Number).is_err());
     }

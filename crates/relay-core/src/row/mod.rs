@@ -9,15 +9,16 @@
 
 mod cleaner;
 mod coerce;
-mod error_location;
+mod email;
 mod field_error;
+mod field_errors;
 mod fields;
-mod lenient_json;
+mod json;
+mod names;
 mod nested;
 mod options;
-mod parse;
 mod redacted_value;
-mod scanner;
+mod sanitizer;
 pub mod schema;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use crate::error::RequestError;
 use crate::row::schema::ContactSchema;
 use cleaner::RowCleaner;
 pub use options::{BlankPolicy, LongTextPolicy, RowOptions};
+use sanitizer::Sanitizer;
 
 /// What a row becomes in Loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
@@ -75,10 +77,11 @@ impl Row {
         options: RowOptions,
         schema: Option<&ContactSchema>,
     ) -> Result<Self, RequestError> {
-        let mut received_fields = parse::parse_fields(body)?;
-        nested::parse_embedded_objects(kind, &mut received_fields);
+        let mut sanitizer = Sanitizer::default();
+        let mut received_fields = sanitizer.sanitize_fields(json::parse::parse_fields(body)?);
+        nested::parse_nested_fields(kind, &mut received_fields, &mut sanitizer);
         nested::check_field_count(kind, &received_fields)?;
-        let mut cleaner = RowCleaner::new(kind, options, schema);
+        let mut cleaner = RowCleaner::new(kind, options, schema).with_sanitized(sanitizer.into_adjusted());
         for (name, value) in received_fields {
             cleaner.clean_field(name, value);
         }
@@ -119,13 +122,16 @@ impl Row {
         self.email().map_or_else(from_user_id, ContactKey::from_email)
     }
 
-    /// Adds the contact's source, unless the row has one already, also if that is `null`.
+    /// Adds the contact's source, unless the row has one already. A blank one that would have emptied it is left out.
     pub fn add_source(&mut self, source: &str) {
-        self.fields.entry("source").or_insert_with(|| source.into());
+        let field = self.fields.entry("source").or_insert(Value::Null);
+        if field.is_null() {
+            *field = source.into();
+        }
     }
 
-    /// The names of the fields that were left out as blank, or cut, in their order; nested ones as paths, such as
-    /// `eventProperties.plan`.
+    /// The names of the fields that were left out, cut, unwrapped, or rid of characters that no value needs, in their
+    /// order; nested ones as paths, such as `eventProperties.plan`.
     pub fn adjusted(&self) -> &[String] {
         &self.adjusted
     }

@@ -5,15 +5,26 @@ use serde_json::{Map, Value};
 use super::RowKind;
 use crate::error::{ErrorCode, RequestError};
 use crate::row::field_error::display_name;
-use crate::row::lenient_json;
+use crate::row::json::lenient_json;
+use crate::row::sanitizer::Sanitizer;
 
 /// Maximum number of fields in a row, those in `eventProperties` and the ids of `mailingLists` included: more than an
 /// account can define in Loops, and few enough to be cleaned without delay.
 const MAX_FIELDS: usize = 500;
 
+/// Parses the fields that contain others where they came as text, and sanitizes what is in them.
+pub(super) fn parse_nested_fields(kind: RowKind, fields: &mut Map<String, Value>, sanitizer: &mut Sanitizer) {
+    parse_embedded_objects(kind, fields);
+    for name in nested_fields(kind) {
+        if let Some(value) = fields.get_mut(*name) {
+            *value = sanitizer.sanitize_nested(name, value.take());
+        }
+    }
+}
+
 /// Replaces the text in a nested field by the object or list that it contains. A formula column in Clay can only give
 /// text.
-pub(super) fn parse_embedded_objects(kind: RowKind, fields: &mut Map<String, Value>) {
+fn parse_embedded_objects(kind: RowKind, fields: &mut Map<String, Value>) {
     for name in nested_fields(kind) {
         let Some(Value::String(text)) = fields.get(*name) else { continue };
         let embedded = lenient_json::parse_lenient(lenient_json::without_byte_order_mark(text));

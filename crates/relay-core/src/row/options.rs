@@ -5,6 +5,12 @@ use std::str::FromStr;
 use strum::EnumString;
 
 use crate::error::{ErrorCode, RequestError};
+use crate::text::truncate_chars;
+
+/// The names of the options, in the order of [`RowOptions`].
+const OPTIONS: [&str; 3] = ["blank", "long", "dedupe"];
+/// Maximum length of a misspelt name in a message.
+const MAX_SHOWN_CHARS: usize = 24;
 
 /// What happens to a blank value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, EnumString)]
@@ -46,16 +52,28 @@ impl Default for RowOptions {
 }
 
 impl RowOptions {
-    /// Parses the options in a query. Other parameters are ignored, and the last of a repeated one counts.
+    /// Parses the options in a query. Other parameters are ignored.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidOption`] if an option has an unknown value: a typing mistake that went unnoticed would wipe
-    /// data, or send an e-mail twice.
+    /// [`ErrorCode::InvalidOption`] if an option has an unknown value, another spelling, or comes twice: a typing mistake
+    /// that went unnoticed would wipe data, or send an e-mail twice.
     pub fn from_query(query: &str) -> Result<Self, RequestError> {
+        let mut values: [Option<String>; OPTIONS.len()] = Default::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let known = OPTIONS.iter().zip(&mut values).find(|(option, _)| is_spelling_of(option, &name));
+            let Some((option, slot)) = known else { continue };
+            if name != *option {
+                return Err(misspelt(option, &name));
+            }
+            if slot.replace(value.into_owned()).is_some() {
+                return Err(repeated(option));
+            }
+        }
+        let [blank, long, dedupe] = values;
         Ok(Self {
-            blank: parse_option(query, "blank", "blank=omit or blank=clear")?,
-            long: parse_option(query, "long", "long=reject or long=truncate")?,
-            dedupe: match last_param(query, "dedupe").as_deref() {
+            blank: parse_option(blank, "blank", "blank=omit or blank=clear")?,
+            long: parse_option(long, "long", "long=reject or long=truncate")?,
+            dedupe: match dedupe.as_deref() {
                 None => true,
                 Some("off") => false,
                 Some(_) => return Err(unknown_value("dedupe", "dedupe=off")),
@@ -64,20 +82,37 @@ impl RowOptions {
     }
 }
 
-fn parse_option<T: FromStr + Default>(query: &str, option: &str, allowed: &str) -> Result<T, RequestError> {
-    let parse = |value: String| value.parse().map_err(|_| unknown_value(option, allowed));
-    last_param(query, option).map_or_else(|| Ok(T::default()), parse)
+/// Whether a parameter of the query was meant to be this option: the same but for case, and for what is no letter or digit.
+fn is_spelling_of(option: &str, name: &str) -> bool {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).eq(option.chars())
 }
 
-fn last_param(query: &str, name: &str) -> Option<String> {
-    let values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
-    values.last().map(|(_, value)| value.into_owned())
+fn parse_option<T: FromStr + Default>(value: Option<String>, option: &str, allowed: &str) -> Result<T, RequestError> {
+    let parse = |value: String| value.parse().map_err(|_| unknown_value(option, allowed));
+    value.map_or_else(|| Ok(T::default()), parse)
 }
 
 fn unknown_value(option: &str, allowed: &str) -> RequestError {
     let message = format!(
         "The option {option} in the URL has a value that the relay does not know: write {allowed} in the endpoint of the \
          Clay column, or leave the option out."
+    );
+    RequestError::new(ErrorCode::InvalidOption, message).with_field(option)
+}
+
+fn misspelt(option: &str, name: &str) -> RequestError {
+    let name = truncate_chars(name, MAX_SHOWN_CHARS);
+    let message = format!(
+        "The option {option} in the URL is spelled \"{name}\": write it as {option}, in lower case and without spaces, in the \
+         endpoint of the Clay column."
+    );
+    RequestError::new(ErrorCode::InvalidOption, message).with_field(option)
+}
+
+fn repeated(option: &str) -> RequestError {
+    let message = format!(
+        "The option {option} comes more than once in the URL, and only one can count: leave one of them in the endpoint of the \
+         Clay column."
     );
     RequestError::new(ErrorCode::InvalidOption, message).with_field(option)
 }
@@ -103,14 +138,41 @@ mod tests {
 
     #[test]
     fn unknown_query_parameters_are_ignored() {
-        assert_eq!(RowOptions::from_query("utm=x&Blank=clear&&=&dedupes=on").unwrap(), RowOptions::default());
+        assert_eq!(RowOptions::from_query("utm=x&&=&dedupes=on&longer=1").unwrap(), RowOptions::default());
     }
 
     #[test]
-    fn repeated_option_uses_last_value() {
-        assert_eq!(RowOptions::from_query("blank=clear&blank=omit").unwrap().blank, BlankPolicy::Omit);
-        assert_eq!(RowOptions::from_query("blank=typo&blank=clear").unwrap().blank, BlankPolicy::Clear);
-        assert!(RowOptions::from_query("blank=clear&blank=").is_err());
+    fn repeated_option_is_rejected_naming_it() {
+        for (query, option) in [
+            ("blank=clear&blank=omit", "blank"),
+            ("blank=clear&blank=clear", "blank"),
+            ("long=truncate&blank=omit&long=truncate", "long"),
+            ("dedupe=off&dedupe=off", "dedupe"),
+        ] {
+            let error = RowOptions::from_query(query).unwrap_err();
+            assert_eq!((error.code(), error.field()), (ErrorCode::InvalidOption, Some(option)), "{query}");
+            assert!(error.message().contains("more than once"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn option_in_another_spelling_is_rejected_naming_it() {
+        for (query, option) in [
+            ("Blank=clear", "blank"),
+            ("BLANK=clear", "blank"),
+            ("+blank=clear", "blank"),
+            ("blank%20=clear", "blank"),
+            ("?blank=clear", "blank"),
+            ("%3Fblank=clear", "blank"),
+            ("blank[]=clear", "blank"),
+            ("blank=omit&Blank=clear", "blank"),
+            ("Long=truncate", "long"),
+            ("de-dupe=off", "dedupe"),
+        ] {
+            let error = RowOptions::from_query(query).unwrap_err();
+            assert_eq!((error.code(), error.field()), (ErrorCode::InvalidOption, Some(option)), "{query}");
+            assert!(error.message().contains(&format!("write it as {option}")), "{error:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::text::truncate_chars;
+use crate::text::{remove_invisible, spell_invisible, trim_invisible, truncate_chars};
 
 /// Maximum length of a shown value: enough to recognize it in a table.
 const MAX_SHOWN_CHARS: usize = 24;
@@ -24,8 +24,8 @@ impl RedactedValue {
                 format!("a text of {} characters", text.chars().count())
             }
             Value::String(text) => {
-                let one_line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-                format!("\"{}\"", truncate_chars(&one_line, MAX_SHOWN_CHARS))
+                let one_line = trim_invisible(text).replace(|c: char| c.is_ascii_control(), " ");
+                format!("\"{}\"", truncate_chars(&spell_invisible(&one_line), MAX_SHOWN_CHARS))
             }
             Value::Number(_) | Value::Bool(_) => truncate_chars(&value.to_string(), MAX_SHOWN_CHARS),
             Value::Null | Value::Array(_) | Value::Object(_) => json_type_name(value).to_owned(),
@@ -41,6 +41,8 @@ impl fmt::Display for RedactedValue {
 
 /// Whether a text may be a key, a token or a password, by the name of its field or by its form.
 fn may_be_secret(field: &str, text: &str) -> bool {
+    // A character that nobody sees hides none.
+    let text = &*remove_invisible(text);
     let name: String = field.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     SENSITIVE_NAMES.iter().any(|part| name.contains(part))
         || text.contains("whsec_")
@@ -85,6 +87,7 @@ mod tests {
             (json!(" two\nlines "), "\"two lines\""),
             (json!("é".repeat(25)), &format!("\"{}…\"", "é".repeat(23))),
             (json!("{{Company Name}}"), "\"{{Company Name}}\""),
+            (json!("\u{feff}4\u{200b}2\u{a0}x"), "\"4<U+200B>2<U+00A0>x\""),
             (json!("AbCdEfGhIjKlMnOpQrS"), "\"AbCdEfGhIjKlMnOpQrS\""),
             (json!("ada.lovelace.x@example.c"), "\"ada.lovelace.x@example.c\""),
             (json!("an incomprehensibilities"), "\"an incomprehensibilities\""),
@@ -110,6 +113,7 @@ mod tests {
             ("company", " AbCdEfGhIjKlMnOpQrSt\n"),
             ("company", "name:a_pass-word+of/letters="),
             ("company", "12345678901234567890"),
+            ("company", "12345678901\u{200b}234567890"),
         ] {
             let redacted = RedactedValue::new(field, &json!(text)).to_string();
             assert_eq!(redacted, format!("a text of {} characters", text.chars().count()));

@@ -74,7 +74,7 @@ impl ContactSchema {
         let items = items.into_iter().filter(|property| !property.key.starts_with(INTERNAL_PREFIX));
         let mut types: BTreeMap<String, PropertyType> = BUILT_IN.map(|(name, kind)| (name.to_owned(), kind)).into();
         types.extend(items.map(|property| (property.key, property.kind.parse().unwrap_or(PropertyType::Other))));
-        let normalized = types.keys().map(|name| (normalize_name(name), name.clone())).collect();
+        let normalized = types.keys().map(|name| (normalize_name(name).collect(), name.clone())).collect();
         Some(Self { types, normalized })
     }
 
@@ -90,7 +90,7 @@ impl ContactSchema {
         if self.types.contains_key(name) {
             return None;
         }
-        let normalized = normalize_name(name);
+        let normalized: Vec<char> = normalize_name(name).collect();
         let exact = self.normalized.iter().find(|(known, _)| *known == normalized);
         let typo = || self.normalized.iter().find(|(known, _)| is_typo(known, &normalized));
         exact.or_else(typo).map(|(_, name)| name.as_str())
@@ -98,8 +98,8 @@ impl ContactSchema {
 }
 
 /// A name without case, spaces, `_` and `-`.
-fn normalize_name(name: &str) -> Vec<char> {
-    name.chars().filter(|c| !matches!(c, ' ' | '_' | '-')).flat_map(char::to_lowercase).collect()
+pub(super) fn normalize_name(name: &str) -> impl Iterator<Item = char> {
+    name.chars().filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-')).flat_map(char::to_lowercase)
 }
 
 fn is_typo<'a>(left: &'a [char], right: &'a [char]) -> bool {

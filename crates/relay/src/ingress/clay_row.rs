@@ -127,7 +127,9 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
         let tokens_unavailable = |_| {
             RequestError::new(ErrorCode::Unavailable, "The relay's tokens cannot be read now: run the row again later.")
         };
-        let authorization = headers.get(http::header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+        // Two headers are no token, as where a gateway joins them.
+        let mut values = headers.get_all(http::header::AUTHORIZATION).iter().map(http::HeaderValue::as_bytes);
+        let authorization = values.next().filter(|_| values.next().is_none());
         let mut secret = self.secrets.current().await.map_err(tokens_unavailable)?;
         if !secret.tokens.authorizes(authorization) {
             // It may be a token that was set a moment ago.

@@ -49,11 +49,19 @@ fn unlocked() -> FakeRowIntake {
     FakeRowIntake::admitting(Admission::SendNow)
 }
 
+/// A row of that kind.
+fn body_of(kind: RowKind) -> Bytes {
+    Bytes::from_static(match kind {
+        RowKind::Contact => br#"{"email":"ada@example.com"}"#,
+        RowKind::Event => br#"{"email":"ada@example.com","eventName":"signup"}"#,
+    })
+}
+
 async fn post_event(handler: &Handler, prefer: &str) -> (Response<Bytes>, Value) {
     let request = Request::post("/api/v1/events/send")
         .header("authorization", "Bearer token")
         .header("prefer", prefer)
-        .body(Bytes::from_static(br#"{"email":"ada@example.com","eventName":"signup"}"#))
+        .body(body_of(RowKind::Event))
         .unwrap();
     let response = handler.handle(RowKind::Event, request).await;
     let json = serde_json::from_slice(response.body()).unwrap();
@@ -215,8 +223,7 @@ async fn event_with_two_idempotency_keys_is_rejected() {
         let handler = handler(unlocked(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
         let request = Request::post("/").header("authorization", "Bearer token");
         let request = request.header("idempotency-key", "one").header("Idempotency-Key", "other");
-        let body = Bytes::from_static(br#"{"email":"ada@example.com","eventName":"signup"}"#);
-        let response = handler.handle(kind, request.body(body).unwrap()).await;
+        let response = handler.handle(kind, request.body(body_of(kind)).unwrap()).await;
         assert_eq!(response.status(), status);
         let json: Value = serde_json::from_slice(response.body()).unwrap();
         let named = (json["code"].as_str(), json["field"].as_str());
@@ -258,8 +265,7 @@ async fn row_stored_despite_lost_response_is_not_sent_again() {
         );
         for (kind, path) in [(RowKind::Event, "/api/v1/events/send"), (RowKind::Contact, "/api/v1/contacts/update")] {
             let request = Request::post(path).header("authorization", "Bearer token");
-            let body = Bytes::from_static(br#"{"email":"ada@example.com","eventName":"signup"}"#);
-            let response = handler.handle(kind, request.body(body).unwrap()).await;
+            let response = handler.handle(kind, request.body(body_of(kind)).unwrap()).await;
             let json: Value = serde_json::from_slice(response.body()).unwrap();
             assert_eq!((response.status().as_u16(), &json["success"]), (status, &Value::Bool(true)), "{json}");
         }

@@ -29,19 +29,20 @@ fn clean_error(kind: RowKind, body: &str) -> RequestError {
 
 /// Returns the code and the field of the error of a row with this field.
 fn error(kind: RowKind, field: &str) -> (ErrorCode, String) {
-    let error = clean_error(kind, &format!(r#"{{"email":"a@b.co","eventName":"e",{field}}}"#));
+    let name = if kind == RowKind::Event { r#""eventName":"e","# } else { "" };
+    let error = clean_error(kind, &format!(r#"{{"email":"a@b.co",{name}{field}}}"#));
     (error.code(), error.field().unwrap_or_default().to_owned())
 }
 
 #[test]
 fn clean_row_is_sent_unchanged_in_field_order() {
-    let body = r#"{"z":" x ","email":"a@b.co","a":true,"n":1.50,"firstName":"Ada \"A\" é\n","notes":"/home"}"#;
+    let body = r#"{"z":"x  y","email":"a@b.co","a":true,"n":1.50,"firstName":"Ada \"A\"\n é","notes":"/home"}"#;
     assert_eq!(body_string(&row(RowKind::Contact, body, OMIT)), body);
 }
 
 #[test]
 fn number_digits_are_preserved() {
-    let fields = r#""a":123456789012345678901,"b":1.0,"c":1E5,"d":-0,"e":1e999,"f":0.10"#;
+    let fields = r#""a":123456789012345678901,"b":1.0,"c":1E5,"d":-0,"e":1e308,"f":0.10"#;
     assert_eq!(contact(fields, OMIT), format!("{{{fields}}}"));
     assert_eq!(contact(r#""userId":123456789012345678901"#, OMIT), r#"{"userId":"123456789012345678901"}"#);
 }
@@ -56,12 +57,24 @@ fn blank_fields_are_omitted_and_reported_as_adjusted() {
 
 #[test]
 fn blank_fields_are_sent_as_null_with_blank_clear() {
-    let body = r#"{"email":"a@b.co","userId":null,"eventName":"e","a":"","subscribed":"","mailingLists":{"l":null,"m":true},
+    let body = r#"{"email":"a@b.co","userId":null,"eventName":"e","a":"","source":" ","mailingLists":{"l":null,"m":true},
                    "eventProperties":{"plan":"null","seats":3}}"#;
     let row = row(RowKind::Event, body, CLEAR);
-    let expected = r#"{"email":"a@b.co","eventName":"e","a":null,"subscribed":null,"mailingLists":{"m":true},"eventProperties":{"plan":null,"seats":3}}"#;
+    let expected = r#"{"email":"a@b.co","eventName":"e","a":null,"source":null,"mailingLists":{"m":true},"eventProperties":{"plan":null,"seats":3}}"#;
     assert_eq!(body_string(&row), expected);
     assert_eq!(row.adjusted(), ["userId", "mailingLists.l"]);
+}
+
+#[test]
+fn field_for_which_loops_takes_no_null_is_never_null() {
+    for field in ["subscribed", "mailingLists", "eventProperties"] {
+        for blank in ["null", r#""""#, r#"" ""#, r#""null""#, r#""undefined""#] {
+            let body = format!(r#"{{"email":"a@b.co","eventName":"e","{field}":{blank}}}"#);
+            let row = row(RowKind::Event, &body, CLEAR);
+            assert_eq!(body_string(&row), r#"{"email":"a@b.co","eventName":"e"}"#, "{body}");
+            assert_eq!(row.adjusted(), [field]);
+        }
+    }
 }
 
 #[test]
@@ -84,12 +97,116 @@ fn nested_fields_are_accepted_as_json_text() {
 }
 
 #[test]
-fn contact_event_properties_are_an_ordinary_field() {
-    assert_eq!(contact(r#""eventProperties":"{}""#, OMIT), r#"{"eventProperties":"{}"}"#);
-    assert_eq!(
-        error(RowKind::Contact, r#""eventProperties":{"a":1}"#),
-        (ErrorCode::InvalidField, "eventProperties".to_owned())
-    );
+fn event_field_on_contact_route_names_event_route() {
+    for field in
+        [r#""eventProperties":"{}""#, r#""eventProperties":{"a":1}"#, r#""eventName":"e""#, r#""event_name":7"#]
+    {
+        let error = clean_error(RowKind::Contact, &format!(r#"{{"email":"a@b.co",{field}}}"#));
+        assert_eq!(error.code(), ErrorCode::InvalidField, "{field}");
+        assert!(error.message().contains("POST to /api/v1/events/send"), "{error:?}");
+        assert!(error.depends_on_schema(), "a property of that name may be new");
+    }
+    assert_eq!(contact(r#""eventName":"","event_properties":null"#, CLEAR), "{}");
+}
+
+#[test]
+fn misspelt_event_field_names_right_one() {
+    for (fields, field, right) in [
+        (r#""eventName":"e","eventproperties":"{}""#, "eventproperties", "eventProperties is"),
+        (r#""eventName":"e","event_properties":{"a":1}"#, "event_properties", "eventProperties is"),
+        (r#""Event Name":"e""#, "Event Name", "eventName is"),
+    ] {
+        let error = clean_error(RowKind::Event, &format!(r#"{{"email":"a@b.co",{fields}}}"#));
+        assert_eq!((error.code(), error.field()), (ErrorCode::InvalidField, Some(field)));
+        assert!(error.message().contains(right) && !error.message().contains("missing"), "{error:?}");
+    }
+}
+
+#[test]
+fn idempotency_key_in_body_names_header() {
+    for kind in [RowKind::Contact, RowKind::Event] {
+        for name in ["idempotencyKey", "Idempotency-Key", "idempotency_key"] {
+            assert_eq!(error(kind, &format!(r#""{name}":"r-1""#)), (ErrorCode::InvalidField, name.to_owned()));
+        }
+    }
+}
+
+#[test]
+fn property_of_account_is_no_misplaced_field() {
+    let schema =
+        ContactSchema::parse(br#"[{"key":"eventName","type":"string"},{"key":"user_id","type":"string"}]"#).unwrap();
+    let body = r#"{"email":"a@b.co","eventName":"e","user_id":"7"}"#;
+    let row = Row::clean(RowKind::Contact, body.as_bytes(), OMIT, Some(&schema)).unwrap();
+    assert_eq!(body_string(&row), body);
+}
+
+#[test]
+fn placeholder_user_id_is_omitted_or_rejected_without_email() {
+    for id in [r#""N/A""#, r#""none""#, r#""-""#, "0", "0.0", "true"] {
+        for body in [format!(r#"{{"userId":{id},"email":"a@b.co"}}"#), format!(r#"{{"email":"a@b.co","userId":{id}}}"#)]
+        {
+            let row = row(RowKind::Contact, &body, CLEAR);
+            assert_eq!(
+                (body_string(&row).as_str(), row.adjusted()),
+                (r#"{"email":"a@b.co"}"#, &["userId".to_owned()][..])
+            );
+        }
+        for body in [format!(r#"{{"userId":{id}}}"#), format!(r#"{{"userId":{id},"email":" "}}"#)] {
+            let error = clean_error(RowKind::Contact, &body);
+            assert_eq!((error.code(), error.field()), (ErrorCode::InvalidField, Some("userId")), "{body}");
+            assert!(error.message().contains("stands for no id"), "{error:?}");
+        }
+        let error = clean_error(RowKind::Contact, &format!(r#"{{"userId":{id},"email":"ada"}}"#));
+        assert_eq!(error.field(), Some("email"));
+    }
+}
+
+#[test]
+fn field_names_are_trimmed_and_last_of_equal_ones_counts() {
+    let body = r#"{" email ":"a@b.co","plan":"free","plan\u200b":"pro","eventName":" e","eventProperties":{"n":1,"m":2,"\u00a0n ":3}}"#;
+    let expected = r#"{"email":"a@b.co","plan":"pro","eventName":"e","eventProperties":{"n":3,"m":2}}"#;
+    assert_eq!(body_string(&row(RowKind::Event, body, OMIT)), expected);
+}
+
+#[test]
+fn field_without_name_is_rejected_unless_blank() {
+    for field in [r#""":1"#, r#"" ":"x""#] {
+        assert_eq!(error(RowKind::Contact, field), (ErrorCode::InvalidField, r#""""#.to_owned()));
+        let nested = error(RowKind::Event, &format!(r#""eventProperties":{{{field}}}"#));
+        assert_eq!(nested, (ErrorCode::InvalidField, r#"eventProperties."""#.to_owned()));
+    }
+    let blank = r#"{"email":"a@b.co","eventName":"e"," ":"","eventProperties":{"":null,"a":1}}"#;
+    let expected = r#"{"email":"a@b.co","eventName":"e","eventProperties":{"a":1}}"#;
+    assert_eq!(body_string(&row(RowKind::Event, blank, CLEAR)), expected);
+}
+
+#[test]
+fn number_that_no_double_holds_is_rejected_everywhere() {
+    for (field, name) in [
+        (r#""n":1e400"#, "n"),
+        (r#""n":-1e400"#, "n"),
+        (r#""userId":1e400"#, "userId"),
+        (r#""eventProperties":{"n":1e-400}"#, "eventProperties.n"),
+    ] {
+        assert_eq!(error(RowKind::Event, field), (ErrorCode::InvalidField, name.to_owned()), "{field}");
+    }
+    let schema = ContactSchema::parse(br#"[{"key":"seats","type":"number"}]"#).unwrap();
+    let body = br#"{"email":"a@b.co","seats":"1e400"}"#;
+    let error = Row::clean(RowKind::Contact, body, OMIT, Some(&schema)).unwrap_err();
+    assert_eq!((error.code(), error.field()), (ErrorCode::InvalidField, Some("seats")));
+}
+
+#[test]
+fn text_that_is_no_list_id_is_rejected() {
+    for id in ["a/b", "a b", "a,b", "a;b", "N/A", "none", "0", "é", "https://x.co/l", "'a'"] {
+        for lists in [format!(r#"["{id}"]"#), format!(r#"{{"{id}":true}}"#)] {
+            let error = clean_error(RowKind::Contact, &format!(r#"{{"email":"a@b.co","mailingLists":{lists}}}"#));
+            assert_eq!(error.code(), ErrorCode::InvalidField, "{lists}");
+            assert!(error.message().contains("in place of a list's id"), "{error:?}");
+        }
+    }
+    let error = clean_error(RowKind::Contact, r#"{"email":"a@b.co","mailingLists":["/List"]}"#);
+    assert_eq!(error.code(), ErrorCode::ColumnNotInserted);
 }
 
 #[test]
@@ -146,13 +263,15 @@ fn row_without_identity_is_rejected() {
 #[test]
 fn misspelt_identity_field_is_not_also_reported_missing() {
     let schema = ContactSchema::parse(br#"[{"key":"plan","type":"string"}]"#).unwrap();
-    for (name, suggestion) in [("Email", "email"), ("user_id", "userId")] {
-        let body = format!(r#"{{"{name}":"a@b.co"}}"#);
-        let error = Row::clean(RowKind::Contact, body.as_bytes(), OMIT, Some(&schema)).unwrap_err();
-        assert_eq!((error.code(), error.field()), (ErrorCode::InvalidField, Some(name)));
-        let expected = format!("{name} is not a property of contacts in Loops, but {suggestion} is");
-        assert!(error.message().starts_with(&expected), "{error:?}");
-        assert!(!error.message().contains("missing"), "{error:?}");
+    for (name, suggestion) in [("Email", "email"), ("e-mail", "email"), ("user_id", "userId")] {
+        for schema in [None, Some(&schema)] {
+            let body = format!(r#"{{"{name}":"a@b.co"}}"#);
+            let error = Row::clean(RowKind::Contact, body.as_bytes(), OMIT, schema).unwrap_err();
+            assert_eq!((error.code(), error.field()), (ErrorCode::InvalidField, Some(name)));
+            let expected = format!("{name} is not a property of contacts in Loops, but {suggestion} is");
+            assert!(error.message().starts_with(&expected), "{error:?}");
+            assert!(!error.message().contains("missing"), "{error:?}");
+        }
     }
 }
 
@@ -195,7 +314,7 @@ fn source_is_added_only_if_absent() {
         (r#"{"email":"a@b.co"}"#, OMIT, r#"{"email":"a@b.co","source":"Clay"}"#),
         (r#"{"source":"mine","email":"a@b.co"}"#, OMIT, r#"{"source":"mine","email":"a@b.co"}"#),
         (r#"{"source":"","email":"a@b.co"}"#, OMIT, r#"{"email":"a@b.co","source":"Clay"}"#),
-        (r#"{"source":"","email":"a@b.co"}"#, CLEAR, r#"{"source":null,"email":"a@b.co"}"#),
+        (r#"{"source":"","email":"a@b.co"}"#, CLEAR, r#"{"source":"Clay","email":"a@b.co"}"#),
     ] {
         let mut row = row(RowKind::Contact, body, options);
         row.add_source("Clay");

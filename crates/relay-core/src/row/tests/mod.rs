@@ -2,3 +2,4 @@
 
 mod contract;
 mod properties;
+mod text_properties;

@@ -200,9 +200,9 @@ proptest! {
     #[test]
     fn cleaned_row_has_only_received_fields(body in body(), kind in kind(), options in options(), account in schema()) {
         if let Ok(row) = Row::clean(kind, body.as_bytes(), options, account.as_ref()) {
-            let parsed = parse::parse_fields(body.as_bytes()).unwrap();
+            let parsed = json::parse::parse_fields(body.as_bytes()).unwrap();
             for name in row.fields.keys() {
-                prop_assert!(parsed.contains_key(name), "{}", name);
+                prop_assert!(parsed.keys().any(|received| received.trim() == name), "{}", name);
             }
         }
     }
@@ -226,12 +226,13 @@ proptest! {
 
     #[test]
     fn event_key_ignores_order_whitespace_and_value_spelling(
-        properties in proptest::collection::btree_map("[a-zA-Zé ]{1,6}", equivalent_property_pair(), 0..6),
+        properties in proptest::collection::btree_map("[a-zA-Zé](?: ?[a-zA-Zé]){0,5}", equivalent_property_pair(), 0..6),
+        edge in "[ \u{a0}\u{200b}]{0,2}",
         rotation in 0usize..6,
         whitespace in "[ \n\t]{0,2}",
     ) {
         let one: Vec<(String, String)> = properties.iter().map(|(name, (one, _))| (name.clone(), one.clone())).collect();
-        let mut other: Vec<(String, String)> = properties.iter().map(|(name, (_, other))| (name.clone(), other.clone())).collect();
+        let mut other: Vec<(String, String)> = properties.iter().map(|(name, (_, other))| (format!("{edge}{name}{edge}"), other.clone())).collect();
         other.rotate_left(rotation.min(properties.len()));
         other.push(("blank in one row only".to_owned(), "null".to_owned()));
         let extra_fields = r#""company":"Ltd","mailingLists":["a"],"#;

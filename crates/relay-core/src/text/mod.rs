@@ -1,4 +1,12 @@
-//! Cuts messages to the length that Clay shows.
+//! Rules for texts: which characters nobody sees, what formulas leave behind, and how texts are counted and cut.
+
+mod invisible;
+mod leftovers;
+mod length;
+
+pub(crate) use invisible::{is_blank, remove_invisible, spell_invisible, trim_invisible};
+pub(crate) use leftovers::{find_sheet_error, has_object, is_column_name, is_only_sheet_errors};
+pub(crate) use length::{cut_to_every_count, fits_every_count};
 
 /// Maximum length of a message (Clay docs, "Formula generator": a cell's preview of an error shows 300 characters).
 pub(crate) const MAX_MESSAGE_CHARS: usize = 300;

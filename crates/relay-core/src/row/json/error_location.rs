@@ -1,6 +1,7 @@
 //! The location of an error in a body, as a Clay user can find it: line, column, and the field beside it.
 
-use crate::row::scanner::{self, CharContext};
+use crate::row::json::scanner::{self, CharContext};
+use crate::text::is_blank;
 
 /// Returns the line and the column, both from 1, of a byte of a text. A column is a character, as in editors.
 pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
@@ -21,7 +22,7 @@ pub(super) fn nearest_field(text: &str, offset: usize) -> Option<String> {
             (CharContext::OpeningQuote, _) => string_start = at,
             (CharContext::ClosingQuote, _) => last_string = text.get(string_start..=at),
             (CharContext::Outside, ':') => nearest = last_string.take().or(nearest),
-            (CharContext::Outside, _) if !character.is_ascii_whitespace() => last_string = None,
+            (CharContext::Outside, _) if !is_blank(character) => last_string = None,
             _ => {}
         }
     }
@@ -49,15 +50,18 @@ fn first_char(content: &str) -> Option<(usize, usize)> {
         return Some((width, width));
     };
     let Some(digits) = escape.strip_prefix('u') else { return Some((2, 1)) };
-    let width = match u32::from_str_radix(digits.get(..4)?, 16).ok()? {
-        0..0x80 => 1,
-        0x80..0x800 => 2,
-        // The first half of a surrogate pair counts for both.
-        0xd800..0xdc00 => 4,
-        0xdc00..0xe000 => 0,
-        _ => 3,
-    };
-    Some((6, width))
+    match u32::from_str_radix(digits.get(..4)?, 16).ok()? {
+        0..0x80 => Some((6, 1)),
+        0x80..0x800 => Some((6, 2)),
+        0xd800..0xdc00 if is_second_half(digits.get(4..)?) => Some((12, 4)),
+        _ => Some((6, 3)),
+    }
+}
+
+/// Whether a content starts with the second half of a surrogate pair.
+fn is_second_half(content: &str) -> bool {
+    let digits = content.strip_prefix("\\u").and_then(|digits| digits.get(..4));
+    digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()).is_some_and(|unit| (0xdc00..0xe000).contains(&unit))
 }
 
 #[cfg(test)]

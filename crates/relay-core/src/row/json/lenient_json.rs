@@ -7,20 +7,20 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 use crate::json_fields::JsonFields;
-use crate::row::scanner;
+use crate::row::json::scanner;
 
 /// Maximum nesting. Loops takes none below `eventProperties` and `mailingLists`.
-pub(super) const MAX_DEPTH: usize = 32;
+pub(in crate::row) const MAX_DEPTH: usize = 32;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct JsonError {
+pub(in crate::row) struct JsonError {
     /// The invalid byte, or the end of the text if something is missing there.
-    pub(super) offset: usize,
-    pub(super) kind: JsonErrorKind,
+    pub(in crate::row) offset: usize,
+    pub(in crate::row) kind: JsonErrorKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum JsonErrorKind {
+pub(in crate::row) enum JsonErrorKind {
     /// The text is not JSON, for a reason in a few words that quote nothing of it.
     Syntax(String),
     /// The text is JSON, but nested too deep.
@@ -47,19 +47,22 @@ impl JsonError {
 }
 
 /// Parses a JSON text; if it is invalid, parses it once more with the line breaks, tabs and other control characters
-/// inside its strings escaped.
-pub(super) fn parse_lenient(text: &str) -> Result<Value, JsonError> {
+/// inside its strings escaped, and with what [`scanner::with_readable_characters`] replaces.
+pub(in crate::row) fn parse_lenient(text: &str) -> Result<Value, JsonError> {
     let strict = parse_strict(text);
     if strict.is_ok() {
         return strict;
     }
+    let readable = scanner::with_readable_characters(text);
+    let text = readable.as_deref().unwrap_or(text);
     match scanner::without_raw_controls(text, escape) {
-        None => strict,
+        None if readable.is_none() => strict,
+        None => parse_strict(text),
         Some(escaped) => parse_strict(&escaped).map_err(|error| locate_error(text).unwrap_or(error)),
     }
 }
 
-pub(super) fn without_byte_order_mark(text: &str) -> &str {
+pub(in crate::row) fn without_byte_order_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
@@ -141,6 +144,18 @@ mod tests {
     }
 
     #[test]
+    fn what_looks_like_a_space_between_tokens_is_accepted() {
+        let parsed = parse_lenient("\u{feff}{\n\u{a0}\u{a0}\"a\"\u{200b}:\u{3000}[1,\u{ad}2]\u{0}}\u{85}").unwrap();
+        assert_eq!(parsed, serde_json::json!({"a": [1, 2]}));
+    }
+
+    #[test]
+    fn half_surrogate_pair_is_accepted_in_names_and_values() {
+        let parsed = parse_lenient(r#"{"a\ud83d":["\ude00x","\ud83d\ude00"]}"#).unwrap();
+        assert_eq!(parsed, serde_json::json!({"a\u{fdd0}": ["\u{fdd0}x", "😀"]}));
+    }
+
+    #[test]
     fn error_offset_points_at_offending_byte() {
         for (text, offset) in [
             (r#"{"a":x}"#, 5),
@@ -148,8 +163,7 @@ mod tests {
             (r#"{"a":1,}"#, 7),
             ("{\n \"é\":1,\n b:2}", 12),
             (r#"{"a":"\q"}"#, 7),
-            (r#"{"a":{"b":"\ud83d"}}"#, 17),
-            (r#"{"\ud83d":1}"#, 8),
+            ("{\u{a0}\"a\":\"\\ud83d\",\u{200b}b:2}", 19),
             (r#"{"a":1} x"#, 8),
             (r#"{"a":01}"#, 6),
             ("{\"a\":\"x\ny\",\"b\":x}", 15),

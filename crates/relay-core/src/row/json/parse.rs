@@ -3,21 +3,26 @@
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorCode, RequestError};
-use crate::row::error_location::{line_and_column, nearest_field, offset_in_string};
+use crate::placeholder::is_placeholder;
 use crate::row::field_error::display_name;
-use crate::row::lenient_json::{self, JsonError, JsonErrorKind};
+use crate::row::json::error_location::{line_and_column, nearest_field, offset_in_string};
+use crate::row::json::lenient_json::{self, JsonError, JsonErrorKind};
+use crate::row::json::syntax_cause::{SyntaxCause, find_cause};
 use crate::row::redacted_value::json_type_name;
+use crate::text::trim_invisible;
 
 /// Parses the fields of a row: a JSON object, or a JSON string that contains one.
-pub(super) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestError> {
+pub(in crate::row) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestError> {
     let text = decode_utf8(body)?;
     match lenient_json::parse_lenient(text) {
-        _ if text.trim().is_empty() => Err(empty_body()),
-        _ if !looks_like_json(text.as_bytes()) => Err(not_json()),
+        _ if trim_invisible(text).is_empty() => Err(empty_body()),
+        _ if trim_invisible(text).starts_with("```") => Err(code_fence()),
+        Err(_) if text.contains(char::is_alphanumeric) && is_placeholder(text) => Err(placeholder()),
+        _ if !looks_like_json(trim_invisible(text).as_bytes()) => Err(not_json()),
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(Value::String(embedded)) => parse_embedded(text, &embedded),
         Ok(other) => Err(not_an_object(&other)),
-        Err(JsonError { offset, kind }) => Err(syntax_error(text, offset, nearest_field(text, offset), &kind)),
+        Err(error) => Err(json_error((text, error.offset), text, &error)),
     }
 }
 
@@ -25,12 +30,12 @@ pub(super) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, RequestErr
 fn parse_embedded(text: &str, embedded: &str) -> Result<Map<String, Value>, RequestError> {
     let inner = lenient_json::without_byte_order_mark(embedded);
     match lenient_json::parse_lenient(inner) {
-        _ if inner.trim().is_empty() => Err(empty_body()),
+        _ if trim_invisible(inner).is_empty() => Err(empty_body()),
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(other) => Err(not_an_object(&other)),
-        Err(JsonError { offset, kind }) => {
-            let source_offset = offset_in_string(text, embedded.len() - inner.len() + offset);
-            Err(syntax_error(text, source_offset, nearest_field(inner, offset), &kind))
+        Err(error) => {
+            let source_offset = offset_in_string(text, embedded.len() - inner.len() + error.offset);
+            Err(json_error((text, source_offset), inner, &error))
         }
     }
 }
@@ -43,13 +48,29 @@ fn decode_utf8(body: &[u8]) -> Result<&str, RequestError> {
         let readable = String::from_utf8_lossy(body);
         let text = lenient_json::without_byte_order_mark(&readable);
         let offset = error.valid_up_to().saturating_sub(readable.len() - text.len());
-        syntax_error(text, offset, nearest_field(text, offset), &JsonErrorKind::Syntax("not UTF-8".to_owned()))
+        json_error((text, offset), text, &JsonError { offset, kind: JsonErrorKind::Syntax("not UTF-8".to_owned()) })
     })
 }
 
 /// Whether a body begins as JSON does. A form, XML, compressed data and UTF-16 do not.
 fn looks_like_json(body: &[u8]) -> bool {
     body.trim_ascii_start().first().is_none_or(|byte| b"{[\"-tfn".contains(byte) || byte.is_ascii_digit())
+}
+
+fn code_fence() -> RequestError {
+    RequestError::new(
+        ErrorCode::InvalidJson,
+        "The body begins with a code fence (```), which is not JSON: in Clay, let the column give the object alone, or take the \
+         two lines with ``` out with a formula.",
+    )
+}
+
+fn placeholder() -> RequestError {
+    RequestError::new(
+        ErrorCode::InvalidJson,
+        "The body is a placeholder, such as undefined or [object Object], and not JSON: in Clay, write a JSON object into the \
+         Body of the column, such as {\"email\": \"…\"}, and insert the columns into it with /.",
+    )
 }
 
 fn not_json() -> RequestError {
@@ -77,15 +98,18 @@ fn not_an_object(value: &Value) -> RequestError {
     RequestError::new(ErrorCode::InvalidJson, message)
 }
 
-fn syntax_error(text: &str, offset: usize, near_field: Option<String>, kind: &JsonErrorKind) -> RequestError {
-    let (line, column) = line_and_column(text, offset);
-    let near_field = near_field.map(|name| display_name(&name));
+/// Returns the error of `json`, whose position in the body is `position`: a text and an offset in it.
+fn json_error(position: (&str, usize), json: &str, error: &JsonError) -> RequestError {
+    let (line, column) = line_and_column(position.0, position.1);
+    let near_field = nearest_field(json, error.offset).map(|name| display_name(&name));
     let location_suffix = near_field.as_ref().map(|name| format!(", near the field \"{name}\"")).unwrap_or_default();
-    let message = match kind {
-        JsonErrorKind::Syntax(reason) => format!(
-            "The body is not valid JSON at line {line}, column {column}{location_suffix} ({reason}): in Clay, insert each column with \
-             / and put one pair of double quotes around a text column."
-        ),
+    let message = match &error.kind {
+        JsonErrorKind::Syntax(reason) => {
+            let SyntaxCause { what, advice } = find_cause(json, error.offset, reason);
+            format!(
+                "The body is not valid JSON at line {line}, column {column}{location_suffix} ({what}): in Clay, {advice}."
+            )
+        }
         JsonErrorKind::TooDeep => format!(
             "The body is nested more than {} levels deep at line {line}, column {column}{location_suffix}, and Loops takes no list or \
              object in a property: in Clay, insert a part of that column instead of all of it.",
@@ -147,7 +171,7 @@ mod tests {
                 "{error:?}"
             );
             assert_eq!(error.field(), field, "{error:?}");
-            assert!(error.message().contains("in Clay, insert each column with /"), "{error:?}");
+            assert!(error.message().contains("in Clay, "), "{error:?}");
         }
     }
 
@@ -191,6 +215,13 @@ mod tests {
     }
 
     #[test]
+    fn placeholder_in_place_of_body_is_named() {
+        for body in ["undefined", "None", "NaN", "#N/A", "[object Object]", " n/a\n"] {
+            assert!(parse_error(body).message().starts_with("The body is a placeholder"), "{body}");
+        }
+    }
+
+    #[test]
     fn non_object_json_is_rejected() {
         for (body, kind) in [
             ("[{}]", "a list"),
@@ -212,6 +243,17 @@ mod tests {
         let error = parse_error(format!("{{\"{}\":x}}", "n".repeat(1000)));
         assert_eq!(error.field().map(|field| field.chars().count()), Some(60));
         assert!(error.message().ends_with("around a text column."), "{error:?}");
+        for rest in ["True", "", "\"\\q\"", "\"\"x\"\"", "\"x", "undefined", "{{Column}}", "1,000", "'x'"] {
+            let error = parse_error(format!("{}{{\"{}\":{rest}}}", "\n".repeat(100_000), "n".repeat(1000)));
+            assert!(error.message().ends_with('.'), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn code_fence_is_named() {
+        for body in ["```json\n{\"email\":\"a@b.co\"}\n```", "\"```json\\n{}\\n```\""] {
+            assert!(parse_error(body).message().contains("a code fence (```)"), "{body}");
+        }
     }
 
     #[test]

@@ -1,0 +1,218 @@
+//! Texts that stand for a missing value: what spreadsheets, programs and people write where there is none.
+//!
+//! As an identity such a text makes one contact, one event or one list of all rows that lack it. The page
+//! `docs/clay-columns.md` has the same list.
+
+use crate::text::{has_object, is_only_sheet_errors, trim_invisible};
+
+/// The words, in lower case and without anything but letters and digits: `na` is `N/A`, `#N/A`, `n.a.` and `<NA>`.
+const WORDS: [&str; 57] = [
+    // Blanks of programming languages, databases and their exports.
+    "na",
+    "none",
+    "null",
+    "nil",
+    "nan",
+    "undefined",
+    "void",
+    "inf",
+    "infinity",
+    "1ind",
+    "1qnan",
+    "objectobject",
+    "true",
+    "false",
+    // Blanks that people write.
+    "yes",
+    "no",
+    "empty",
+    "blank",
+    "missing",
+    "unknown",
+    "unspecified",
+    "notset",
+    "notfound",
+    "notavailable",
+    "notapplicable",
+    "notprovided",
+    "notspecified",
+    "notassigned",
+    "nodata",
+    "novalue",
+    "noid",
+    "noemail",
+    "tbd",
+    "tba",
+    "todo",
+    "loading",
+    // People without an account.
+    "anon",
+    "anonymous",
+    "guest",
+    "notauthenticated",
+    "notloggedin",
+    // The name of the column in place of its value.
+    "id",
+    "uid",
+    "uuid",
+    "guid",
+    "email",
+    "emailaddress",
+    "userid",
+    "contactid",
+    "customerid",
+    "distinctid",
+    "anonymousid",
+    "externalid",
+    "recordid",
+    "rowid",
+    "listid",
+    "idempotencykey",
+];
+/// The words that only a program writes, and that so stand for a missing part of a longer text.
+const BLANKS_OF_PROGRAMS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
+
+/// Whether a text stands for a missing value. Case, and everything around and between its letters and digits, does not
+/// matter: a text that has none at all (`-`, `?`, `[]`) is a placeholder too, and so are zeros, and an error of a
+/// spreadsheet (`#REF!`).
+pub(crate) fn is_placeholder(text: &str) -> bool {
+    let text = trim_invisible(text);
+    let word: String = text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    // Blanks of a database's export and of pandas, which in another spelling may be names, and the index of what was not found.
+    let is_sign = matches!(text, "\\N" | "NaT" | "-1" | "-1.0");
+    is_only_sheet_errors(text)
+        || is_sign
+        || has_object(text)
+        || word.chars().all(|c| c == '0')
+        || WORDS.contains(&word.as_str())
+}
+
+/// Whether a text was put together of parts, and has only placeholders for them, or beside the blank of a program
+/// nothing that differs from row to row, which is a digit or an `@`: `null-null`, `row-undefined`.
+pub(crate) fn lacks_its_parts(text: &str) -> bool {
+    let is_blank = |part: &&str| BLANKS_OF_PROGRAMS.contains(&part.to_lowercase().as_str());
+    let parts = || text.split(['-', '_', ':', '.', '/', '|', '+', '#']);
+    parts().all(is_placeholder)
+        || (parts().any(|part| is_blank(&part)) && !text.contains(|c: char| c == '@' || c.is_numeric()))
+}
+
+/// Whether a text contains a column's name in place of its value, or what JavaScript writes for an object.
+pub(crate) fn has_uninserted_column(text: &str) -> bool {
+    text.starts_with('/') || text.contains("{{") || text.contains("${") || has_object(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_stands_for_missing_value_is_placeholder() {
+        for text in [
+            "N/A",
+            "#N/A",
+            "n.a.",
+            " NA ",
+            "<NA>",
+            "None",
+            "NULL",
+            "(null)",
+            "<null>",
+            "<nil>",
+            "nan",
+            "-NaN",
+            "NaT",
+            "undefined",
+            "\"undefined\"",
+            "'none'",
+            "“N/A”",
+            "Unknown",
+            "Not Found",
+            "not_available",
+            "user_id",
+            "User ID",
+            "userId",
+            "[object Object]",
+            "[object Object],[object Object]",
+            "#REF!",
+            "#NAME?",
+            "\\N",
+            "-",
+            "--",
+            "–",
+            "—",
+            "_",
+            ".",
+            "...",
+            "?",
+            "[]",
+            "{}",
+            "\"\"",
+            "0",
+            "00",
+            "0.0",
+            "-0",
+            "-1",
+            "00000000-0000-0000-0000-000000000000",
+            "true",
+            "FALSE",
+            "-Infinity",
+            "\u{200b}N/A\u{feff}",
+            "",
+        ] {
+            assert!(is_placeholder(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn plausible_id_is_no_placeholder() {
+        for text in [
+            "1",
+            "42",
+            "-42",
+            "10",
+            "#1",
+            "0a",
+            "nano",
+            "nina",
+            "anna",
+            "nat1",
+            "guest-7",
+            "Noah",
+            "nobody",
+            "id1",
+            "user-id-7",
+            "n",
+            "N",
+            "a",
+            "李",
+            "nullable",
+            "u_unknown",
+            "0x1f",
+            "100",
+            "001",
+            "user_2NNEqL2nrIRdJ",
+        ] {
+            assert!(!is_placeholder(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn text_without_real_part_lacks_its_parts() {
+        for text in ["undefined-undefined", "null_null", "none:0", "--", "row-undefined", "signup:null", "a.b.NaN"] {
+            assert!(lacks_its_parts(text), "{text}");
+        }
+        for text in ["row-7", "7-undefined", "ada@example.com-null", "welcome-email", "no-reply", "none-7", "a-b"] {
+            assert!(!lacks_its_parts(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn words_are_normalized_and_stand_in_documentation() {
+        let page = include_str!("../../../docs/clay-columns.md").to_lowercase();
+        let page: String = page.chars().filter(|c| c.is_alphanumeric() || *c == '`').collect();
+        for word in WORDS {
+            assert!(word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()), "{word}");
+            assert!(page.contains(&format!("`{word}`")), "{word} is not on the page");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The names of fields that have a meaning, recognized in another spelling and on the wrong route.
+
+use super::RowKind;
+use crate::row::field_error::{FieldError, display_name};
+use crate::row::schema::normalize_name;
+
+/// Fields of a contact that have rules of their own: under another spelling, those rules would not hold.
+const CONTACT_FIELDS: [&str; 4] = ["email", "userId", "subscribed", "mailingLists"];
+/// Fields that only an event has.
+const EVENT_FIELDS: [&str; 2] = ["eventName", "eventProperties"];
+/// What people call the header in a body.
+const IDEMPOTENCY_KEY: &str = "idempotencyKey";
+
+/// Returns the error of a field that is meant for something else than a property of the contact, whatever the properties
+/// of the account are.
+pub(super) fn misplaced_field(kind: RowKind, name: &str) -> Option<FieldError> {
+    if name.is_empty() {
+        return Some(FieldError::NoName);
+    }
+    let is_meant = |known: &&&str| normalize_name(known).eq(normalize_name(name));
+    if is_meant(&&IDEMPOTENCY_KEY) {
+        return Some(FieldError::HeaderInBody);
+    }
+    match (EVENT_FIELDS.iter().find(is_meant), kind) {
+        (Some(_), RowKind::Contact) => Some(FieldError::NotForContacts),
+        (Some(known), RowKind::Event) => Some(FieldError::MisspeltEventField(known)),
+        (None, _) => CONTACT_FIELDS.iter().find(is_meant).map(|known| misspelt(name, known)),
+    }
+}
+
+/// Returns the error of a name that was meant to be another.
+pub(super) fn misspelt(name: &str, meant: &str) -> FieldError {
+    let strange = name.chars().find(|c| !c.is_ascii() && !meant.contains(*c));
+    FieldError::Misspelt(display_name(meant), strange)
+}
+
+/// The name as messages show it.
+pub(super) const fn shown_name(name: &str) -> &str {
+    if name.is_empty() { "\"\"" } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misplaced_field_is_recognized_in_any_spelling() {
+        let misspelt = |known: &str| Some(FieldError::Misspelt(known.to_owned(), None));
+        for (kind, name, expected) in [
+            (RowKind::Event, "eventproperties", Some(FieldError::MisspeltEventField("eventProperties"))),
+            (RowKind::Event, "event_properties", Some(FieldError::MisspeltEventField("eventProperties"))),
+            (RowKind::Event, "Event Properties", Some(FieldError::MisspeltEventField("eventProperties"))),
+            (RowKind::Event, "event-name", Some(FieldError::MisspeltEventField("eventName"))),
+            (RowKind::Contact, "eventName", Some(FieldError::NotForContacts)),
+            (RowKind::Contact, "event_properties", Some(FieldError::NotForContacts)),
+            (RowKind::Contact, "idempotencyKey", Some(FieldError::HeaderInBody)),
+            (RowKind::Event, "Idempotency-Key", Some(FieldError::HeaderInBody)),
+            (RowKind::Event, "idempotency_key", Some(FieldError::HeaderInBody)),
+            (RowKind::Contact, "Email", misspelt("email")),
+            (RowKind::Contact, "e-mail", misspelt("email")),
+            (RowKind::Event, "user_id", misspelt("userId")),
+            (RowKind::Contact, "Mailing Lists", misspelt("mailingLists")),
+            (RowKind::Contact, "Subscribed", misspelt("subscribed")),
+            (RowKind::Contact, "", Some(FieldError::NoName)),
+            (RowKind::Contact, "properties", None),
+            (RowKind::Contact, "emails", None),
+            (RowKind::Contact, "event", None),
+            (RowKind::Contact, "First Name", None),
+        ] {
+            assert_eq!(misplaced_field(kind, name), expected, "{name}");
+        }
+    }
+}
