@@ -174,3 +174,27 @@ async fn graceful_stop_completes_deliveries_in_flight() {
     .await;
     assert!(row_counts_by_email(&clay).values().all(|count| *count == 1));
 }
+
+#[tokio::test]
+async fn stop_is_short_while_destinations_hang_and_loses_nothing() {
+    let (clay, loops) = (MockDestination::start(Reply::Hang).await, MockDestination::start(Reply::Hang).await);
+    let (url, api) = (clay.url("/v3/sources/webhook/contacts"), loops.url("/api"));
+    let settings = [("CLAY_WEBHOOK_URL", url.as_str()), ("LOOPS_API_URL", &api), ("LOOPS_API_KEY", "key")];
+    let relay = Relay::start(&settings).await;
+    let taken = webhook::post(relay.base(), "msg_1", &webhook::contact_created("ada@example.com")).await;
+    assert_eq!(taken.status, 200);
+    let (url, authorization) = (format!("{}/api/v1/contacts/update", relay.base()), format!("Bearer {RELAY_TOKEN}"));
+    let row = br#"{"email":"bob@example.com"}"#.to_vec();
+    let call = tokio::spawn(async move { try_send("PUT", &url, &[("authorization", &authorization)], row).await });
+    eventually("both calls", async || (!loops.received().is_empty() && !clay.received().is_empty()).then_some(()))
+        .await;
+    // Docker kills after ten seconds.
+    let stopped = tokio::time::timeout(std::time::Duration::from_secs(8), relay.stop()).await;
+    let (folder, status) = stopped.expect("it takes too long");
+    assert!(status.success());
+    // Without an answer that says otherwise, the row is not the relay's.
+    assert!(call.await.unwrap().is_none_or(|response| response.status == 202));
+    clay.set_default_reply(Reply::status(200));
+    let relay = Relay::start_in(folder, &settings).await;
+    relay.wait_for_state("delivered").await;
+}

@@ -6,6 +6,7 @@ use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::eventually;
 use relay_testkit::http::Response;
 use relay_testkit::mock_destination::{MockDestination, Reply};
+use relay_testkit::relay_process::Relay;
 use relay_testkit::row::{contact, send};
 use relay_testkit::webhook::{contact_created, post};
 use serde_json::json;
@@ -149,4 +150,67 @@ async fn contact_is_listed_under_its_response_delivery_id() {
     let relay = start_relay(&loops, &[]).await;
     let response = contact(relay.base(), contact_row("ada@example.com")).await;
     assert_eq!(relay.wait_for_state("delivered").await["id"], response.headers["x-relay-delivery-id"].as_str());
+}
+
+/// Checks that nothing is taken any more, that monitoring tells, and that the log has one line of it, with the remedy.
+async fn assert_takes_nothing(relay: &Relay) {
+    for number in 0..3 {
+        let webhook = post(relay.base(), &format!("msg_{number}"), &contact_created("ada@example.com")).await;
+        webhook.assert_error_response(503, "unavailable", None);
+        for (route, headers) in ROUTES.into_iter().zip([&[][..], &[("prefer", "respond-async")]]) {
+            let row = row_for(&format!("n{number}@example.com"));
+            send(relay.base(), route, "", headers, row).await.assert_error_response(429, "unavailable", None);
+        }
+    }
+    let health = relay_testkit::http::send("GET", &format!("{}/healthz", relay.base()), &[], "").await;
+    assert_eq!(health.status, 503);
+}
+
+fn remedy_count(log: &str) -> usize {
+    log.lines().filter(|line| line.contains("deleted, moved or replaced") && line.contains("restart")).count()
+}
+
+#[tokio::test]
+async fn nothing_is_taken_after_a_file_of_the_store_is_gone() {
+    for name in ["relay.db", "relay.db-wal", "relay.db-shm"] {
+        let loops = start_loops().await;
+        let relay = start_relay(&loops, &[]).await;
+        assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.status, 200);
+        std::fs::remove_file(relay.folder().join(name)).unwrap();
+        assert_takes_nothing(&relay).await;
+        assert_eq!((loops.received().len(), remedy_count(&relay.log())), (1, 1), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_taken_after_the_store_is_replaced() {
+    let relay = Relay::start(&[]).await;
+    let store = relay.folder().join("relay.db");
+    let copy = relay.folder().join("copy.db");
+    std::fs::copy(&store, &copy).unwrap();
+    std::fs::rename(&copy, &store).unwrap();
+    assert_takes_nothing(&relay).await;
+    assert_eq!(remedy_count(&relay.log()), 1);
+}
+
+#[tokio::test]
+async fn moved_data_folder_takes_nothing_until_it_is_back() {
+    let (parent, relay) = (tempfile::tempdir().unwrap(), Relay::start(&[]).await);
+    let elsewhere = parent.path().join("elsewhere");
+    std::fs::rename(relay.folder(), &elsewhere).unwrap();
+    assert_takes_nothing(&relay).await;
+    std::fs::rename(&elsewhere, relay.folder()).unwrap();
+    assert_accepted(&post(relay.base(), "msg_1", &contact_created("ada@example.com")).await, "queued");
+}
+
+#[tokio::test]
+async fn what_waits_is_delivered_after_the_data_folder_is_deleted() {
+    let clay = MockDestination::start(Reply::status(503)).await;
+    let relay = webhooks::start_relay(&clay, &[]).await;
+    assert_accepted(&post(relay.base(), "msg_1", &contact_created("ada@example.com")).await, "queued");
+    eventually("a refused row", async || (!clay.received().is_empty()).then_some(())).await;
+    std::fs::remove_dir_all(relay.folder()).unwrap();
+    clay.set_default_reply(Reply::status(200));
+    let tries = clay.received().len();
+    eventually("another try", async || (clay.received().len() > tries).then_some(())).await;
 }

@@ -5,6 +5,7 @@ pub mod cli;
 mod commands;
 mod http;
 mod metrics;
+mod refusal_lines;
 pub mod reloading_secrets;
 mod serve;
 mod startup_banner;

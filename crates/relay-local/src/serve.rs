@@ -22,15 +22,17 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::app::Relay;
+use crate::http::connections::Connections;
 use crate::http::{accept, health, routes};
 use crate::metrics::Metrics;
 use crate::reloading_secrets::{ReloadingSecrets, SIMULATED_API_KEY, SimulatedDestinations};
 use crate::startup_banner::{Banner, DestinationSource, KeySource};
 use crate::{telemetry, worker};
 
-/// Maximum time for requests and deliveries in progress after a stop signal: that of a call, and of its record. A delivery
-/// that waits for a permit is stored and does not have to finish.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(12);
+/// Maximum time for requests and deliveries in progress after a stop signal: that of a try while Clay waits, and of its record.
+/// With the closing of the store it is less than the ten seconds after which Docker kills (docker stop, `--timeout`). What has
+/// not ended by then is sent again after the start.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(6);
 /// Maximum time that the start waits for the list of contact properties; after that it is read while rows are handled.
 const SCHEMA_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time between two deletions of old records.
@@ -96,7 +98,7 @@ pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String,
     drop(tokio::time::timeout(SCHEMA_TIMEOUT, prefetch_schema).await);
     print_banner(&settings, &data_dir, &simulators, address)?;
 
-    let (stop, mut stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(false);
     let (clay, loops) = (Arc::clone(&relay.clay_deliverer), Arc::clone(&relay.loops_deliverer));
     let workers = [
         tokio::spawn(worker::run(store.clone(), Direction::LoopsToClay, clay, stopping.clone())),
@@ -106,11 +108,8 @@ pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String,
     // These two end with the process.
     tokio::spawn(schema_refresher.run());
     tokio::spawn(secrets.run(store.clone()));
-    let app = routes::app(relay).merge(health::routes(metrics, store));
-    let requests = tokio::spawn(accept::serve(listener, app, async move {
-        // A sender that is gone would be a stop as well.
-        let _ = stopping.wait_for(|stop| *stop).await;
-    }));
+    let app = routes::app(relay).merge(health::routes(metrics, store, address.ip()));
+    let requests = tokio::spawn(accept::serve(listener, app, Connections::new(stopping)));
 
     shutdown_signal().await?;
     info!("stopping: what is under way is brought to its end");

@@ -7,7 +7,7 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use relay::telemetry::event::{self, DeliveryEvent, milliseconds};
+use relay::telemetry::event::{self, DeliveryEvent, EventOutcome, milliseconds};
 use relay::telemetry::log::{self, INVALID_LEVEL, RUST_LOG};
 use relay_core::contact::ContactHashKey;
 use tracing::{Level, warn};
@@ -17,6 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt};
 
 use crate::metrics::Metrics;
+use crate::refusal_lines::RefusalLines;
 
 pub(crate) fn start() {
     let (level, is_valid) = log::parse_level(std::env::var(RUST_LOG).ok().as_deref());
@@ -35,10 +36,15 @@ pub(crate) fn start() {
     }
 }
 
-/// Has every event counted and logged from now on, its contact as a hash with this key.
+/// Has every event counted and logged from now on, its contact as a hash with this key. Of many refused requests in a second
+/// some are counted only.
 pub(crate) fn install_sink(metrics: Arc<Metrics>, contact_hash_key: Option<ContactHashKey>) {
+    let refusal_lines = RefusalLines::default();
     event::set_sink(move |event| {
         metrics.record(event);
+        if event.outcome == EventOutcome::Refused && event.code.is_some_and(|code| !refusal_lines.admit(code)) {
+            return;
+        }
         let contact = event.contact.zip(contact_hash_key.as_ref()).map(|(contact, key)| contact.log_hash(key));
         log_event(event, contact.as_deref());
     });

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod clay;
+pub mod host;
 mod loops;
 mod rate_limit;
 #[cfg(test)]
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
@@ -33,6 +34,8 @@ struct Simulator {
 impl Simulator {
     fn start(listener: TcpListener, routes: Router) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
+        // It shows what a newcomer tries with: no page in a browser may read that.
+        let routes = routes.layer(from_fn_with_state(address.ip(), host::require_this_machine));
         // A small response must not wait for the acknowledgement of the previous one.
         let listener = listener.tap_io(|stream| {
             let _ = stream.set_nodelay(true);

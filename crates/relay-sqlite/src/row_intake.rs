@@ -82,6 +82,8 @@ impl RowIntake for SqliteStore {
     }
 
     async fn admit_without_record(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
+        // What is gone cannot tell what of the contact waits, and the row would not be remembered.
+        self.files.check()?;
         let Some(guard) = self.locks.try_lock(delivery) else { return Ok(Admission::InFlight) };
         let delivery = delivery.clone();
         // Whatever is stored from here on finds the contact locked.

@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::data_dir::DataDir;
 use crate::delivery_row::remove_direct;
 use crate::migrations::{VERSION, is_outdated, upgrade};
+use crate::store_files::StoreFiles;
 
 /// Name of the store in the data folder.
 pub const STORE_FILE: &str = "relay.db";
@@ -111,6 +112,7 @@ impl OpenError {
 pub struct Connections {
     pub(crate) writer: Connection,
     pub(crate) reader: Connection,
+    pub(crate) files: StoreFiles,
 }
 
 /// Opens the store of a data folder for serving, and creates it if there is none.
@@ -148,7 +150,8 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
     };
     initialize().map_err(to_error)?;
     let reader = Connection::open(&path).and_then(|reader| reader.busy_timeout(BUSY_TIMEOUT).map(|()| reader));
-    Ok(Connections { writer: connection, reader: reader.map_err(to_error)? })
+    let reader = reader.map_err(to_error)?;
+    Ok(Connections { writer: connection, reader, files: StoreFiles::note(&path) })
 }
 
 /// Opens the store of a data folder beside a running relay, or returns None if there is none.

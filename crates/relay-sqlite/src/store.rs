@@ -6,6 +6,7 @@
 //!
 //! See docs/adr/0007-one-sqlite-table.md.
 
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use relay::ports::clock::Clock;
 use relay::ports::queue::StoreError;
+use relay::routes::MAX_REQUEST_BYTES;
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{Delivery, Direction};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -20,7 +22,8 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use crate::admin::queries::{self, Backlog};
 use crate::contact_locks::ContactLocks;
-use crate::schema::{Connections, STORE_FILE};
+use crate::schema::Connections;
+use crate::store_files::StoreFiles;
 
 /// How long the health check may wait for other writes and take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -31,6 +34,7 @@ pub struct SqliteStore {
     pub(crate) writer: Arc<Mutex<Connection>>,
     /// A second connection, so that reads do not wait for writes.
     pub(crate) reader: Arc<Mutex<Connection>>,
+    pub(crate) files: Arc<StoreFiles>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) work_available: Arc<Notify>,
     pub(crate) locks: Arc<ContactLocks>,
@@ -44,6 +48,7 @@ impl SqliteStore {
         Self {
             writer: Arc::new(Mutex::new(connections.writer)),
             reader: Arc::new(Mutex::new(connections.reader)),
+            files: Arc::new(connections.files),
             clock,
             work_available: Arc::new(Notify::new()),
             locks: Arc::default(),
@@ -76,14 +81,13 @@ impl SqliteStore {
         self.read(move |connection| queries::backlog(connection, direction)).await
     }
 
-    /// Checks that a delivery could be stored now: the file is where it was, and can be written.
+    /// Checks that a delivery could be stored now: the files are where they were, can be written, and have room.
     pub async fn check_health(&self) -> Result<(), StoreError> {
+        let files = Arc::clone(&self.files);
+        // The store itself may have room left in its log, and none for what comes.
+        let has_room = tokio::task::spawn_blocking(move || write_scratch_file(files.dir()));
+        has_room.await.map_err(StoreError::new)?.map_err(StoreError::new)?;
         self.write_within(HEALTH_TIMEOUT, |transaction| {
-            // Writes to a file that was deleted are lost when the process ends.
-            if !transaction.path().is_some_and(|path| Path::new(path).exists()) {
-                let missing = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
-                return Err(rusqlite::Error::SqliteFailure(missing, Some(format!("{STORE_FILE} is gone"))));
-            }
             // Writes the value that is there already.
             let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
             transaction.pragma_update(None, "user_version", version)
@@ -92,21 +96,26 @@ impl SqliteStore {
     }
 
     /// Runs one transaction, off the threads that serve requests. Transactions run in the order of the calls.
+    ///
+    /// It does not ask whether the files are still there: what waits is delivered from files that are gone, too.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        run_transaction(Arc::clone(&self.writer).lock_owned().await, work).await
+        run_transaction(Arc::clone(&self.writer).lock_owned().await, || Ok(()), work).await
     }
 
-    /// Runs one transaction like [`write`](Self::write), or fails and does nothing if other writes take too long.
+    /// Runs one transaction like [`write`](Self::write) that a caller is told of. It fails and does nothing if other writes
+    /// take too long, or the files are gone. If they go while it runs, it fails as well.
     pub(crate) async fn write_within<T: Send + 'static>(
         &self,
         timeout: Duration,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let writer = tokio::time::timeout(timeout, Arc::clone(&self.writer).lock_owned()).await;
-        run_transaction(writer.map_err(|_| StoreError::new("too many writes are waiting"))?, work).await
+        let (writer, files) =
+            (writer.map_err(|_| StoreError::new("too many writes are waiting"))?, Arc::clone(&self.files));
+        run_transaction(writer, move || files.check(), work).await
     }
 
     /// Runs queries that do not write.
@@ -119,19 +128,29 @@ impl SqliteStore {
     }
 }
 
+/// Runs one transaction between two checks: one before it, and one after its commit.
 async fn run_transaction<T: Send + 'static>(
     mut connection: OwnedMutexGuard<Connection>,
+    check: impl Fn() -> Result<(), StoreError> + Send + 'static,
     work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
     let task = tokio::task::spawn_blocking(move || {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let value = work(&transaction)?;
-        transaction.commit()?;
+        check()?;
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::new)?;
+        let value = work(&transaction).map_err(StoreError::new)?;
+        transaction.commit().map_err(StoreError::new)?;
+        check()?;
         Ok(value)
     });
-    join(task.await)
+    task.await.map_err(StoreError::new)?
 }
 
 fn join<T>(joined: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, StoreError> {
     joined.map_err(StoreError::new)?.map_err(StoreError::new)
+}
+
+/// Writes as much as the largest request has, into a file without a name that is gone at once.
+fn write_scratch_file(dir: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(dir)?.write_all(&[0; MAX_REQUEST_BYTES])
 }

@@ -114,8 +114,8 @@ mod tests {
         let secret = SigningSecret::parse("c2VjcmV0").unwrap();
         let signature = secret.sign("msg_1", "1", body.as_bytes());
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let unverified = UnverifiedWebhook::new(Some(b"msg_1"), Some(b"1"), Some(signature.as_bytes()), body).unwrap();
-        LoopsEvent::parse(&unverified.verify(&[secret], Timestamp::UNIX_EPOCH, None).unwrap())
+        let unverified = UnverifiedWebhook::new(Some(b"msg_1"), Some(b"1"), Some(signature.as_bytes())).unwrap();
+        LoopsEvent::parse(&unverified.verify(&body, &[secret], Timestamp::UNIX_EPOCH, None).unwrap())
     }
 
     #[test]

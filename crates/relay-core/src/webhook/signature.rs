@@ -91,26 +91,20 @@ pub enum SignatureError {
     TimestampOutOfRange(i64),
 }
 
-/// A request on the webhook route before its signature is verified.
+/// The head of a request on the webhook route, before its signature is verified.
 #[derive(Debug, Clone)]
 pub struct UnverifiedWebhook {
     id: String,
     timestamp: String,
     signatures: String,
-    body: Bytes,
 }
 
 impl UnverifiedWebhook {
-    /// Creates a request from the three headers, verbatim, and the body.
+    /// Creates a request from the three headers, verbatim.
     ///
     /// # Errors
     /// [`ErrorCode::MissingHeader`] and [`ErrorCode::MalformedHeader`], with the header as field.
-    pub fn new(
-        id: Option<&[u8]>,
-        timestamp: Option<&[u8]>,
-        signatures: Option<&[u8]>,
-        body: Bytes,
-    ) -> Result<Self, RequestError> {
+    pub fn new(id: Option<&[u8]>, timestamp: Option<&[u8]>, signatures: Option<&[u8]>) -> Result<Self, RequestError> {
         let id = parse_header(ID_HEADER, id)?;
         let timestamp = parse_header(TIMESTAMP_HEADER, timestamp)?;
         let signatures = parse_header(SIGNATURE_HEADER, signatures)?;
@@ -121,16 +115,17 @@ impl UnverifiedWebhook {
         if !all_digits || !(1..=MAX_TIMESTAMP_DIGITS).contains(&timestamp.len()) {
             return Err(malformed_header(TIMESTAMP_HEADER, "must be Unix seconds, 1 to 15 digits"));
         }
-        Ok(Self { id, timestamp, signatures, body })
+        Ok(Self { id, timestamp, signatures })
     }
 
-    /// Verifies the request against every secret and every `v1` signature, in constant time, then its age.
+    /// Verifies the request with its body against every secret and every `v1` signature, in constant time, then its age.
     ///
     /// # Errors
     /// [`SignatureError::NoMatch`] if nothing matches; [`SignatureError::TimestampOutOfRange`] if the request is older, or further
     /// ahead, than `tolerance` (exactly that far is accepted).
     pub fn verify(
         &self,
+        body: &Bytes,
         secrets: &[SigningSecret],
         now: Timestamp,
         tolerance: Tolerance,
@@ -139,7 +134,7 @@ impl UnverifiedWebhook {
         let signatures: Vec<Vec<u8>> = self.signatures.split(' ').filter_map(decode).collect();
         let mut matched = subtle::Choice::from(0);
         for secret in secrets {
-            let expected = secret.mac(&self.id, &self.timestamp, &self.body);
+            let expected = secret.mac(&self.id, &self.timestamp, body);
             for signature in &signatures {
                 matched |= expected.ct_eq(signature);
             }
@@ -152,7 +147,7 @@ impl UnverifiedWebhook {
         if tolerance.is_some_and(|limit| age.unsigned_abs() > u64::from(limit.get())) {
             return Err(SignatureError::TimestampOutOfRange(age));
         }
-        Ok(VerifiedWebhook { id: self.id.clone(), body: self.body.clone() })
+        Ok(VerifiedWebhook { id: self.id.clone(), body: body.clone() })
     }
 }
 

@@ -127,6 +127,25 @@ async fn dropped_simulator_closes_its_port() {
     tokio::time::timeout(Duration::from_secs(10), port_closed).await.expect("the port to be closed");
 }
 
+#[tokio::test]
+async fn request_for_another_host_is_421() {
+    let (clay, loops) = (start_clay(ClayOptions::default()).await, start_loops().await);
+    for (address, targets) in [
+        (clay.address(), &["GET /rows", "POST /v3/sources/webhook/contacts"][..]),
+        (loops.address(), &["GET /contacts", "GET /events", "GET /api/v1/api-key"]),
+    ] {
+        for target in targets {
+            for (host, status) in [("Host: evil.example\r\n", "421"), ("", "400"), ("Host: a\r\nHost: a\r\n", "400")] {
+                let request = format!("{target} HTTP/1.1\r\n{host}connection: close\r\ncontent-length: 0\r\n\r\n");
+                let exchanged = tokio::task::spawn_blocking(move || exchange(address, request.as_bytes())).await;
+                let response = exchanged.expect("no panic").expect("a response");
+                assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{target} {host}: {response}");
+            }
+        }
+    }
+    assert_eq!(call(loops.address(), "GET /contacts", &[], "").await.status, 200);
+}
+
 #[test]
 fn options_debug_output_has_no_secrets() {
     let clay = ClayOptions { auth_token: Some("clay-token".into()), ..ClayOptions::default() };

@@ -85,8 +85,11 @@ impl DestinationResponse {
 
 /// Builds the client. Fails if the TLS configuration is not possible.
 pub fn build() -> Result<HttpClient, BuildError> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    build_with_roots(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect())
+}
+
+/// Builds a client that trusts these authorities in place of the bundled ones.
+pub fn build_with_roots(roots: rustls::RootCertStore) -> Result<HttpClient, BuildError> {
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| BuildError(error.into()))?
@@ -172,15 +175,18 @@ async fn read_response(mut response: reqwest::Response, now: Timestamp, deadline
 }
 
 fn outcome_of(error: &reqwest::Error) -> CallOutcome {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let tls = cause
-            .downcast_ref::<rustls::Error>()
-            .or_else(|| cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>());
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return CallOutcome::CertificateUntrusted;
-        }
-        source = cause.source();
+    let mut causes = std::iter::successors(error.source(), |cause| cause_of(*cause));
+    if causes.any(|cause| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))) {
+        return CallOutcome::CertificateUntrusted;
     }
     if error.is_timeout() { CallOutcome::TimedOut } else { CallOutcome::Unreachable }
+}
+
+/// Returns what an error wraps. `io::Error::source` passes over the error inside it, and the TLS layers wrap one
+/// `io::Error` in another.
+fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
 }

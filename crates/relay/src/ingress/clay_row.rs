@@ -16,6 +16,8 @@ use tokio::time::{Duration, Instant};
 use tracing::error;
 
 use crate::destination::loops::LoopsClient;
+use crate::ingress::request_body::RequestBody;
+use crate::ingress::response::Caller;
 use crate::ingress::row_outcome::{RowContext, RowOutcome};
 use crate::ingress::schema_cache::{SchemaCache, SchemaRefresher};
 use crate::ingress::sync_send::SyncSender;
@@ -24,10 +26,9 @@ use crate::ports::queue::StoreError;
 use crate::ports::rate_limiter::{Permit, RateLimiter};
 use crate::ports::row_intake::{Admission, DeliveryMode, RowIntake};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
-use crate::routes::MAX_REQUEST_BYTES;
 use crate::telemetry::event::CallStats;
 
-/// Deadline of the response: before Clay's column gives up, and before a gateway does after 30 s.
+/// Deadline of the response, from the request's head on: before Clay's column gives up, and before a gateway does after 30 s.
 const RESPONSE_DEADLINE: Duration = Duration::from_secs(10);
 /// Poll interval while a duplicate of the row is in flight.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -53,7 +54,7 @@ pub struct ClayRowHandler<S, L, D, P> {
 
 impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLimiter> ClayRowHandler<S, L, D, P> {
     /// Answers one request of the route for that kind of row.
-    pub async fn handle(&self, kind: RowKind, request: Request<Bytes>) -> Response<Bytes> {
+    pub async fn handle(&self, kind: RowKind, request: Request<impl RequestBody>) -> Response<Bytes> {
         let (started_at, mut stats) = (Instant::now(), CallStats::default());
         let deadline = started_at + RESPONSE_DEADLINE;
         let (context, outcome) = match self.accept(kind, request).await {
@@ -74,14 +75,11 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
     async fn accept(
         &self,
         kind: RowKind,
-        request: Request<Bytes>,
+        request: Request<impl RequestBody>,
     ) -> Result<(Delivery, SecretString, RowContext), RequestError> {
         let (parts, body) = request.into_parts();
         let secret = self.authenticate(&parts.headers).await?;
-        if body.len() > MAX_REQUEST_BYTES {
-            let message = "The row is larger than 256 KiB: take columns out of the body of the HTTP API column.";
-            return Err(RequestError::new(ErrorCode::TooLarge, message));
-        }
+        let body = body.read().await.map_err(|error| error.into_request_error(Caller::Clay))?;
         let options = RowOptions::from_query(parts.uri.query().unwrap_or_default())?;
         let caller_key = match kind {
             RowKind::Contact => None,

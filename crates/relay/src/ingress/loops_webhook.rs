@@ -17,11 +17,11 @@ use relay_core::webhook::signature::{
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::ingress::request_body::{BodyError, RequestBody};
 use crate::ingress::response::{self, Caller};
 use crate::ports::clock::SharedClock;
 use crate::ports::queue::{Enqueued, Queue, StoreError};
 use crate::ports::secrets::{LoopsToClaySecret, SecretError, SecretField, SecretSource};
-use crate::routes::MAX_REQUEST_BYTES;
 use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage};
 
 /// The handler.
@@ -46,7 +46,7 @@ type WebhookOutcome = (EventOutcome, Option<ReasonCode>);
 
 impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
     /// Answers one request.
-    pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+    pub async fn handle(&self, request: Request<impl RequestBody>) -> Response<Bytes> {
         let started_at = Instant::now();
         let (parts, body) = request.into_parts();
         match self.verify_and_parse(&parts.headers, body).await {
@@ -63,15 +63,13 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
     async fn verify_and_parse(
         &self,
         headers: &HeaderMap,
-        body: Bytes,
+        body: impl RequestBody,
     ) -> Result<(LoopsEvent, Arc<LoopsToClaySecret>), RequestError> {
-        if body.len() > MAX_REQUEST_BYTES {
-            let message = "The webhook is larger than 256 KiB: nothing was relayed.";
-            return Err(RequestError::new(ErrorCode::TooLarge, message));
+        if body.is_too_large() {
+            return Err(BodyError::TooLarge.into_request_error(Caller::Loops));
         }
         let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
-        let unverified =
-            UnverifiedWebhook::new(header(ID_HEADER), header(TIMESTAMP_HEADER), header(SIGNATURE_HEADER), body)?;
+        let unverified = UnverifiedWebhook::new(header(ID_HEADER), header(TIMESTAMP_HEADER), header(SIGNATURE_HEADER))?;
         let mut secret = self.secrets.current().await.map_err(secret_unavailable)?;
         if secret.signing_secrets.is_empty() {
             // It may have been filled in a moment ago.
@@ -84,8 +82,10 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
             );
             return Err(RequestError::new(ErrorCode::NotConfigured, message));
         }
-        let verify =
-            |secret: &LoopsToClaySecret| unverified.verify(&secret.signing_secrets, self.clock.now(), self.tolerance);
+        let body = body.read().await.map_err(|error| error.into_request_error(Caller::Loops))?;
+        let verify = |secret: &LoopsToClaySecret| {
+            unverified.verify(&body, &secret.signing_secrets, self.clock.now(), self.tolerance)
+        };
         let mut verified = verify(&secret);
         if matches!(verified, Err(SignatureError::NoMatch)) {
             // It may be signed with a secret that was set a moment ago.

@@ -2,6 +2,7 @@
 
 pub mod clay_row;
 pub mod loops_webhook;
+pub mod request_body;
 pub mod response;
 pub(crate) mod row_outcome;
 pub mod schema_cache;

@@ -102,7 +102,7 @@ impl<'a> EndpointChecks<'a> {
         match self.client.send(request, TIMEOUT, Timestamp::now()).await.outcome {
             CallOutcome::Responded(_) => Ok(CHECK.ok(format!("{origin} answers"))),
             CallOutcome::CertificateUntrusted => {
-                let remedy = "something in between breaks TLS open: try from another network";
+                let remedy = "renew the certificate of the proxy in front, for this name; if it is right, something in between breaks TLS open: try from another network";
                 Err(CHECK.fail(format!("the certificate of {origin} is not trusted"), remedy))
             }
             CallOutcome::TimedOut | CallOutcome::Unreachable => {
@@ -307,4 +307,22 @@ pub(crate) fn string_field(response: &DestinationResponse, field: &str) -> Strin
 
 fn count_phrase(count: usize, what: &str) -> String {
     if count == 1 { format!("the {what}") } else { format!("each of {count} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay::destination::http_client;
+    use relay_testkit::function_harness::tls::TlsDestination;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn endpoint_with_untrusted_certificate_is_told_as_that() {
+        let (server, client) = (TlsDestination::start().await, http_client::build().unwrap());
+        let [loops_webhook_url, clay_contact_url, clay_event_url] = ["/a", "/b", "/c"].map(|path| server.url(path));
+        let urls = EndpointUrls { loops_webhook_url, events: Vec::new(), clay_contact_url, clay_event_url };
+        let checks = EndpointChecks::new(&client, &urls, SecretTimestamps::default());
+        let finding = format!("{:?}", checks.check_endpoint().await.unwrap_err());
+        assert!(finding.contains("is not trusted") && finding.contains("renew the certificate"), "{finding}");
+    }
 }

@@ -66,8 +66,10 @@ pub(crate) async fn examine(
         // A relay creates the file before it answers.
         Err(admin::Error::NoStore(dir)) if local.is_running() && !dir.join(STORE_FILE).exists() => {
             findings.push(Check::Store.fail(
-                format!("a relay runs, and its {STORE_FILE} is gone: what it takes now is lost when it ends"),
-                "stop it, put back a copy of the file if there is one, and start it",
+                format!(
+                    "a relay runs, and its {STORE_FILE} is gone: it takes nothing, and what waits is lost when it ends"
+                ),
+                "wait until nothing waits, stop it, put back a copy of the file if there is one, and start it",
             ));
         }
         Err(admin::Error::NoStore(_)) => findings.push(Check::Store.ok("nothing was stored yet")),
