@@ -158,7 +158,7 @@ async fn assert_takes_nothing(relay: &Relay) {
         let webhook = post(relay.base(), &format!("msg_{number}"), &contact_created("ada@example.com")).await;
         webhook.assert_error_response(503, "unavailable", None);
         for (route, headers) in ROUTES.into_iter().zip([&[][..], &[("prefer", "respond-async")]]) {
-            let row = row_for(&format!("n{number}@example.com"));
+            let row = row_on(route, &format!("n{number}@example.com"));
             send(relay.base(), route, "", headers, row).await.assert_error_response(429, "unavailable", None);
         }
     }
@@ -175,7 +175,7 @@ async fn nothing_is_taken_after_a_file_of_the_store_is_gone() {
     for name in ["relay.db", "relay.db-wal", "relay.db-shm"] {
         let loops = start_loops().await;
         let relay = start_relay(&loops, &[]).await;
-        assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.status, 200);
+        assert_eq!(contact(relay.base(), contact_row("ada@example.com")).await.status, 200);
         std::fs::remove_file(relay.folder().join(name)).unwrap();
         assert_takes_nothing(&relay).await;
         assert_eq!((loops.received().len(), remedy_count(&relay.log())), (1, 1), "{name}");
