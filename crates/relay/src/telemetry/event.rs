@@ -109,7 +109,7 @@ pub struct DeliveryEvent<'a> {
     pub field: Option<&'a str>,
     /// Why it waits or was dead-lettered.
     pub reason: Option<Reason>,
-    /// The store's error, if it failed.
+    /// The store's error, if it failed; or what is wrong with the relay's settings.
     pub error: Option<&'a str>,
     /// Number of attempts, this one included.
     pub attempts: u32,
@@ -208,7 +208,7 @@ macro_rules! log_fields {
             outcome = Some($event.outcome.as_str()),
             delivery.id = Some($event.delivery_id),
             webhook.id = $event.webhook_id,
-            loops.event = $event.loops_event,
+            loops.event = $event.loops_event.map($crate::telemetry::event::truncate_name),
             row = $event.kind,
             contact = $contact,
             code = $event.code.map(|code| code.as_str()),
@@ -220,6 +220,14 @@ macro_rules! log_fields {
             ms = Some($crate::telemetry::event::milliseconds($event.duration)),
         }
     };
+}
+
+/// Maximum length of an event's name in the log: Loops' own are below 40, and a name is as long as its signer makes it.
+pub const MAX_LOGGED_NAME_CHARS: usize = 100;
+
+/// Cuts a name to what is logged of it.
+pub fn truncate_name(name: &str) -> &str {
+    name.char_indices().nth(MAX_LOGGED_NAME_CHARS).map_or(name, |(end, _)| name.get(..end).unwrap_or(name))
 }
 
 /// Receiver of every event.
