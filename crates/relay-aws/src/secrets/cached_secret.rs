@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
-use relay::config::secret_document::DocumentError;
+use relay::config::secret_document::{DocumentError, DocumentParser};
 use relay::ports::clock::SharedClock;
 use relay::ports::secrets::{SecretError, SecretField, SecretSource};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome, Stage};
@@ -61,7 +61,7 @@ struct Shared<T> {
     client: Client,
     arn: String,
     direction: Direction,
-    parse: fn(&str) -> Result<T, DocumentError>,
+    parse: DocumentParser<T>,
     user: SecretUser,
     ttl: Duration,
     clock: SharedClock,
@@ -95,7 +95,7 @@ impl<T> CachedSecret<T> {
         client: Client,
         arn: String,
         direction: Direction,
-        parse: fn(&str) -> Result<T, DocumentError>,
+        parse: DocumentParser<T>,
         user: SecretUser,
         ttl: Duration,
         clock: SharedClock,
