@@ -48,7 +48,7 @@ def lock_message_groups():
 
 def refusing_characters(send):
     def call(self, queue_name, message_body, message_attributes=None, *arguments, **options):
-        values = [attribute.get("string_value") or "" for attribute in (message_attributes or {}).values()]
+        values = [attribute.get("StringValue") or "" for attribute in (message_attributes or {}).values()]
         if any(map(REFUSED_CHARACTER.search, [message_body, *values])):
             raise InvalidMessageContents()
         return send(self, queue_name, message_body, message_attributes, *arguments, **options)
