@@ -9,7 +9,7 @@ use relay_testkit::webhook::{contact_created, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::contract::rows::row_for;
+use crate::contract::rows::contact_row;
 use crate::contract::webhooks::assert_accepted;
 
 /// A limit for what takes no time, and would take half a minute if it waited for the half requests.
@@ -71,7 +71,7 @@ async fn stop_does_not_wait_for_half_a_request() {
             streams.push(open(&relay, request).await);
         }
         // An answered request shows that what came before it was accepted, too.
-        assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.status, 200);
+        assert_eq!(contact(relay.base(), contact_row("ada@example.com")).await.status, 200);
         let stopped = tokio::time::timeout(MAX_STOP, relay.stop()).await;
         assert!(stopped.expect(request).1.success(), "{request}");
     }

@@ -21,6 +21,19 @@ async fn first_row(clay: &MockDestination) -> ReceivedRequest {
 }
 
 #[tokio::test]
+async fn characters_that_a_queue_refuses_reach_clay_unchanged() {
+    let clay = start_clay().await;
+    let relay = start_relay(&clay, &[]).await;
+    let with_note = |note: String| json!({"eventName": "contact.created", "contact": {"note": note}}).to_string();
+    let small = with_note("A\u{fffe}d\u{ffff}a \u{7f}\u{85}".to_owned());
+    assert_accepted(&post(relay.base(), "msg_1", small.as_bytes()).await, "queued");
+    assert_eq!(wait_for_rows(&clay, 1).await, [small]);
+    // As a dead letter as well.
+    let large = with_note("\u{ffff}".repeat(40_000));
+    assert_accepted(&post(relay.base(), "msg_2", large.as_bytes()).await, "rejected");
+}
+
+#[tokio::test]
 async fn every_event_except_the_test_event_arrives_byte_for_byte() {
     let clay = start_clay().await;
     let relay = start_relay(&clay, &[("RELAYED_EVENTS", "*")]).await;

@@ -4,11 +4,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use lambda_runtime::Error;
-use relay::config::env::{EnvReader, SharedSettings, environment};
-use relay::config::secret_document::DocumentError;
+use relay::config::env::{EnvReader, SettingError, SharedSettings, environment};
+use relay::config::names::LOOPS_API_URL;
+use relay::config::secret_document::DocumentParser;
 use relay::destination::http_client::{self, HttpClient};
 use relay::ports::clock::{SharedClock, SystemClock};
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
+use relay_core::delivery::Direction;
+use relay_core::webhook::route::{is_loopback, parse_destination_url};
 
 use crate::lambda::init::ConfigError;
 use crate::ledger::deliveries::Ledger;
@@ -21,8 +24,9 @@ use crate::sqs::queue::SqsQueue;
 
 /// Names of the variables that the template sets for a function, and the form of its secret.
 pub(crate) struct Variables<T> {
+    direction: Direction,
     secret_arn: &'static str,
-    secret: fn(&str) -> Result<T, DocumentError>,
+    secret: fn(&AwsClients) -> DocumentParser<T>,
     queue_url: &'static str,
     dead_letter_url: &'static str,
     ledger_table: Option<&'static str>,
@@ -30,8 +34,9 @@ pub(crate) struct Variables<T> {
 
 /// Variables of the webhook function, which needs no ledger.
 pub(crate) const WEBHOOK_VARIABLES: Variables<LoopsToClaySecret> = Variables {
+    direction: Direction::LoopsToClay,
     secret_arn: "LOOPS_TO_CLAY_SECRET_ARN",
-    secret: LoopsToClaySecret::parse,
+    secret: AwsClients::loops_to_clay_parser,
     queue_url: "CLAY_QUEUE_URL",
     dead_letter_url: "CLAY_DEAD_LETTER_URL",
     ledger_table: None,
@@ -41,8 +46,9 @@ pub(crate) const CLAY_WORKER_VARIABLES: Variables<LoopsToClaySecret> =
     Variables { ledger_table: Some("LEDGER_TABLE"), ..WEBHOOK_VARIABLES };
 /// Variables of the row functions and of the worker to Loops.
 pub(crate) const LOOPS_VARIABLES: Variables<ClayToLoopsSecret> = Variables {
+    direction: Direction::ClayToLoops,
     secret_arn: "CLAY_TO_LOOPS_SECRET_ARN",
-    secret: ClayToLoopsSecret::parse,
+    secret: |_| ClayToLoopsSecret::parse,
     queue_url: "LOOPS_QUEUE_URL",
     dead_letter_url: "LOOPS_DEAD_LETTER_URL",
     ledger_table: Some("LEDGER_TABLE"),
@@ -71,11 +77,18 @@ impl<T> Setup<T> {
         let queue_url = required(names.queue_url);
         let dead_letter_url = required(names.dead_letter_url);
         let ledger_table = names.ledger_table.map(required).unwrap_or_default();
+        if !clients.is_emulated() && parse_destination_url(&shared.loops_api_url).is_ok_and(|url| is_loopback(&url)) {
+            let (expected_format, example) = ("the https URL of the Loops API", "https://app.loops.so/api");
+            reader.push_error(SettingError { name: LOOPS_API_URL, expected_format, example });
+        }
         reader.into_result(()).map_err(ConfigError)?;
         let clock: SharedClock = Arc::new(SystemClock);
         let (secrets_manager, ttl) = (clients.secrets_manager(), shared.secret_ttl);
+        let (direction, parse) = (names.direction, (names.secret)(&clients));
+        let secrets =
+            CachedSecret::new(secrets_manager, secret_arn, direction, parse, secret_user, ttl, Arc::clone(&clock));
         Ok(Self {
-            secrets: CachedSecret::new(secrets_manager, secret_arn, names.secret, secret_user, ttl, Arc::clone(&clock)),
+            secrets,
             queue: SqsQueue::new(clients.clone(), queue_url, dead_letter_url),
             shared,
             client,

@@ -11,7 +11,9 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 use relay::config::env::{EnvReader, SettingError};
+use relay::config::secret_document::DocumentParser;
 use relay::destination::http_client::HttpClient;
+use relay::ports::secrets::LoopsToClaySecret;
 
 use crate::sdk::error::AwsCall;
 use crate::sdk::http::SdkHttpConnector;
@@ -88,6 +90,16 @@ impl AwsClients {
             .stalled_stream_protection(stalled_streams);
         config.set_endpoint_url(optional("AWS_ENDPOINT_URL"));
         Self { config: config.build() }
+    }
+
+    /// Whether AWS is emulated, which only `AWS_ENDPOINT_URL` says.
+    pub fn is_emulated(&self) -> bool {
+        self.config.endpoint_url().is_some()
+    }
+
+    /// Returns the parser of the secret `loops-to-clay`. Where AWS is emulated, destinations may be on this machine as well.
+    pub fn loops_to_clay_parser(&self) -> DocumentParser<LoopsToClaySecret> {
+        if self.is_emulated() { LoopsToClaySecret::parse } else { LoopsToClaySecret::parse_for_lambda }
     }
 
     /// The same account, reached through another HTTP client.

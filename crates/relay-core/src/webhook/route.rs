@@ -36,6 +36,9 @@ pub enum UrlError {
     /// It would send secrets in the clear.
     #[error("only https is allowed, except to this machine")]
     NotHttps,
+    /// What is before the `@` looks like the host, and is not.
+    #[error("it names a user or a password")]
+    HasUserinfo,
 }
 
 impl ClayWebhook {
@@ -50,7 +53,13 @@ impl ClayWebhook {
         self.url.expose_secret()
     }
 
-    /// The part of the URL that is no secret: `https://api.clay.com`.
+    /// Whether it is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        Url::parse(self.url.expose_secret()).is_ok_and(|url| is_loopback(&url))
+    }
+
+    /// The part of the URL that is no secret: `https://api.clay.com`. Its host is ASCII, so that letters of other alphabets
+    /// show.
     pub fn origin(&self) -> String {
         // `new` has parsed the URL already, so this does not fail.
         Url::parse(self.url.expose_secret()).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
@@ -70,16 +79,26 @@ impl ClayWebhook {
 /// Parses a URL that the relay may send to: `https`, or any loopback host.
 pub fn parse_destination_url(text: &str) -> Result<Url, UrlError> {
     let url = Url::parse(text.trim()).map_err(|_| UrlError::NotAUrl)?;
-    let loopback = match url.host() {
-        Some(Host::Domain(domain)) => domain == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => return Err(UrlError::NotAUrl),
-    };
+    if url.host().is_none() {
+        return Err(UrlError::NotAUrl);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(UrlError::HasUserinfo);
+    }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if loopback => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
         _ => Err(UrlError::NotHttps),
+    }
+}
+
+/// Whether a URL leads to this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(domain)) => domain == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        None => false,
     }
 }
 
@@ -117,6 +136,40 @@ mod tests {
         for url in ["", "clay", "/v3/sources", "data:x"] {
             assert_eq!(ClayWebhook::new(url, None).unwrap_err(), UrlError::NotAUrl, "{url}");
         }
+    }
+
+    #[test]
+    fn url_with_user_or_password_is_rejected() {
+        for url in [
+            "https://api.clay.com@evil.example/v3",
+            "https://:secret@api.clay.com/v3",
+            "http://user@127.0.0.1/x",
+            "https://api.clay.com%40:x@evil.example/v3",
+        ] {
+            assert_eq!(parse_destination_url(url).unwrap_err(), UrlError::HasUserinfo, "{url}");
+        }
+    }
+
+    #[test]
+    fn webhook_origin_shows_foreign_letters_as_ascii() {
+        // The first letter is Cyrillic.
+        let webhook = ClayWebhook::new("https://\u{430}pi.clay.com/v3/sources/webhook/x", None).unwrap();
+        assert_eq!(webhook.origin(), "https://xn--pi-6kc.clay.com");
+    }
+
+    #[test]
+    fn loopback_hosts_are_recognised() {
+        let is_loopback = |url| ClayWebhook::new(url, None).unwrap().is_loopback();
+        for url in [
+            "http://localhost/x",
+            "https://127.1:9001/x",
+            "http://2130706433/x",
+            "http://[::1]/x",
+            "https://[::ffff:127.0.0.1]/x",
+        ] {
+            assert!(is_loopback(url), "{url}");
+        }
+        assert!(!is_loopback("https://api.clay.com/x") && !is_loopback("https://localhost.example.com/x"));
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub enum DocumentError {
     },
 }
 
+/// Parses the document of a secret.
+pub type DocumentParser<T> = fn(&str) -> Result<T, DocumentError>;
+
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct LoopsToClayDocument {
@@ -92,6 +95,16 @@ impl LoopsToClaySecret {
         let routes = document.clay_routes.iter().map(parse_route).collect::<Result<_, _>>()?;
         Ok(Self { signing_secrets, routes })
     }
+
+    /// Does the same on Lambda, where this machine is no destination: its port 9001 is Lambda's runtime API (Lambda Developer
+    /// Guide, "Using the Lambda runtime API").
+    pub fn parse_for_lambda(json: &str) -> Result<Self, DocumentError> {
+        let secret = Self::parse(json)?;
+        match secret.routes.iter().find(|route| route.webhooks.iter().any(ClayWebhook::is_loopback)) {
+            Some(route) => Err(malformed_webhooks(&route.name)),
+            None => Ok(secret),
+        }
+    }
 }
 
 impl ClayToLoopsSecret {
@@ -117,15 +130,21 @@ fn parse_object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, DocumentErro
 
 fn parse_route(document: &RouteDocument) -> Result<ClayRoute, DocumentError> {
     let name = document.name.trim();
-    let field_path = |field: &str| format!("clay_routes[{name:?}].{field}");
-    let events: EventSelection =
-        document.events.join(",").parse().map_err(|_| malformed(field_path("events"), "event names, prefix.* or *"))?;
+    let events: EventSelection = document
+        .events
+        .join(",")
+        .parse()
+        .map_err(|_| malformed(format!("clay_routes[{name:?}].events"), "event names, prefix.* or *"))?;
     let configured = document.webhooks.iter().filter(|webhook| is_set(&webhook.url));
     let webhooks = configured
         .map(|webhook| ClayWebhook::new(&webhook.url, webhook.auth_token.as_deref()))
         .collect::<Result<_, _>>()
-        .map_err(|_| malformed(field_path("webhooks"), "https URLs of Clay webhooks"))?;
+        .map_err(|_| malformed_webhooks(name))?;
     Ok(ClayRoute { name: name.to_owned(), events, webhooks })
+}
+
+fn malformed_webhooks(route: &str) -> DocumentError {
+    malformed(format!("clay_routes[{route:?}].webhooks"), "https URLs of Clay webhooks")
 }
 
 fn malformed(field: String, expected_format: &'static str) -> DocumentError {
@@ -181,6 +200,19 @@ mod tests {
             let error = ClayToLoopsSecret::parse(json).unwrap_err();
             assert!(!error.to_string().contains("hidden"), "{error}");
         }
+    }
+
+    #[test]
+    fn loopback_webhook_is_rejected_for_lambda_alone() {
+        let document = |url: &str| {
+            format!(r#"{{"clay_routes": [{{"name": "a", "events": ["*"], "webhooks": [{{"url": "{url}"}}]}}]}}"#)
+        };
+        for url in ["http://127.0.0.1:9001/2018-06-01/runtime/x", "https://localhost/x"] {
+            assert!(LoopsToClaySecret::parse(&document(url)).is_ok(), "{url}");
+            let error = LoopsToClaySecret::parse_for_lambda(&document(url)).unwrap_err();
+            assert_eq!(error.to_string(), r#"clay_routes["a"].webhooks must be https URLs of Clay webhooks"#);
+        }
+        assert!(LoopsToClaySecret::parse_for_lambda(&document("https://api.clay.com/x")).is_ok());
     }
 
     #[test]

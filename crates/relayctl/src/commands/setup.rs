@@ -139,7 +139,7 @@ impl Setup<'_> {
         let Edit { new_token, mut notes } = self.edit(&mut after, &input)?;
         let mut written = Vec::new();
         if before != after {
-            after.validate([&names[0], &names[1]])?;
+            after.validate([&names[0], &names[1]], self.store.loops_to_clay_parser())?;
             written = self.store.save(&before, &after).await?;
         }
         let is_first_key = before.api_key().is_none() && after.api_key().is_some();

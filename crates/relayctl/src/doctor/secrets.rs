@@ -65,7 +65,8 @@ pub(crate) async fn check_secrets(target: &StackTarget, loaded_secrets: &mut Loa
     let clay_finding = match load_secret(target, StackOutput::LoopsToClaySecretName).await {
         Ok((name, text, written_at)) => {
             let relayed_events = target.stack.parameter(RELAYED_EVENTS).unwrap_or_default();
-            let finding = check_clay_secret(&name, text.expose_secret(), relayed_events, loaded_secrets);
+            let parsed = (target.session.clients().loops_to_clay_parser())(text.expose_secret());
+            let finding = check_clay_secret(&name, text.expose_secret(), parsed, relayed_events, loaded_secrets);
             loaded_secrets.timestamps.signing_secrets =
                 written_at.filter(|_| !loaded_secrets.signing_secrets.is_empty());
             finding
@@ -95,9 +96,15 @@ async fn load_secret(
     Ok((name.to_owned(), SecretString::from(version.secret_string.unwrap_or_default()), written_at))
 }
 
-fn check_clay_secret(name: &str, text: &str, relayed_events: &str, loaded_secrets: &mut LoadedSecrets) -> Finding {
+fn check_clay_secret(
+    name: &str,
+    text: &str,
+    parsed: Result<LoopsToClaySecret, DocumentError>,
+    relayed_events: &str,
+    loaded_secrets: &mut LoadedSecrets,
+) -> Finding {
     const CHECK: Check = Check::SecretLoopsToClay;
-    let secret = match LoopsToClaySecret::parse(text) {
+    let secret = match parsed {
         Ok(secret) => secret,
         Err(error) => return loaded_secrets.mark_unreadable(unusable_secret(CHECK, name, &error)),
     };
@@ -214,7 +221,13 @@ mod tests {
             ),
             ("hidden", "line 1"),
         ] {
-            let finding = check_clay_secret("name", text, "contact.created,email.*", &mut loaded_secrets);
+            let finding = check_clay_secret(
+                "name",
+                text,
+                LoopsToClaySecret::parse(text),
+                "contact.created,email.*",
+                &mut loaded_secrets,
+            );
             assert_eq!(finding.severity, Severity::Fail);
             assert!(finding.observed.contains(part) && !finding.observed.contains("hidden"), "{finding:?}");
         }

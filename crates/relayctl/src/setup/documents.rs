@@ -1,5 +1,6 @@
 //! The two secrets as JSON documents. Fields that are not edited stay as they were, known or not.
 
+use relay::config::secret_document::DocumentParser;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 use relay_core::secret::{ExposeSecret as _, SecretString, secret_if_set};
 use secrecy::zeroize::Zeroize as _;
@@ -118,10 +119,14 @@ impl SecretDocuments {
         Ok(Self { to_clay: parse_object(clay_text, clay_name)?, to_loops: parse_object(loops_text, loops_name)? })
     }
 
-    /// Checks that the relay can use the documents.
-    pub(crate) fn validate(&self, [clay_name, loops_name]: [&str; 2]) -> Result<(), SetupError> {
+    /// Checks that the relay can use the documents, the first of which it parses with `parse_to_clay`.
+    pub(crate) fn validate(
+        &self,
+        [clay_name, loops_name]: [&str; 2],
+        parse_to_clay: DocumentParser<LoopsToClaySecret>,
+    ) -> Result<(), SetupError> {
         let unusable = |name: &str, error| SetupError::UnusableSecret { name: name.to_owned(), error };
-        LoopsToClaySecret::parse(&self.to_clay.to_string()).map_err(|error| unusable(clay_name, error))?;
+        parse_to_clay(&self.to_clay.to_string()).map_err(|error| unusable(clay_name, error))?;
         ClayToLoopsSecret::parse(&self.to_loops.to_string()).map_err(|error| unusable(loops_name, error))?;
         Ok(())
     }

@@ -6,6 +6,8 @@ use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
 use relay::config::names::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN,
 };
+use relay::config::secret_document::DocumentParser;
+use relay::ports::secrets::LoopsToClaySecret;
 use relay_core::secret::{ExposeSecret, SecretString};
 use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFile, SecretsFileError};
 use serde_json::{Value, json};
@@ -52,6 +54,14 @@ impl SecretStore<'_> {
         match self {
             Self::Stack(target) => target.stack.parameter("LoopsApiUrl").unwrap_or(DEFAULT_LOOPS_API_URL),
             Self::Local(local) => &local.settings.shared.loops_api_url,
+        }
+    }
+
+    /// Returns how the relay parses the document of the direction to Clay.
+    pub(crate) fn loops_to_clay_parser(&self) -> DocumentParser<LoopsToClaySecret> {
+        match self {
+            Self::Stack(target) => target.session.clients().loops_to_clay_parser(),
+            Self::Local(_) => LoopsToClaySecret::parse,
         }
     }
 
