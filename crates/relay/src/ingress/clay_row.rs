@@ -16,7 +16,7 @@ use tokio::time::{Duration, Instant};
 use tracing::error;
 
 use crate::destination::loops::LoopsClient;
-use crate::ingress::request_body::RequestBody;
+use crate::ingress::request_body::{BodyError, RequestBody};
 use crate::ingress::response::Caller;
 use crate::ingress::row_outcome::{RowContext, RowOutcome};
 use crate::ingress::schema_cache::{SchemaCache, SchemaRefresher};
@@ -104,7 +104,9 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
         };
         let delivery = self.build_delivery(&row, options, caller_key);
         // Escapes may have made it larger than it came, and a store takes only so much.
-        check_size(delivery.body.len())?;
+        if delivery.body.is_too_large() {
+            return Err(BodyError::TooLarge.into_request_error(Caller::Clay));
+        }
         let context = RowContext {
             id: delivery.id.clone(),
             contact: Some(delivery.contact.clone()),
@@ -261,14 +263,6 @@ impl<S: Clone, L: Clone, D, P> ClayRowHandler<S, L, D, P> {
             clock: Arc::clone(&self.clock),
         }
     }
-}
-
-fn check_size(bytes: usize) -> Result<(), RequestError> {
-    if bytes <= MAX_REQUEST_BYTES {
-        return Ok(());
-    }
-    let message = "The row is larger than 256 KiB: take columns out of the body of the HTTP API column.";
-    Err(RequestError::new(ErrorCode::TooLarge, message))
 }
 
 /// Whether the caller asks for a response at once (RFC 7240 §4.1). Unknown preferences are ignored (§2), and a `;` begins a
