@@ -1,5 +1,6 @@
 //! What any store does, of the services that are emulated inside a test's process.
 
+mod contact_items;
 mod lost_responses;
 #[path = "../store_contract/mod.rs"]
 mod store_contract;

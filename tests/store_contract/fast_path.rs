@@ -168,3 +168,18 @@ async fn dead_event_is_stored_again_when_its_row_is_rerun() {
     assert_eq!(destination.received(), ["wrong", "mended"]);
     assert_eq!(snapshot_of(&store, &corrected).await.state, "delivered");
 }
+
+#[tokio::test]
+async fn largest_row_is_deferred_and_delivered_first() {
+    let (mut store, destination) = new_store().await;
+    // 256 KiB of escaped quotation marks, each of which a message escapes once more.
+    let largest = format!("{{\"{}\":1}}", "\\\"".repeat(256 * 1024 / 2 - 3));
+    let first = contact_update(&store, "ada@example.com", &largest);
+    assert_eq!(store.intake().admit(&first, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    let second = contact_update(&store, "ada@example.com", "{}");
+    assert_eq!(store.intake().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
+    store.intake().complete(&first, deferral(&store, 30)).await.unwrap();
+    store.advance(seconds(60)).await;
+    store.work(&destination).await;
+    assert!(destination.received() == [largest, "{}".to_owned()], "{} bodies", destination.received().len());
+}

@@ -1,8 +1,10 @@
 """Patches for moto's FIFO queues, which otherwise can deliver a message before an older one of its group. As in SQS, the
 visibility of a message that is not in flight cannot be changed ("MessageNotInflight", API reference, ChangeMessageVisibility,
-errors); calls are atomic; and of the messages whose visibility timeouts have expired, the oldest is delivered first."""
+errors); calls are atomic; of the messages whose visibility timeouts have expired, the oldest is delivered first; and a message
+with a character that SQS does not take is refused (API reference, SendMessage)."""
 
 import functools
+import re
 import threading
 import time
 
@@ -13,6 +15,12 @@ from moto.sqs.models import SQSBackend
 LOCKED_METHODS = ["send_message", "receive_message", "delete_message", "change_message_visibility"]
 # How often a receive call with a wait time polls, in seconds.
 POLL_INTERVAL = 0.05
+REFUSED_CHARACTER = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class InvalidMessageContents(SQSException):
+    def __init__(self):
+        super().__init__("InvalidMessageContents", "Invalid characters were found in the message.")
 
 
 class MessageNotInflight(SQSException):
@@ -31,10 +39,21 @@ def lock_message_groups():
 
     SQSBackend.change_message_visibility = change_in_flight
     SQSBackend.receive_message = oldest_first(SQSBackend.receive_message)
+    SQSBackend.send_message = refusing_characters(SQSBackend.send_message)
     lock = threading.RLock()
     for name in LOCKED_METHODS:
         setattr(SQSBackend, name, locked(lock, getattr(SQSBackend, name)))
     SQSBackend.receive_message = waiting_outside(SQSBackend.receive_message)
+
+
+def refusing_characters(send):
+    def call(self, queue_name, message_body, message_attributes=None, *arguments, **options):
+        values = [attribute.get("string_value") or "" for attribute in (message_attributes or {}).values()]
+        if any(map(REFUSED_CHARACTER.search, [message_body, *values])):
+            raise InvalidMessageContents()
+        return send(self, queue_name, message_body, message_attributes, *arguments, **options)
+
+    return call
 
 
 def oldest_first(receive):

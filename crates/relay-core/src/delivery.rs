@@ -38,9 +38,10 @@ impl DeliveryId {
         Self(format!("refused_{new_id}"))
     }
 
-    /// Id of a delivery that arrived under this id with another body.
+    /// Id of a delivery that arrived under this id with another body: with 128 bits of the body's hash, so that nobody can
+    /// make two bodies with one id.
     pub fn with_body_hash(&self, hash: &BodyHash) -> Self {
-        Self(format!("{}_{:.8}", self.0, hash.0))
+        Self(format!("{}_{:.32}", self.0, hash.0))
     }
 
     /// Id from a store.
@@ -270,6 +271,12 @@ mod tests {
     fn delivery_id_is_short_and_alphanumeric() {
         let id = DeliveryId::for_webhook("contacts", &"✓".repeat(256)).with_body_hash(&BodyHash::compute(b"x"));
         assert!(id.as_str().len() <= 80 && id.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{id}");
+    }
+
+    #[test]
+    fn conflict_id_has_128_bits_of_the_body_hash() {
+        let (id, hash) = (DeliveryId::for_webhook("contacts", "msg_1"), BodyHash::compute(b"x"));
+        assert_eq!(id.with_body_hash(&hash).as_str(), format!("{id}_{}", &hash.as_str()[..32]));
     }
 
     #[test]

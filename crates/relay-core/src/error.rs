@@ -69,6 +69,7 @@ pub struct RequestError {
     code: ErrorCode,
     message: String,
     field: Option<String>,
+    log_detail: Option<String>,
     pub(crate) depends_on_schema: bool,
 }
 
@@ -76,12 +77,18 @@ impl RequestError {
     /// Creates an error with one sentence that says what happened, why, and what to do; cut to 300 characters.
     pub fn new(code: ErrorCode, message: impl AsRef<str>) -> Self {
         let message = truncate_chars(message.as_ref(), MAX_MESSAGE_CHARS);
-        Self { code, message, field: None, depends_on_schema: false }
+        Self { code, message, field: None, log_detail: None, depends_on_schema: false }
     }
 
     /// Adds the invalid field, option or header.
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+
+    /// Adds what the log says and the caller must not see, because the caller may be a stranger.
+    pub fn with_log_detail(mut self, detail: impl Into<String>) -> Self {
+        self.log_detail = Some(detail.into());
         self
     }
 
@@ -103,6 +110,11 @@ impl RequestError {
     /// The invalid field: the first, if there are several.
     pub fn field(&self) -> Option<&str> {
         self.field.as_deref()
+    }
+
+    /// What the log alone says.
+    pub fn log_detail(&self) -> Option<&str> {
+        self.log_detail.as_deref()
     }
 }
 

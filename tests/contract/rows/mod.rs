@@ -198,7 +198,9 @@ async fn requests_are_rejected_without_a_configured_token() {
             let response =
                 send_without_token(relay.base(), Route::Event, "", &headers, row_for("ada@example.com")).await;
             response.assert_error_response(401, "invalid_token", None);
+            assert!(response.text().contains("missing or wrong"), "no stranger learns that none is set");
         }
+        eventually("the reason in the log", async || relay.log().contains("no relay token is set").then_some(())).await;
         assert!(loops.received().is_empty());
     }
 }

@@ -12,12 +12,13 @@ use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOutcome};
 use relay_core::delivery::{BodyHash, Delivery, Direction};
 
 use crate::admin::{StackAdmin, call, message_count, queue_name};
-use crate::ledger::contacts::{arrival_key, contact_key, is_locked, waiting_entries};
+use crate::ledger::contacts::{contact_key, is_locked};
 use crate::ledger::deliveries::{LedgerState, delivery_key, state_of};
 use crate::ledger::items::{
     BODY_HASH, DELIVERED_THROUGH, DROPPED, DROPPED_AT, LEASE_UNTIL, LOCK_HOLDER, RETRIED, RETRIED_AT, WAITING,
 };
-use crate::ledger::table::{Item, Update, number_attr, string_attr};
+use crate::ledger::table::{Item, Update, number_attr, string_attr, time_attr};
+use crate::ledger::waiting::{self, arrival_key};
 use crate::sdk::error::AwsError;
 use crate::sqs::dead_letter::{ATTEMPTS, DIED_AT, REASON, STATUS, attribute_value};
 use crate::sqs::message;
@@ -101,10 +102,7 @@ impl StackDeadLetters {
             .only_if(format!("attribute_not_exists({LOCK_HOLDER}) OR {LEASE_UNTIL} < :now"))
             .bind("now", now)
             .only_if_unchanged(DELIVERED_THROUGH, number_attr(contact, DELIVERED_THROUGH));
-        let update = match i64::try_from(waiting_entries(contact).count()) {
-            Ok(count @ 1..) => update.only_if(format!("size({WAITING}) = :count")).bind("count", count),
-            _ => update.only_if_unchanged(WAITING, None),
-        };
+        let update = waiting::only_if_unchanged(update, contact);
         let updated = self.stack.ledger.update(&contact_key(&delivery.contact), update.no_ttl(), now).await?;
         Ok(updated.is_some())
     }
@@ -249,10 +247,8 @@ fn outcome_after_contact(contact: &Item, delivery: &Delivery, even_if_older: boo
     if is_locked(contact, now) {
         return RedriveOutcome::Busy;
     }
-    let is_newer = |at: i64| at > delivery.received_at.as_millisecond();
-    let newer_delivered = number_attr(contact, DELIVERED_THROUGH).is_some_and(is_newer);
-    let newer_waiting = waiting_entries(contact)
-        .any(|entry| entry.split_once('#').and_then(|(at, _)| at.parse::<i64>().ok()).is_some_and(is_newer));
+    let newer_delivered = time_attr(contact, DELIVERED_THROUGH).is_some_and(|at| at > delivery.received_at);
+    let newer_waiting = waiting::has_newer(contact, delivery.received_at);
     if delivery.updates_contact() && !even_if_older && (newer_delivered || newer_waiting) {
         RedriveOutcome::Superseded
     } else {

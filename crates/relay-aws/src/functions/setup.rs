@@ -9,6 +9,7 @@ use relay::config::secret_document::DocumentError;
 use relay::destination::http_client::{self, HttpClient};
 use relay::ports::clock::{SharedClock, SystemClock};
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
+use relay_core::delivery::Direction;
 
 use crate::lambda::init::ConfigError;
 use crate::ledger::deliveries::Ledger;
@@ -21,6 +22,7 @@ use crate::sqs::queue::SqsQueue;
 
 /// Names of the variables that the template sets for a function, and the form of its secret.
 pub(crate) struct Variables<T> {
+    direction: Direction,
     secret_arn: &'static str,
     secret: fn(&str) -> Result<T, DocumentError>,
     queue_url: &'static str,
@@ -30,6 +32,7 @@ pub(crate) struct Variables<T> {
 
 /// Variables of the webhook function, which needs no ledger.
 pub(crate) const WEBHOOK_VARIABLES: Variables<LoopsToClaySecret> = Variables {
+    direction: Direction::LoopsToClay,
     secret_arn: "LOOPS_TO_CLAY_SECRET_ARN",
     secret: LoopsToClaySecret::parse,
     queue_url: "CLAY_QUEUE_URL",
@@ -41,6 +44,7 @@ pub(crate) const CLAY_WORKER_VARIABLES: Variables<LoopsToClaySecret> =
     Variables { ledger_table: Some("LEDGER_TABLE"), ..WEBHOOK_VARIABLES };
 /// Variables of the row functions and of the worker to Loops.
 pub(crate) const LOOPS_VARIABLES: Variables<ClayToLoopsSecret> = Variables {
+    direction: Direction::ClayToLoops,
     secret_arn: "CLAY_TO_LOOPS_SECRET_ARN",
     secret: ClayToLoopsSecret::parse,
     queue_url: "LOOPS_QUEUE_URL",
@@ -74,8 +78,11 @@ impl<T> Setup<T> {
         reader.into_result(()).map_err(ConfigError)?;
         let clock: SharedClock = Arc::new(SystemClock);
         let (secrets_manager, ttl) = (clients.secrets_manager(), shared.secret_ttl);
+        let (direction, parse) = (names.direction, names.secret);
+        let secrets =
+            CachedSecret::new(secrets_manager, secret_arn, direction, parse, secret_user, ttl, Arc::clone(&clock));
         Ok(Self {
-            secrets: CachedSecret::new(secrets_manager, secret_arn, names.secret, secret_user, ttl, Arc::clone(&clock)),
+            secrets,
             queue: SqsQueue::new(clients.clone(), queue_url, dead_letter_url),
             shared,
             client,

@@ -122,6 +122,15 @@ mod tests {
     }
 
     #[test]
+    fn long_event_name_is_cut_in_the_line() {
+        let name = "é".repeat(90_000);
+        let event = DeliveryEvent { loops_event: Some(&name), ..delivered_event() };
+        let line = render(&event, None, &EmfOptions { namespace: None, log_enabled: true, timestamp: 1 });
+        let line: Json = serde_json::from_slice(&line).unwrap();
+        assert_eq!(line["loops.event"], "é".repeat(100));
+    }
+
+    #[test]
     fn disabled_log_line_still_carries_metrics() {
         let quiet = rendered(Some("stack"), false);
         assert_eq!((quiet["delivered"].as_u64(), quiet["direction"].as_str()), (Some(1), Some("loops-to-clay")));

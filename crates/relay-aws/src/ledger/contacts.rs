@@ -8,8 +8,7 @@
 //!
 //! See docs/adr/0002-per-contact-ordering.md.
 
-use std::time::Duration;
-
+use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::clock::SharedClock;
 use relay::ports::queue::{Queue as _, StoreError};
@@ -23,14 +22,12 @@ use crate::lambda::contact_order::{ContactOrder, SendOrder};
 use crate::ledger::deliveries::{Ledger, LedgerState};
 use crate::ledger::items::{DEFERRED_ID, DEFERRED_MESSAGE, DELIVERED_THROUGH, LEASE_UNTIL, LOCK_HOLDER, WAITING};
 use crate::ledger::table::{Item, Update, string_attr, time_attr};
+use crate::ledger::waiting::{self, arrival_key};
 use crate::sqs::message;
 use crate::sqs::queue::{SendError, SqsQueue};
 
 /// Lease of the lock, longer than any caller waits.
 const LOCK_LEASE: SignedDuration = SignedDuration::from_secs(40);
-
-/// Longest difference between the order of arrival and that of the queue: clocks differ, and sandboxes are frozen.
-const REORDER_WINDOW: Duration = Duration::from_secs(600);
 
 /// The contacts' items: the contact lock for callers, and the order of the queue for workers.
 #[derive(Debug, Clone)]
@@ -85,10 +82,9 @@ impl ContactLedger {
 
     async fn lock(&self, delivery: &Delivery) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        let update = Update::default()
+        let update = waiting::only_if_none_waits(Update::default())
             .set(LOCK_HOLDER, delivery.id.as_str())
             .set(LEASE_UNTIL, lease_end(now))
-            .only_if_unchanged(WAITING, None)
             // If the holder is this delivery, the response was lost, and the SDK has retried the write.
             .only_if(format!(
                 "attribute_not_exists({LOCK_HOLDER}) OR {LEASE_UNTIL} < :now OR {LOCK_HOLDER} = :{LOCK_HOLDER}"
@@ -128,7 +124,9 @@ impl ContactLedger {
 
     async fn enqueue(&self, delivery: &Delivery) -> Result<(), StoreError> {
         // Before the message is sent, so that no newer delivery takes the fast path.
-        self.update_contact(delivery, Update::default().add(WAITING, vec![arrival_key(delivery)])).await?;
+        if self.update_contact(delivery, waiting::list(delivery)).await?.is_none() {
+            self.update_contact(delivery, waiting::note_unlisted(delivery)).await?;
+        }
         if let Err(SendError { error, maybe_enqueued }) = self.queue.send(delivery, &self.clock.new_id()).await {
             // A message that may be in the queue still blocks the fast path.
             if !maybe_enqueued {
@@ -155,16 +153,16 @@ impl ContactLedger {
         // The ledger first, so that no worker attempts it early.
         self.ledger.record_sync_failure(delivery, attempts, retry_at, reason, now).await?;
         // Deferred even if nothing waits yet: a later delivery may be in the queue before this one.
-        let message = message::encode(delivery).map_err(StoreError::new)?;
+        let message = message::encode_bytes(delivery).map_err(StoreError::new)?;
         let update = Update::default()
             .set(DEFERRED_ID, delivery.id.as_str())
-            .set(DEFERRED_MESSAGE, message.as_str())
+            .set(DEFERRED_MESSAGE, message)
             .remove(&[LOCK_HOLDER, LEASE_UNTIL])
             .add(WAITING, vec![arrival_key(delivery)])
             .only_if(format!("{LOCK_HOLDER} = :{DEFERRED_ID}"));
         let updated = self.ledger.table().update_or_current(&contact_key(&delivery.contact), update, now).await?;
         // If it waits already, only the response was lost.
-        if updated.is_err_and(|item| !waiting_entries(&item).any(|entry| *entry == arrival_key(delivery))) {
+        if updated.is_err_and(|item| !waiting::is_listed(&item, delivery)) {
             return Err(StoreError::new("the contact lock was taken over"));
         }
         if let Err(SendError { error, maybe_enqueued }) = self.queue.send(delivery, &self.clock.new_id()).await {
@@ -241,10 +239,8 @@ impl ContactOrder for ContactLedger {
         }
         match string_attr(&item, DEFERRED_ID) {
             Some(id) if id == delivery.id.as_str() => Ok(SendOrder::NowAsDeferred),
-            Some(_) => {
-                let deferred = string_attr(&item, DEFERRED_MESSAGE).and_then(|first| message::decode(first).ok());
-                Ok(deferred.map_or(SendOrder::Now, |deferred| SendOrder::AfterDeferred(Box::new(deferred))))
-            }
+            Some(_) => Ok(deferred_delivery(&item)
+                .map_or(SendOrder::Now, |deferred| SendOrder::AfterDeferred(Box::new(deferred)))),
             None => Ok(SendOrder::Now),
         }
     }
@@ -266,9 +262,8 @@ impl ContactOrder for ContactLedger {
         if item.is_none() {
             item = self.update_contact(delivery, ended()).await?;
         }
-        let stale = item.map(|item| stale_entries(&item, delivery)).unwrap_or_default();
-        if !stale.is_empty() {
-            self.update_contact(delivery, Update::default().delete_from_set(WAITING, stale)).await?;
+        for update in item.map(|item| waiting::remove_stale(&item, delivery)).unwrap_or_default() {
+            self.update_contact(delivery, update).await?;
         }
         Ok(())
     }
@@ -289,29 +284,34 @@ fn lease_end(now: Timestamp) -> Timestamp {
     now.checked_add(LOCK_LEASE).unwrap_or(now)
 }
 
-/// Entry of a delivery in `waiting`: its time of arrival and its id.
-pub(crate) fn arrival_key(delivery: &Delivery) -> String {
-    format!("{:015}#{}", delivery.received_at.as_millisecond(), delivery.id)
-}
-
-/// Returns the entries that are too old to be in the queue still.
-fn stale_entries(item: &Item, delivery: &Delivery) -> Vec<String> {
-    let cutoff_ms =
-        delivery.received_at.as_millisecond().saturating_sub(REORDER_WINDOW.as_millis().try_into().unwrap_or(i64::MAX));
-    let deferred_id = string_attr(item, DEFERRED_ID);
-    let stale = waiting_entries(item).filter(|entry| {
-        let (at, id) = entry.split_once('#').unwrap_or_default();
-        at.parse().is_ok_and(|at: i64| at < cutoff_ms) && deferred_id != Some(id)
-    });
-    stale.cloned().collect()
-}
-
-/// Returns the entries of `waiting`.
-pub(crate) fn waiting_entries(item: &Item) -> impl Iterator<Item = &String> {
-    item.get(WAITING).and_then(|value| value.as_ss().ok()).into_iter().flatten()
+/// Returns the contact's deferred delivery.
+fn deferred_delivery(item: &Item) -> Option<Delivery> {
+    match item.get(DEFERRED_MESSAGE)? {
+        AttributeValue::B(bytes) => message::decode_bytes(bytes.as_ref()).ok(),
+        message => message::decode(message.as_s().ok()?).ok(),
+    }
 }
 
 /// Returns the key of a contact's item.
 pub(crate) fn contact_key(contact: &ContactKey) -> String {
     format!("contact#{}", contact.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deferred_message_of_an_earlier_version_is_read() {
+        let delivery = Delivery {
+            id: relay_core::delivery::DeliveryId::random("1"),
+            contact: ContactKey::from_email("ada@example.com"),
+            received_at: Timestamp::UNIX_EPOCH,
+            kind: DeliveryKind::LoopsContact,
+            body: "{\"email\":\"ada@example.com\"}".into(),
+        };
+        let text = AttributeValue::S(message::encode(&delivery).unwrap());
+        assert_eq!(deferred_delivery(&Item::from([(DEFERRED_MESSAGE.to_owned(), text)])), Some(delivery));
+        assert_eq!(deferred_delivery(&Item::new()), None);
+    }
 }

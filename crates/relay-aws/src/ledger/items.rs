@@ -51,7 +51,10 @@ pub(crate) const LOCK_HOLDER: &str = "lock_holder";
 pub(crate) const LEASE_UNTIL: &str = "lease_until";
 /// Arrival keys of the contact's deliveries in the queue.
 pub(crate) const WAITING: &str = "waiting";
+/// When the relay received the latest of the deliveries in the queue that [`WAITING`] had no room for.
+pub(crate) const UNLISTED_UNTIL: &str = "unlisted_until";
 pub(crate) const DEFERRED_ID: &str = "deferred_id";
+/// The deferred delivery as bytes. A text is a message, as versions before wrote it.
 pub(crate) const DEFERRED_MESSAGE: &str = "deferred_message";
 /// When the relay received the latest of the contact's delivered deliveries.
 pub(crate) const DELIVERED_THROUGH: &str = "delivered_through";

@@ -8,4 +8,5 @@ pub(crate) mod items;
 pub mod limiter_item;
 pub mod rate_limiter;
 pub mod table;
+pub(crate) mod waiting;
 pub mod webhook_usage;

@@ -41,7 +41,7 @@ enum MessageKind {
 
 const ENVELOPE_VERSION: u32 = 1;
 
-/// Encodes a delivery as a message.
+/// Encodes a delivery as a message, in the characters that SQS takes.
 ///
 /// # Errors
 /// When the body is not UTF-8. That of a verified event or a cleaned row always is.
@@ -61,7 +61,37 @@ pub fn encode(delivery: &Delivery) -> Result<String, MessageError> {
         kind,
         body: String::from_utf8(delivery.body.to_vec()).map_err(|_| MessageError)?,
     };
-    serde_json::to_string(&envelope).map_err(|_| MessageError)
+    serde_json::to_string(&envelope).map(escape_noncharacters).map_err(|_| MessageError)
+}
+
+/// Encodes a delivery as bytes for a store that counts them: the message without its body in the first line, then the body as
+/// it is. In a message alone, each quotation mark of a body takes two bytes.
+///
+/// # Errors
+/// Those of [`encode`].
+pub fn encode_bytes(delivery: &Delivery) -> Result<Vec<u8>, MessageError> {
+    let message = encode(&Delivery { body: Bytes::new(), ..delivery.clone() })?;
+    Ok([message.as_bytes(), b"\n", &delivery.body].concat())
+}
+
+/// Decodes what [`encode_bytes`] returns.
+///
+/// # Errors
+/// When it is no delivery of this version.
+pub fn decode_bytes(bytes: &[u8]) -> Result<Delivery, MessageError> {
+    let line_end = bytes.iter().position(|byte| *byte == b'\n').ok_or(MessageError)?;
+    let (message, body) = bytes.split_at_checked(line_end).ok_or(MessageError)?;
+    let delivery = decode(std::str::from_utf8(message).map_err(|_| MessageError)?)?;
+    Ok(Delivery { body: Bytes::copy_from_slice(body.get(1..).unwrap_or_default()), ..delivery })
+}
+
+/// Escapes what SQS refuses in a message and JSON may hold as it is: U+FFFE and U+FFFF (SQS API reference, `SendMessage`).
+/// Control characters are escaped in any JSON. A text of the envelope is the only thing that can have either character.
+fn escape_noncharacters(json: String) -> String {
+    if json.contains(['\u{fffe}', '\u{ffff}']) {
+        return json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff");
+    }
+    json
 }
 
 /// Decodes the delivery in a message.
@@ -89,7 +119,13 @@ pub fn decode(message: &str) -> Result<Delivery, MessageError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use relay::routes::MAX_REQUEST_BYTES;
+
     use super::*;
+
+    /// The template's `MaximumMessageSize`.
+    const MAX_MESSAGE_BYTES: usize = 1_048_576;
 
     fn delivery(kind: DeliveryKind) -> Delivery {
         Delivery {
@@ -114,11 +150,46 @@ mod tests {
     }
 
     #[test]
+    fn largest_body_fits_into_message_and_item() {
+        for character in ["\"", "\\", "\n", "\u{ffff}"] {
+            let body = Bytes::from(character.repeat(MAX_REQUEST_BYTES / character.len()));
+            let delivery = Delivery { body, ..delivery(DeliveryKind::LoopsContact) };
+            assert!(encode(&delivery).unwrap().len() < MAX_MESSAGE_BYTES, "{character:?}");
+            assert!(encode_bytes(&delivery).unwrap().len() < MAX_REQUEST_BYTES + 1000, "{character:?}");
+        }
+    }
+
+    #[test]
     fn invalid_message_is_not_decoded() {
         let newer_version =
             encode(&delivery(DeliveryKind::LoopsContact)).unwrap().replace("\"version\":1", "\"version\":2");
         for message in ["", "{}", "null", "hello", newer_version.as_str()] {
             assert_eq!(decode(message).unwrap_err(), MessageError, "{message}");
+            assert_eq!(decode_bytes(message.as_bytes()).unwrap_err(), MessageError, "{message}");
+        }
+    }
+
+    /// Whether SQS takes a character (SQS API reference, `SendMessage`).
+    fn is_allowed_by_sqs(character: char) -> bool {
+        matches!(character, '\t' | '\n' | '\r' | '\u{20}'..='\u{fffd}' | '\u{10000}'..)
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        let special = prop::sample::select(vec!['\u{fffe}', '\u{ffff}', '\u{fffd}', '\0', '\u{7f}', '"', '\\', 'u']);
+        prop::collection::vec(prop_oneof![any::<char>(), special], 0..40).prop_map(String::from_iter)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_encoded_in_characters_that_sqs_takes(body in any_text(), webhook_id in any_text()) {
+            let kind = DeliveryKind::ClayRow { route: "\u{fffe}".to_owned(), webhook_id };
+            let delivery = Delivery { body: Bytes::from(body), ..delivery(kind) };
+            let message = encode(&delivery).unwrap();
+            prop_assert!(message.chars().all(is_allowed_by_sqs), "{message:?}");
+            prop_assert_eq!(&decode(&message).unwrap(), &delivery);
+            prop_assert_eq!(decode_bytes(&encode_bytes(&delivery).unwrap()).unwrap(), delivery);
         }
     }
 }

@@ -38,7 +38,26 @@ impl<'a> JsonObject<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+
     use super::*;
+
+    /// Pieces of a key or of more fields, most of which are JSON.
+    const PIECES: &[&[u8]] = &[
+        b"x",
+        b"\\u0000",
+        b"\\ud800",
+        b"\\\"",
+        b"\0",
+        b"\xff",
+        b"\xc3\xa9",
+        b"\\x",
+        b"\n",
+        b"\":1,\"",
+        b"\":[\"\x01\"],\"",
+        b"\":{\"b\":null},\"a",
+    ];
 
     #[test]
     fn repeated_key_uses_last_value() {
@@ -67,6 +86,38 @@ mod tests {
         for json in ["[]", "null", "\"a\"", "1", "", "{", "{\"a\":1}x", "{'a':1}"] {
             assert!(JsonObject::parse(json.as_bytes()).is_none(), "{json}");
         }
-        assert!(JsonObject::parse(b"{\"a\":\"\xff\"}").is_none());
+    }
+
+    #[test]
+    fn keys_and_values_that_are_not_json_are_none() {
+        let malformed: [&[u8]; 8] = [
+            b"{\"a\":\"\xff\"}",
+            b"{\"a\xff\":1}",
+            b"{\"a\0b\":1}",
+            b"{\"a\nb\":1}",
+            b"{\"a\":\"\x1f\"}",
+            b"{\"a\":{\"b\0\":1}}",
+            b"{\"a\":[{\"b\xff\":1}]}",
+            b"{\"a\\x\":1}",
+        ];
+        for json in malformed {
+            assert!(JsonObject::parse(json).is_none(), "{}", json.escape_ascii());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+        #[test]
+        fn accepted_body_is_json_for_a_strict_reader(
+            pieces in prop::collection::vec(prop::sample::select(PIECES), 0..8),
+            noise in prop::collection::vec(any::<u8>(), 0..3),
+        ) {
+            let body = [b"{\"a".as_slice(), &pieces.concat(), &noise, b"\":1}"].concat();
+            if JsonObject::parse(&body).is_some() {
+                prop_assert!(std::str::from_utf8(&body).is_ok());
+                prop_assert!(serde_json::from_slice::<IgnoredAny>(&body).is_ok());
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! fake and against the emulator behind `make test-lambda`, so the two behave alike.
 
 mod condition;
+mod message_rules;
 pub mod queues;
 mod table;
 mod tokens;

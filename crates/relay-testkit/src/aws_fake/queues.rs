@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::ServiceResponse;
+use super::{ServiceResponse, message_rules};
 
 /// Queue and dead-letter queue of each direction: to Clay, and to Loops.
 pub const QUEUES: [(&str, &str); 2] = [
@@ -134,6 +134,9 @@ impl Queues {
         let queue = self.queue(&string_field("QueueUrl"));
         match operation {
             "SendMessage" => {
+                if let Some(refusal) = message_rules::refusal(request) {
+                    return refusal;
+                }
                 let (group, token) = (string_field("MessageGroupId"), string_field("MessageDeduplicationId"));
                 ServiceResponse::ok(queue.send(
                     group,

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{ServiceResponse, condition, update};
-use crate::aws_fake::tokens::{Item, number_value};
+use crate::aws_fake::tokens::{Item, item_size, number_value};
+
+/// Maximum size of an item (DynamoDB Developer Guide, "Quotas": 400 KB).
+const MAX_ITEM_BYTES: usize = 400 * 1024;
 
 /// The table.
 #[derive(Debug, Default)]
@@ -67,6 +70,10 @@ impl Table {
             self.items.get(key).cloned().unwrap_or_else(|| Item::from_iter([("pk".to_owned(), json!({"S": key}))]));
         let expression = request["UpdateExpression"].as_str().unwrap_or_default();
         let item = update::apply_update(expression, request, &before);
+        if item_size(&item) > MAX_ITEM_BYTES {
+            let message = "Item size to update has exceeded the maximum allowed size";
+            return ServiceResponse::error("com.amazon.coral.validate#ValidationException", message);
+        }
         let response = ServiceResponse::ok(json!({"Attributes": item}));
         self.items.insert(key.to_owned(), item);
         response

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// An item, as DynamoDB's protocol has it.
 pub(crate) type Item = Map<String, Value>;
@@ -72,8 +72,30 @@ impl<'a> Tokens<'a> {
             let value = self.request["ExpressionAttributeValues"].get(token);
             return Some(value.unwrap_or_else(|| panic!("{token} has no value")).clone());
         }
+        if self.eat("size") {
+            self.expect("(");
+            let size = item.get(self.attribute_name()).map(value_size);
+            self.expect(")");
+            return size.map(|(_, elements)| json!({"N": elements.to_string()}));
+        }
         item.get(self.attribute_name()).cloned()
     }
+}
+
+/// Size of an item in bytes, as DynamoDB counts it (Developer Guide, "DynamoDB item sizes and formats").
+pub(crate) fn item_size(item: &Item) -> usize {
+    item.iter().map(|(name, value)| name.len() + value_size(value).0).sum()
+}
+
+/// The bytes of a value, and what the function `size` returns of it.
+fn value_size(value: &Value) -> (usize, usize) {
+    let text = |text: &Value| text.as_str().map_or(0, str::len);
+    if let Some(members) = value["SS"].as_array() {
+        return (members.iter().map(text).sum(), members.len());
+    }
+    // Base64 has four characters for three bytes.
+    let length = text(&value["S"]).max(text(&value["N"])).max(text(&value["B"]) / 4 * 3);
+    (length, length)
 }
 
 /// A number of the protocol.

@@ -78,10 +78,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
     ) -> Result<(Delivery, SecretString, RowContext), RequestError> {
         let (parts, body) = request.into_parts();
         let secret = self.authenticate(&parts.headers).await?;
-        if body.len() > MAX_REQUEST_BYTES {
-            let message = "The row is larger than 256 KiB: take columns out of the body of the HTTP API column.";
-            return Err(RequestError::new(ErrorCode::TooLarge, message));
-        }
+        check_size(body.len())?;
         let options = RowOptions::from_query(parts.uri.query().unwrap_or_default())?;
         let caller_key = match kind {
             RowKind::Contact => None,
@@ -105,6 +102,8 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
             return Err(RequestError::new(ErrorCode::NotConfigured, message));
         };
         let delivery = self.build_delivery(&row, options, caller_key);
+        // Escapes may have made it larger than it came, and a store takes only so much.
+        check_size(delivery.body.len())?;
         let context = RowContext {
             id: delivery.id.clone(),
             contact: Some(delivery.contact.clone()),
@@ -136,15 +135,14 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
         if secret.tokens.authorizes(authorization) {
             return Ok(secret);
         }
+        let message =
+            "The relay's token is missing or wrong: send the header Authorization with Bearer and a relay token.";
+        let error = RequestError::new(ErrorCode::InvalidToken, message);
+        if !secret.tokens.is_empty() {
+            return Err(error);
+        }
         let name = self.secrets.describe_field(SecretField::RelayTokens);
-        let message = if secret.tokens.is_empty() {
-            format!("The relay has no token yet, so it is closed: put one into {name}.")
-        } else {
-            format!(
-                "The relay's token is missing or wrong: send the header Authorization with Bearer and a token of {name}."
-            )
-        };
-        Err(RequestError::new(ErrorCode::InvalidToken, message))
+        Err(error.with_log_detail(format!("no relay token is set: put one into {name}")))
     }
 
     fn build_delivery(&self, row: &Row, options: RowOptions, caller_key: Option<IdempotencyKey>) -> Delivery {
@@ -260,6 +258,14 @@ impl<S: Clone, L: Clone, D, P> ClayRowHandler<S, L, D, P> {
             clock: Arc::clone(&self.clock),
         }
     }
+}
+
+fn check_size(bytes: usize) -> Result<(), RequestError> {
+    if bytes <= MAX_REQUEST_BYTES {
+        return Ok(());
+    }
+    let message = "The row is larger than 256 KiB: take columns out of the body of the HTTP API column.";
+    Err(RequestError::new(ErrorCode::TooLarge, message))
 }
 
 /// Whether the caller asks for a response at once (RFC 7240 §4.1). Unknown preferences are ignored (§2), and a `;` begins a

@@ -79,10 +79,9 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
         }
         if secret.signing_secrets.is_empty() {
             let name = self.secrets.describe_field(SecretField::SigningSecrets);
-            let message = format!(
-                "No signing secret is set, so no webhook is taken: put the secret of Loops' webhook page into {name}."
-            );
-            return Err(RequestError::new(ErrorCode::NotConfigured, message));
+            let message = "The relay is not configured, so no webhook is taken: look at its log.";
+            let detail = format!("no signing secret is set: put the secret of Loops' webhook page into {name}");
+            return Err(RequestError::new(ErrorCode::NotConfigured, message).with_log_detail(detail));
         }
         let verify =
             |secret: &LoopsToClaySecret| unverified.verify(&secret.signing_secrets, self.clock.now(), self.tolerance);
@@ -92,27 +91,8 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
             secret = self.secrets.refresh().await.map_err(secret_unavailable)?;
             verified = verify(&secret);
         }
-        let verified = verified.map_err(|error| self.signature_error(error))?;
+        let verified = verified.map_err(signature_error)?;
         Ok((LoopsEvent::parse(&verified)?, secret))
-    }
-
-    fn signature_error(&self, error: SignatureError) -> RequestError {
-        match error {
-            SignatureError::NoMatch => {
-                let name = self.secrets.describe_field(SecretField::SigningSecrets);
-                let message =
-                    format!("No signature matches: compare the signing secret on Loops' webhook page with {name}.");
-                RequestError::new(ErrorCode::InvalidSignature, message)
-            }
-            SignatureError::TimestampOutOfRange(age) => {
-                let (seconds, side) = (age.unsigned_abs(), if age < 0 { "ahead" } else { "ago" });
-                let message = format!(
-                    "The webhook is signed {seconds} seconds {side}, which is too far off: check the relay's clock, or \
-                     raise SIGNATURE_TOLERANCE_SECONDS."
-                );
-                RequestError::new(ErrorCode::TimestampOutOfRange, message)
-            }
-        }
     }
 
     /// Stores an event, if it is to be relayed. `delivery_ids` gets the deliveries that it becomes, also those before an error.
@@ -191,9 +171,32 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
     fn refuse(&self, error: &RequestError, started_at: Instant) -> Response<Bytes> {
         let id = DeliveryId::for_refused_request(&self.clock.new_id());
         let event = DeliveryEvent::new(Direction::LoopsToClay, Stage::Request, EventOutcome::Refused, id.as_str());
-        DeliveryEvent { code: Some(error.code()), field: error.field(), duration: started_at.elapsed(), ..event }
-            .emit();
+        DeliveryEvent {
+            code: Some(error.code()),
+            field: error.field(),
+            error: error.log_detail(),
+            duration: started_at.elapsed(),
+            ..event
+        }
+        .emit();
         response::with_delivery_id(response::error_response(Caller::Loops, error), id.as_str())
+    }
+}
+
+fn signature_error(error: SignatureError) -> RequestError {
+    match error {
+        SignatureError::NoMatch => {
+            let message = "No signature matches: compare the signing secret on Loops' webhook page with the relay's.";
+            RequestError::new(ErrorCode::InvalidSignature, message)
+        }
+        SignatureError::TimestampOutOfRange(age) => {
+            let (seconds, side) = (age.unsigned_abs(), if age < 0 { "ahead" } else { "ago" });
+            let message = format!(
+                "The webhook is signed {seconds} seconds {side}, which is too far off: check the relay's clock, or \
+                 raise SIGNATURE_TOLERANCE_SECONDS."
+            );
+            RequestError::new(ErrorCode::TimestampOutOfRange, message)
+        }
     }
 }
 

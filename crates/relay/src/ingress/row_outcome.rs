@@ -101,17 +101,18 @@ impl RowOutcome {
 
     /// Emits the event of the request.
     pub(crate) fn log(&self, kind: RowKind, context: &RowContext, duration: Duration, stats: CallStats) {
-        let (outcome, code) = match self {
+        let (outcome, error) = match self {
             Self::Delivered { .. } => (EventOutcome::Delivered, None),
             Self::Duplicate => (EventOutcome::Duplicate, None),
             Self::Queued => (EventOutcome::Queued, None),
-            Self::Rejected { error, .. } => (EventOutcome::Refused, Some(error.code())),
+            Self::Rejected { error, .. } => (EventOutcome::Refused, Some(error)),
         };
         let event = DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, outcome, context.id.as_str());
         DeliveryEvent {
             kind: Some(kind.as_str()),
             contact: context.contact.as_ref(),
-            code,
+            code: error.map(RequestError::code),
+            error: error.and_then(RequestError::log_detail),
             attempts: stats.calls,
             duration,
             stats,

@@ -42,6 +42,8 @@ pub enum EventOutcome {
     /// Another delivery of the contact goes first, or its next attempt is not due.
     #[strum(serialize = "waits")]
     Waiting,
+    /// A secret cannot be read, is gone or has the wrong form. It concerns no single delivery.
+    SecretUnreadable,
 }
 
 impl EventOutcome {
@@ -93,7 +95,8 @@ pub struct DeliveryEvent<'a> {
     pub stage: Stage,
     /// Outcome.
     pub outcome: EventOutcome,
-    /// The id of the delivery, or of a rejected request. It is also in the response and in calls to the destination.
+    /// The id of the delivery, or of a rejected request. It is also in the response and in calls to the destination. Empty
+    /// for an event that concerns no delivery.
     pub delivery_id: &'a str,
     /// The `webhook-id` of a verified webhook.
     pub webhook_id: Option<&'a str>,
@@ -109,7 +112,7 @@ pub struct DeliveryEvent<'a> {
     pub field: Option<&'a str>,
     /// Why it waits or was dead-lettered.
     pub reason: Option<Reason>,
-    /// The store's error, if it failed.
+    /// The store's error, if it failed; or what is wrong with the relay's settings.
     pub error: Option<&'a str>,
     /// Number of attempts, this one included.
     pub attempts: u32,
@@ -157,7 +160,7 @@ impl<'a> DeliveryEvent<'a> {
     /// Level of its log line.
     pub const fn level(&self) -> Level {
         match self.outcome {
-            EventOutcome::Held | EventOutcome::DeadLettered => Level::ERROR,
+            EventOutcome::Held | EventOutcome::DeadLettered | EventOutcome::SecretUnreadable => Level::ERROR,
             EventOutcome::Refused if matches!(self.code, Some(ErrorCode::Unavailable | ErrorCode::Internal)) => {
                 Level::ERROR
             }
@@ -174,6 +177,7 @@ impl<'a> DeliveryEvent<'a> {
     /// Message of its log line.
     pub const fn message(&self) -> &'static str {
         match (self.stage, self.direction, self.outcome) {
+            (_, _, EventOutcome::SecretUnreadable) => "a secret cannot be read or used",
             (Stage::Request, Direction::LoopsToClay, EventOutcome::Refused) => "webhook refused",
             (Stage::Request, Direction::LoopsToClay, EventOutcome::Rejected) => "webhook kept as a dead letter",
             (Stage::Request, Direction::LoopsToClay, _) => "webhook taken",
@@ -206,9 +210,9 @@ macro_rules! log_fields {
             $($head)*
             direction = Some($event.direction.as_str()),
             outcome = Some($event.outcome.as_str()),
-            delivery.id = Some($event.delivery_id),
+            delivery.id = Some($event.delivery_id).filter(|id| !id.is_empty()),
             webhook.id = $event.webhook_id,
-            loops.event = $event.loops_event,
+            loops.event = $event.loops_event.map($crate::telemetry::event::truncate_name),
             row = $event.kind,
             contact = $contact,
             code = $event.code.map(|code| code.as_str()),
@@ -220,6 +224,14 @@ macro_rules! log_fields {
             ms = Some($crate::telemetry::event::milliseconds($event.duration)),
         }
     };
+}
+
+/// Maximum length of an event's name in the log: Loops' own are below 40, and a name is as long as its signer makes it.
+pub const MAX_LOGGED_NAME_CHARS: usize = 100;
+
+/// Cuts a name to what is logged of it.
+pub fn truncate_name(name: &str) -> &str {
+    name.char_indices().nth(MAX_LOGGED_NAME_CHARS).map_or(name, |(end, _)| name.get(..end).unwrap_or(name))
 }
 
 /// Receiver of every event.

@@ -37,6 +37,8 @@ pub const AGE_MS: &str = "age_ms";
 pub const DESTINATION_MS: &str = "destination_ms";
 /// Calls with a key that Loops rejects.
 pub const LOOPS_KEY_REFUSED: &str = "loops_key_refused";
+/// Reads of a secret that failed, or found one that is gone or has the wrong form.
+pub const SECRET_UNREADABLE: &str = "secret_unreadable";
 /// Used share of a pool of Clay webhooks.
 pub const POOL_USED: &str = "pool_used";
 /// Number of rows that a Clay webhook has accepted in its life.
@@ -110,6 +112,7 @@ pub fn metrics_of<'a>(event: &'a DeliveryEvent<'_>) -> Vec<Metric<'a>> {
         EventOutcome::Duplicate => count(DUPLICATE, by_direction),
         EventOutcome::Retried => count(RETRIED, by_direction),
         EventOutcome::Held => count(HELD, by_direction),
+        EventOutcome::SecretUnreadable => count(SECRET_UNREADABLE, by_direction),
         // It was tried while its caller waited, and a worker retries it.
         EventOutcome::Queued if event.stats.calls > 0 => count(RETRIED, by_direction),
         EventOutcome::Queued | EventOutcome::Ignored | EventOutcome::Test | EventOutcome::Waiting => {}
@@ -170,6 +173,11 @@ mod tests {
     #[test]
     fn ignored_event_emits_no_metric() {
         assert!(names(&request_event(EventOutcome::Ignored)).is_empty());
+    }
+
+    #[test]
+    fn unreadable_secret_is_counted_once() {
+        assert_eq!(names(&request_event(EventOutcome::SecretUnreadable)), [SECRET_UNREADABLE]);
     }
 
     #[test]

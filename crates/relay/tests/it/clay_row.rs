@@ -321,6 +321,22 @@ async fn unavailable_relay_secret_makes_row_unavailable() {
     assert!(handler.loops.calls().is_empty());
 }
 
+#[tokio::test]
+async fn row_that_escapes_make_larger_than_a_request_is_too_large() {
+    let handler = handler(unlocked(), always_replying(reply_with_body(200, LOOPS_SUCCESS)));
+    // A line break is one byte in a body that is read generously, and two in JSON.
+    let text = format!("x{}x", "\n".repeat(400));
+    let fields: Vec<String> = (0..400).map(|number| format!("\"f{number}\":\"{text}\"")).collect();
+    let request = Request::put("/api/v1/contacts/update")
+        .header("authorization", "Bearer token")
+        .body(Bytes::from(format!("{{\"email\":\"ada@example.com\",{}}}", fields.join(","))))
+        .unwrap();
+    let response = handler.handle(RowKind::Contact, request).await;
+    assert_eq!(response.status(), 400);
+    assert!(String::from_utf8_lossy(response.body()).contains("too_large"));
+    assert!(handler.loops.calls().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn row_with_duplicate_in_flight_waits_until_the_deadline() {
     let started_at = Instant::now();
