@@ -59,14 +59,23 @@ def parse(source, given):
 
 
 def quote(value):
-    r"""Returns a text from which SAM makes the value, whatever is in it.
+    """Returns a text that SAM unquotes to the value, whatever is in it."""
+    return '"' + re.sub(r"""([ "'])""", r"\\\1", value) + '"'
 
+
+def write(values, output):
+    r"""Writes the file from which SAM reads these values. What comes from a file, SAM unquotes twice.
+
+    >>> import tempfile
     >>> values = ["", " a ", "it's", '"', '""', "'a'", "a\\", '\\"', "\\ '", "a=b c=d", "a,b", "x\ny\tz", "é😀", "$HOME `x` #"]
-    >>> read = CfnParameterOverridesType().convert({f"P{n}": quote(value) for n, value in enumerate(values)}, None, None)
-    >>> [value for value, found in zip(values, read.values()) if value != found]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write({f"P{n}": value for n, value in enumerate(values)}, pathlib.Path(folder) / "parameters.toml")
+    ...     read = CfnParameterOverridesType().convert((f"file://{folder}/parameters.toml",), None, None)
+    >>> [(value, found) for value, found in zip(values, read.values()) if value != found]
     []
     """
-    return '"' + re.sub(r"""([ "'])""", r"\\\1", value) + '"'
+    output.parent.mkdir(exist_ok=True)
+    output.write_text(tomlkit.dumps({name: quote(quote(value)) for name, value in values.items()}), encoding="utf-8")
 
 
 def judge(name, value, declared):
@@ -170,8 +179,7 @@ def main():
         values = parameters(config, architecture, os.environ.get("DEPLOY_PARAMETERS", ""))
     except Refused as error:
         sys.exit(f"nothing was built or deployed: {error}")
-    output.parent.mkdir(exist_ok=True)
-    output.write_text(tomlkit.dumps({name: quote(value) for name, value in values.items()}), encoding="utf-8")
+    write(values, output)
 
 
 if __name__ == "__main__":

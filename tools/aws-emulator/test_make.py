@@ -68,6 +68,23 @@ class Parameters(unittest.TestCase):
         self.assertEqual(self.deploy("", saved), {"LogLevel": "warn", "Architecture": "arm64"})
         self.assertEqual(self.deploy("LogLevel=debug", saved)["LogLevel"], "debug")
 
+    def test_parameter_with_spaces_and_quotes_arrives_through_sam(self):
+        given = 'RelayedEvents="contact.created, email.*" ContactSource="it\'s \\"Clay\\" for $5"'
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "parameters.toml"
+            deploy_parameters.write(self.deploy(given), path)
+            read = deploy_parameters.CfnParameterOverridesType().convert((f"file://{path}",), None, None)
+        expected = {"RelayedEvents": "contact.created, email.*", "ContactSource": 'it\'s "Clay" for $5', "Architecture": "arm64"}
+        self.assertEqual(read, expected)
+
+    def test_parameter_that_sam_would_cut_off_is_refused(self):
+        for given in ("ContactSource=Clay import", "RelayedEvents=contact.created, email.*", "ContactSource=", 'ContactSource="a'):
+            self.assertIn("put a value with spaces in double quotes", self.refused(given))
+
+    def test_name_or_value_that_the_template_does_not_take_is_refused(self):
+        self.assertIn("the template has no parameter AlarmMail", self.refused("AlarmMail=ops@example.com"))
+        self.assertIn("must be one of error, warn", self.refused("LogLevel=loud"))
+
     def test_unclosed_quote_in_saved_answers_is_refused(self):
         saved = 'version = 0.1\n[default.deploy.parameters]\nparameter_overrides = "ContactSource=\\"a \\"b\\"\\""\n'
         self.assertIn("samconfig.local.toml", self.refused("", saved))
