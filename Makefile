@@ -149,6 +149,7 @@ endif
 .PHONY: check-docs
 check-docs: tools ## Check the docs: cost, links, versions, limits, and that each line of doctor has its section
 	$(VENV)/bin/python tools/cost/cost_page.py --check
+	$(VENV)/bin/python -m doctest tools/docs-check/check.py
 	$(VENV)/bin/python tools/docs-check/check.py
 
 .PHONY: lint-sam
@@ -157,7 +158,7 @@ lint-sam: tools ## Lint the template; warnings are errors
 	$(IN_VENV) sam validate --lint --region us-east-1
 	$(IN_VENV) cfn-lint template.yaml
 	$(IN_VENV) python tools/aws-emulator/resolve_template.py template.yaml - >/dev/null
-	$(IN_VENV) python -m doctest tools/aws-emulator/deploy_parameters.py
+	$(IN_VENV) python -m doctest tools/aws-emulator/deploy_parameters.py tools/aws-emulator/alarms.py
 	$(IN_VENV) python tools/aws-emulator/test_make.py
 
 .PHONY: test-openapi
