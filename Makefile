@@ -1,5 +1,10 @@
 # `make help` lists the targets.
 
+# macOS brings version 3.81, which would read the recipes line by line.
+ifeq ($(filter oneshell,$(.FEATURES)),)
+$(error GNU make 4 or newer is needed; on macOS: brew install make, then gmake instead of make)
+endif
+
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -20,6 +25,9 @@ VENV := .venv
 IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
 # The processor to build for; the template's parameter Architecture must have the same value.
 ARCH ?= arm64
+# What SAM asked and saved is in a file that git ignores.
+SAVED_CONFIG := samconfig.local.toml
+SAM_CONFIG = $(CURDIR)/$(or $(wildcard $(SAVED_CONFIG)),samconfig.toml)
 FUNCTIONS := loops-to-clay clay-to-loops-contact clay-to-loops-event clay-delivery loops-delivery
 # For sizes and checks, the functions are built as for deployment (`cargo lambda`: its linker, its processor flags), but
 # for the processor of this machine; and, for comparison, functions that do nothing.
@@ -47,7 +55,11 @@ relayctl: ## Build relayctl, the CLI for operators, into target/local
 	$(CARGO) build --locked --profile local -p relayctl
 
 .PHONY: test
-test: check test-rust test-event-keys test-sdks test-openapi lint-sam check-docs test-lambda check-binaries ## Everything that must pass: the checks, and all tests
+test: prerequisites check test-rust test-event-keys test-sdks test-openapi lint-sam check-docs test-lambda check-binaries ## Everything that must pass: the checks, and all tests
+
+.PHONY: prerequisites
+prerequisites: ## Install what the tests need besides Rust and a C compiler (Debian, Ubuntu), or name what is missing
+	@PYTHON=$(PYTHON) tools/prerequisites
 
 .PHONY: check
 check: format-check lint rustdoc ## The quick checks: formatting, clippy, rustdoc
@@ -84,11 +96,18 @@ build: tools ## Build the functions for Lambda (ARCH=arm64 or x86_64)
 	$(IN_VENV) $(CARGO) lambda build --locked --release --$(subst _,-,$(ARCH)) $(FUNCTIONS:%=--bin %)
 
 .PHONY: deploy
-deploy: tools ## Build and deploy the stack (the first time: make deploy GUIDED=1; PARAMETERS="AlarmEmail=… LoopsRatePerSecond=4")
-	$(IN_VENV) sam build --parameter-overrides Architecture=$(ARCH)
-	overrides="$$($(VENV)/bin/python tools/aws-emulator/sam_overrides.py $(ARCH) $(foreach word,$(PARAMETERS),'$(word)'))"
+# As it was typed: make would replace what is behind a dollar sign.
+deploy: export DEPLOY_PARAMETERS := $(value PARAMETERS)
+deploy: tools ## Build and deploy the stack (the first time: make deploy GUIDED=1; PARAMETERS='AlarmEmail=… LoopsRatePerSecond=4')
+	config="$(SAM_CONFIG)" parameters="$(CURDIR)/.aws-sam/parameters.toml"
+	$(VENV)/bin/python tools/aws-emulator/deploy_parameters.py "$$config" $(ARCH) "$$parameters"
 	export $(IN_VENV)
-	eval "sam deploy --parameter-overrides $$overrides $(if $(GUIDED),--guided)"
+	sam build --parameter-overrides Architecture=$(ARCH)
+	if [ -n "$(GUIDED)" ] && [ ! -e $(SAVED_CONFIG) ]; then
+	  cp samconfig.toml $(SAVED_CONFIG)
+	  config="$(CURDIR)/$(SAVED_CONFIG)"
+	fi
+	sam deploy --config-file "$$config" --parameter-overrides "file://$$parameters" $(if $(GUIDED),--guided)
 
 .PHONY: invoke
 invoke: tools ## Hand an event to a function that runs here: FUNCTION=clay-to-loops-event EVENT=events/….json
@@ -97,11 +116,13 @@ invoke: tools ## Hand an event to a function that runs here: FUNCTION=clay-to-lo
 
 .PHONY: logs
 logs: tools ## Follow the logs of the deployed stack
-	$(IN_VENV) sam logs --tail
+	$(IN_VENV) sam logs --config-file "$(SAM_CONFIG)" --tail
 
 .PHONY: delete
 delete: tools ## Delete the deployed stack, with its secrets, and with what waits in its queues
-	$(IN_VENV) sam delete
+	@echo "Deleting the stack deletes its secrets with the keys in them, what waits in its queues, its dead letters and its logs."
+	@echo "AWS keeps a backup of the table for 35 days, and of the rest nothing. Save what you need first: docs/runbook.md#delete-a-stack"
+	$(IN_VENV) sam delete --config-file "$(SAM_CONFIG)"
 
 .PHONY: clean
 clean: ## Remove what was built; the data folder stays
@@ -109,6 +130,7 @@ clean: ## Remove what was built; the data folder stays
 
 ##@ Parts of CI
 
+ifeq ($(shell uname -s),Linux)
 .PHONY: test-lambda
 test-lambda: build-release-x86 ## Run the functions as Lambda does, as the template describes them, against emulated services
 	RELAY_FUNCTIONS="$(abspath $(RELEASED))" tools/aws-emulator/with-emulator $(CARGO) test --locked -p relay-tests --test lambda
@@ -117,10 +139,17 @@ test-lambda: build-release-x86 ## Run the functions as Lambda does, as the templ
 check-binaries: build-release-x86 ## Check that the functions read no certificate authorities, gather no entropy, and bring no second TLS stack
 	RELAY_FUNCTIONS="$(abspath $(RELEASED))" RELAY_TEMPLATE="$(abspath $(TARGET))/measured/template.json" \
 	  $(CARGO) test --locked -p relay-tests --test binaries
+else
+# They run what is built for Lambda, trace it, and move its clock.
+.PHONY: test-lambda check-binaries
+test-lambda check-binaries:
+	@echo "$@: skipped: needs Linux"
+endif
 
 .PHONY: check-docs
 check-docs: tools ## Check the docs: cost, links, versions, limits, and that each line of doctor has its section
 	$(VENV)/bin/python tools/cost/cost_page.py --check
+	$(VENV)/bin/python -m doctest tools/docs-check/check.py
 	$(VENV)/bin/python tools/docs-check/check.py
 
 .PHONY: lint-sam
@@ -129,7 +158,8 @@ lint-sam: tools ## Lint the template; warnings are errors
 	$(IN_VENV) sam validate --lint --region us-east-1
 	$(IN_VENV) cfn-lint template.yaml
 	$(IN_VENV) python tools/aws-emulator/resolve_template.py template.yaml - >/dev/null
-	$(IN_VENV) python -m doctest tools/aws-emulator/sam_overrides.py
+	$(IN_VENV) python -m doctest tools/aws-emulator/deploy_parameters.py tools/aws-emulator/alarms.py
+	$(IN_VENV) python tools/aws-emulator/test_make.py
 
 .PHONY: test-openapi
 test-openapi: ## Check that openapi.yaml and the relay agree: schemathesis, the same cases each time
@@ -213,6 +243,10 @@ screenshots: tools ## Run setup, doctor and dead-letters on a terminal and an em
 .PHONY: tools
 tools: ## Install the tools for AWS into .venv, where their list has changed
 	@if ! cmp -s tools/aws-emulator/requirements.txt $(VENV)/installed.txt; then
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
+	    echo "Python 3.10 or newer is needed for the tools: make PYTHON=python3.12 …, or whatever yours is called" >&2
+	    exit 1
+	  }
 	  $(PYTHON) -m venv --clear $(VENV)
 	  $(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tools/aws-emulator/requirements.txt
 	  cp tools/aws-emulator/requirements.txt $(VENV)/installed.txt

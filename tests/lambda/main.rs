@@ -1,5 +1,6 @@
 //! The relay as functions, against emulated services, as its template describes them.
 
+mod alarms;
 mod chaos_smoke;
 mod contact_order;
 #[path = "../contract/mod.rs"]

@@ -199,3 +199,109 @@ fn tracing_parameter_also_grants_the_xray_permission() {
         assert_eq!(traced["Action"], json!(["xray:PutTraceSegments", "xray:PutTelemetryRecords"]), "{name}");
     }
 }
+
+#[test]
+fn what_holds_data_says_what_becomes_of_it() {
+    let template = template();
+    let holds_data = ["AWS::SQS::Queue", "AWS::SecretsManager::Secret", "AWS::DynamoDB::Table"];
+    let mut count = 0;
+    for (name, resource) in
+        entries(&template, "Resources").filter(|(_, resource)| holds_data.contains(&expect_str(&resource["Type"])))
+    {
+        // A retained one would stop the next stack of the name.
+        assert_eq!(
+            (&resource["DeletionPolicy"], &resource["UpdateReplacePolicy"]),
+            (&json!("Delete"), &json!("Retain")),
+            "{name}"
+        );
+        count += 1;
+    }
+    assert_eq!(count, 4 + 3 + 1);
+}
+
+#[tokio::test]
+async fn queues_and_secrets_refuse_plain_http() {
+    let stack = stack().await;
+    for (name, resource) in entries(&stack, "queues").chain(entries(&stack, "secrets")) {
+        let statement = &resource["policy"]["Statement"][0];
+        assert_eq!((&statement["Effect"], &statement["Principal"]), (&json!("Deny"), &json!("*")), "{name}");
+        assert_eq!(statement["Condition"], json!({"Bool": {"aws:SecureTransport": "false"}}), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn each_role_reaches_only_its_items_of_the_ledger() {
+    let stack = stack().await;
+    for (name, role) in entries(&stack, "roles") {
+        let on_table =
+            |statement: &&Value| array(&statement["actions"]).any(|it| expect_str(it).starts_with("dynamodb:"));
+        for statement in array(&role["statements"]).filter(on_table) {
+            let keys = &statement["condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
+            let keys: BTreeSet<&str> = array(keys).map(expect_str).collect();
+            let limiter = if name == "ClayDeliveryRole" { "pace#clay" } else { "pace#loops" };
+            assert!(keys.contains(limiter) && keys.contains("delivery#*"), "{name}: {keys:?}");
+            assert_eq!(keys.iter().filter(|key| key.starts_with("pace#")).count(), 1, "{name}: {keys:?}");
+            assert_eq!(keys.contains("webhook#*"), name == "ClayDeliveryRole", "{name}: {keys:?}");
+        }
+    }
+}
+
+#[test]
+fn every_role_takes_the_permissions_boundary() {
+    let template = template();
+    let expected =
+        json!({"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]});
+    let roles = entries(&template, "Resources").filter(|(_, resource)| resource["Type"] == "AWS::IAM::Role");
+    for (name, role) in roles {
+        assert_eq!(role["Properties"]["PermissionsBoundary"], expected, "{name}");
+    }
+}
+
+#[test]
+fn workers_reserve_concurrency_only_when_asked() {
+    let template = template();
+    assert_eq!(template["Parameters"]["ReserveWorkerConcurrency"]["Default"], "off");
+    let reserved: BTreeSet<&str> = entries(&template, "Resources")
+        .filter(|(_, resource)| !resource["Properties"]["ReservedConcurrentExecutions"].is_null())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(reserved, ["ClayDelivery", "LoopsDelivery"].into());
+}
+
+#[tokio::test]
+async fn contact_hash_key_is_generated_for_each_stack() {
+    let (first, second) = (stack().await, stack().await);
+    let key_of = |stack: &Value, function: &str| {
+        expect_str(&stack["functions"][function]["environment"]["CONTACT_HASH_KEY"]).to_owned()
+    };
+    let key = key_of(&first, "loops-to-clay");
+    assert!(key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{} characters", key.len());
+    for (function, _) in entries(&first, "functions") {
+        assert_eq!(key_of(&first, function), key, "{function}");
+    }
+    assert_ne!(key_of(&second, "loops-to-clay"), key);
+}
+
+#[test]
+fn names_that_are_global_in_an_account_have_the_region() {
+    let template = template();
+    let dashboard = &template["Resources"]["Dashboard"]["Properties"]["DashboardName"];
+    assert_eq!(dashboard, &json!({"Fn::Sub": "${AWS::StackName}-${AWS::Region}"}));
+    // CloudFormation makes up the names of roles, which have no region either.
+    for (name, resource) in entries(&template, "Resources").filter(|(_, each)| each["Type"] == "AWS::IAM::Role") {
+        assert!(resource["Properties"]["RoleName"].is_null(), "{name}");
+    }
+}
+
+#[test]
+fn dashboard_url_has_the_console_of_each_partition() {
+    let template = template();
+    let [_, names] = array(&template["Outputs"]["DashboardUrl"]["Value"]["Fn::Sub"]).collect::<Vec<_>>()[..] else {
+        panic!("{}", template["Outputs"]["DashboardUrl"]);
+    };
+    let in_us_gov = json!({"Fn::If": ["IsGovCloud", "console.amazonaws-us-gov.com", "console.aws.amazon.com"]});
+    assert_eq!(names["Console"], json!({"Fn::If": ["IsChina", "console.amazonaws.cn", in_us_gov]}));
+    for (condition, partition) in [("IsChina", "aws-cn"), ("IsGovCloud", "aws-us-gov")] {
+        assert_eq!(template["Conditions"][condition], json!({"Fn::Equals": [{"Ref": "AWS::Partition"}, partition]}));
+    }
+}

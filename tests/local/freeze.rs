@@ -83,6 +83,7 @@ impl Laptop {
 }
 
 #[tokio::test]
+#[cfg_attr(not(target_os = "linux"), ignore = "skipped: needs Linux")]
 async fn connections_lost_during_sleep_harm_no_delivery() {
     for kind in [Disconnect::Closed, Disconnect::Reset, Disconnect::PacketsDropped] {
         let laptop = Laptop::start(TimerBehavior::Unaffected).await;
@@ -95,6 +96,7 @@ async fn connections_lost_during_sleep_harm_no_delivery() {
 }
 
 #[tokio::test]
+#[cfg_attr(not(target_os = "linux"), ignore = "skipped: needs Linux")]
 async fn pooled_connections_are_not_reused_after_ten_minute_sleep() {
     for timers in [TimerBehavior::Unaffected, TimerBehavior::Shifted] {
         let laptop = Laptop::start(timers).await;
@@ -110,6 +112,7 @@ async fn pooled_connections_are_not_reused_after_ten_minute_sleep() {
 }
 
 #[tokio::test]
+#[cfg_attr(not(target_os = "linux"), ignore = "skipped: needs Linux")]
 async fn response_received_during_sleep_is_not_timed_out() {
     let laptop = Laptop::start(TimerBehavior::Shifted).await;
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
@@ -128,6 +131,7 @@ async fn response_received_during_sleep_is_not_timed_out() {
 }
 
 #[tokio::test]
+#[cfg_attr(not(target_os = "linux"), ignore = "skipped: needs Linux")]
 async fn clock_set_back_on_wake_loses_and_duplicates_nothing() {
     let laptop = Laptop::start(TimerBehavior::Unaffected).await;
     laptop.clock.set_offset(10);
@@ -142,6 +146,7 @@ async fn clock_set_back_on_wake_loses_and_duplicates_nothing() {
 }
 
 #[tokio::test]
+#[cfg_attr(not(target_os = "linux"), ignore = "skipped: needs Linux")]
 async fn contact_lock_survives_clock_jump_during_a_send() {
     let laptop = Laptop::start(TimerBehavior::Unaffected).await;
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));

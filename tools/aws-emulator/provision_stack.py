@@ -62,6 +62,7 @@ class Stack(StackResources):
             "alarms": self.describe_alarms(),
             "dashboards": {name: self.describe_dashboard(name) for name in self.of_type("AWS::CloudWatch::Dashboard")},
             "topics": {name: self.properties(name) for name in self.of_type("AWS::SNS::Topic")},
+            "metric_filters": {name: self.properties(name) for name in self.of_type("AWS::Logs::MetricFilter")},
             "log_groups": {name: self.describe_log_group(name) for name in self.of_type("AWS::Logs::LogGroup")},
             "roles": {name: self.describe_role(name) for name in self.of_type("AWS::IAM::Role")},
         }
@@ -69,11 +70,15 @@ class Stack(StackResources):
     def describe_secret(self, name):
         made = self.made[name]
         value = self.secrets_manager.get_secret_value(SecretId=made["Ref"])["SecretString"]
-        return {"arn": made["Ref"], "name": made["Name"], "document": json.loads(value)}
+        policy = self.secrets_manager.get_resource_policy(SecretId=made["Ref"])["ResourcePolicy"]
+        # Two are documents, and one is a key.
+        document = json.loads(value) if value.startswith("{") else value
+        return {"arn": made["Ref"], "name": made["Name"], "document": document, "policy": json.loads(policy)}
 
     def describe_queue(self, name):
         made = self.made[name]
         attributes = self.sqs.get_queue_attributes(QueueUrl=made["Ref"], AttributeNames=["All"])["Attributes"]
+        policy = json.loads(attributes.pop("Policy", "null"))
         redrive = json.loads(attributes.pop("RedrivePolicy", "null"))
         if redrive:
             redrive = {
@@ -84,6 +89,7 @@ class Stack(StackResources):
             "url": made["Ref"],
             "arn": made["Arn"],
             "name": made["QueueName"],
+            "policy": policy,
             "redrive": redrive,
             "attributes": attributes,
         }
@@ -116,7 +122,7 @@ class Stack(StackResources):
             "architectures": properties["Architectures"],
             "timeout": int(properties["Timeout"]),
             "memory": int(properties["MemorySize"]),
-            "environment": {key: str(value) for key, value in properties["Environment"]["Variables"].items()},
+            "environment": self.environment_of(name),
             "role": self.logical_id(properties["Role"]),
             "logging": properties["LoggingConfig"],
         }

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 import zipfile
 
@@ -59,6 +60,12 @@ class StackResources(Template):
         url = self.sqs.create_queue(QueueName=queue, Attributes=attributes)["QueueUrl"]
         return {"Ref": url, "QueueUrl": url, "QueueName": queue, "Arn": self.arn("sqs", queue)}
 
+    def make_queue_policy(self, name):
+        properties = self.properties(name)
+        for url in properties["Queues"]:
+            self.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(properties["PolicyDocument"])})
+        return {"Ref": f"{self.name}-{name}"}
+
     def make_table(self, name):
         properties = self.properties(name)
         table = properties["TableName"]
@@ -86,6 +93,18 @@ class StackResources(Template):
         arn = self.secrets_manager.create_secret(**properties)["ARN"]
         return {"Ref": arn, "Id": arn, "Name": properties["Name"]}
 
+    def make_secret_policy(self, name):
+        properties = self.properties(name)
+        policy = json.dumps(properties["ResourcePolicy"])
+        self.secrets_manager.put_resource_policy(SecretId=properties["SecretId"], ResourcePolicy=policy)
+        return {"Ref": properties["SecretId"]}
+
+    def environment_of(self, name):
+        """Returns the variables of a function, with the secrets that CloudFormation reads for them."""
+        variables = self.properties(name)["Environment"]["Variables"]
+        read = lambda match: self.secrets_manager.get_secret_value(SecretId=match[1])["SecretString"]  # noqa: E731
+        return {key: re.sub(r"\{\{resolve:secretsmanager:(.+)\}\}", read, str(value)) for key, value in variables.items()}
+
     def make_function(self, name):
         """Creates a function with its settings and an empty program: the emulator never runs it."""
         properties = self.properties(name)
@@ -95,7 +114,7 @@ class StackResources(Template):
             Handler=properties["Handler"],
             Role=properties["Role"],
             Code={"ZipFile": NO_CODE},
-            Environment={"Variables": {key: str(value) for key, value in properties["Environment"]["Variables"].items()}},
+            Environment={"Variables": self.environment_of(name)},
         )
         return {"Ref": made["FunctionName"], "Arn": made["FunctionArn"]}
 
@@ -122,6 +141,17 @@ class StackResources(Template):
         self.logs.create_log_group(logGroupName=group, **properties)
         self.logs.put_retention_policy(logGroupName=group, retentionInDays=days)
         return {"Ref": group, "Arn": self.arn("logs", f"log-group:{group}:*")}
+
+    def make_metric_filter(self, name):
+        properties = self.properties(name)
+        transformations = [{key[0].lower() + key[1:]: each[key] for key in each} for each in properties["MetricTransformations"]]
+        self.logs.put_metric_filter(
+            logGroupName=properties["LogGroupName"],
+            filterName=f"{self.name}-{name}",
+            filterPattern=properties["FilterPattern"],
+            metricTransformations=transformations,
+        )
+        return {"Ref": f"{self.name}-{name}"}
 
     def name_api(self, name):
         api = f"{self.name}-{name}".lower()
@@ -172,13 +202,16 @@ class StackResources(Template):
 
 MAKERS = {
     "AWS::SQS::Queue": StackResources.make_queue,
+    "AWS::SQS::QueuePolicy": StackResources.make_queue_policy,
     "AWS::DynamoDB::Table": StackResources.make_table,
     "AWS::SecretsManager::Secret": StackResources.make_secret,
+    "AWS::SecretsManager::ResourcePolicy": StackResources.make_secret_policy,
     "AWS::Lambda::Function": StackResources.make_function,
     "AWS::Lambda::EventSourceMapping": StackResources.make_source,
     "AWS::Lambda::Permission": StackResources.name_nothing,
     "AWS::IAM::Role": StackResources.make_role,
     "AWS::Logs::LogGroup": StackResources.make_log_group,
+    "AWS::Logs::MetricFilter": StackResources.make_metric_filter,
     "AWS::ApiGatewayV2::Api": StackResources.name_api,
     "AWS::ApiGatewayV2::Stage": StackResources.name_nothing,
     "AWS::CloudWatch::Alarm": StackResources.make_alarm,

@@ -254,8 +254,9 @@ def months(facts):
     return table(["a month with", "requests, $", "with the idle month, $"], rows)
 
 
-# The metrics in crates/relay/src/telemetry/metric.rs with every value of their dimension, for one Clay webhook.
-METRICS = 26
+# The metrics in crates/relay/src/telemetry/metric.rs with every value of their dimension, for one Clay webhook, and that of the
+# gateway's log.
+METRICS = 27
 
 
 def sizes(facts):

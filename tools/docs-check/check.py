@@ -4,8 +4,8 @@ usage: check.py [FOLDER]
 
 FOLDER is the repository, by default the one that contains this file. Checked are: links have targets, make targets exist, the
 workflow runs what `make test` runs, versions agree, the template meets the rules of AWS' application repository, each limit is
-in the file that docs/limits.md names, each check of doctor has its section in the runbook, and screenshots are used and up to
-date. It prints the problems, and exits with 1 if there are any.
+in the file that docs/limits.md names, each check of doctor has its section in the runbook, each test that docs/field-cases.md
+names is there, and screenshots are used and up to date. It prints the problems, and exits with 1 if there are any.
 """
 
 import html
@@ -191,6 +191,52 @@ def limits(docs):
             docs.report(page, f"there is no {name} in {path}")
 
 
+def cases_without_test(text, tests):
+    r"""Yields what is wrong with the rows of docs/field-cases.md: kind, what the relay does now, its tests.
+
+    >>> tests = {"a_row_is_sent", "an address alone is enough"}
+    >>> list(cases_without_test("| Kind | Now | Test |\n|---|---|---|\n| a | b | `a_row_is_sent`, `an address alone is enough` |", tests))
+    []
+    >>> list(cases_without_test("| a | b | `a_row_is_sent`, `was_taken_out` |", tests))
+    ['there is no test `was_taken_out`']
+    >>> list(cases_without_test("| a | b | not yet |\n| a | `a_row_is_sent` |", tests))
+    ['"a" names no test', '"a" does not have three columns']
+    """
+    for line in text.splitlines():
+        if not line.startswith("|") or re.match(r"\|( Kind \||-)", line):
+            continue
+        kind, *cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
+        if len(cells) != 2:
+            yield f'"{kind}" does not have three columns'
+            continue
+        named = re.findall(r"`([^`]+)`", cells[1])
+        if not named:
+            yield f'"{kind}" names no test'
+        for name in named:
+            if name not in tests:
+                yield f"there is no test `{name}`"
+
+
+def field_cases(docs):
+    """Each test that docs/field-cases.md names is one in Rust, Python or JavaScript, or a case of the table of rows."""
+    patterns = {
+        "crates/**/*.rs": r"\bfn (\w+)",
+        "tests/**/*.rs": r"\bfn (\w+)",
+        "tools/**/*.py": r"\bdef (\w+)",
+        "tools/loops-sdk/*.test.js": r'\btest\("([^"]+)"',
+        "tests/fixtures/rows/*.json": r'"name": "((?:[^"\\]|\\.)+)"',
+    }
+    tests = {
+        name
+        for files, pattern in patterns.items()
+        for path in docs.root.glob(files)
+        for name in re.findall(pattern, path.read_text(encoding="utf-8"))
+    }
+    page = docs.root / "docs" / "field-cases.md"
+    for problem in cases_without_test(page.read_text(encoding="utf-8"), tests):
+        docs.report(page, problem)
+
+
 def screenshots(docs):
     """Each screenshot is used in a page, with an alternative text, and has the commands that the script runs."""
     used = {}
@@ -215,7 +261,7 @@ def screenshots(docs):
 def main():
     root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2]
     docs = Docs(root)
-    for check in (links, merges, links_to_the_runbook, decisions, doctor_checks, targets, workflow, versions, application, limits, screenshots):
+    for check in (links, merges, links_to_the_runbook, decisions, doctor_checks, targets, workflow, versions, application, limits, field_cases, screenshots):
         check(docs)
     for problem in docs.problems:
         print(problem, file=sys.stderr)

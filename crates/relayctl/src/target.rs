@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput;
 use clap::Args;
 use relay::config::names::{CONTACT_HASH_KEY, RELAY_DATA};
 use relay::destination::http_client;
@@ -11,7 +12,7 @@ use relay_sqlite::data_dir::config::DEFAULT_DATA;
 
 use crate::aws::sam_config::{DEFAULT_ENVIRONMENT, SamParameters};
 use crate::aws::session::Session;
-use crate::aws::stack::Stack;
+use crate::aws::stack::{FUNCTIONS, Stack};
 use crate::error::{Error, UsageError};
 use crate::local::error::Error as LocalError;
 
@@ -21,7 +22,7 @@ pub(crate) struct Options {
     /// The stack's name [default: the one in samconfig.toml]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Which relay")]
     pub(crate) stack: Option<String>,
-    /// SAM's configuration file [default: samconfig.toml of this folder]
+    /// SAM's configuration file [default: samconfig.local.toml of this folder, or samconfig.toml]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Which relay")]
     pub(crate) config: Option<PathBuf>,
     /// Which environment of that file
@@ -63,12 +64,26 @@ pub(crate) struct StackTarget {
     pub(crate) stack: Stack,
 }
 
+impl StackTarget {
+    /// Reads the configuration of a function, by the name of its binary.
+    pub(crate) async fn function_configuration(&self, binary: &str) -> Result<GetFunctionConfigurationOutput, Error> {
+        let name = self.stack.function_name(binary);
+        let call = self.session.call("lambda:GetFunctionConfiguration", name.as_str());
+        let response = self.session.lambda().get_function_configuration().function_name(name).send().await;
+        Ok(response.map_err(|error| call.to_error(&error))?)
+    }
+}
+
 impl Target {
     /// Returns the key of the contacts' hashes, if the relay has one.
-    pub(crate) fn contact_hash_key(&self) -> Result<Option<ContactHashKey>, Error> {
+    pub(crate) async fn contact_hash_key(&self) -> Result<Option<ContactHashKey>, Error> {
         match self {
-            // The last part of the stack's id, as in the template.
-            Self::Stack(target) => Ok(target.stack.id.split('/').nth(2).and_then(ContactHashKey::new)),
+            // Every function has it. Read there, it is the one that hashes, whatever version was deployed.
+            Self::Stack(target) => {
+                let variables =
+                    target.function_configuration(FUNCTIONS[0]).await?.environment.and_then(|it| it.variables);
+                Ok(variables.unwrap_or_default().get(CONTACT_HASH_KEY).and_then(|key| ContactHashKey::new(key)))
+            }
             // relay-local reads it from the environment before the folder.
             Self::Local(data_dir) => {
                 match std::env::var(CONTACT_HASH_KEY).ok().and_then(|key| ContactHashKey::new(&key)) {

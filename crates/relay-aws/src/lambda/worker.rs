@@ -62,10 +62,16 @@ impl<D: Deliver, O: ContactOrder> QueueWorker<D, O> {
             }
             self.deliver_in_order(&delivery, context).await
         };
-        match outcome {
+        let action = match outcome {
             AttemptOutcome::Pending(action) => action,
             ended => delete_or_back_off(message, self.send_dead_letter_if_failed(&delivery, ended).await),
+        };
+        if action == MessageAction::BACKOFF {
+            // A store fails. SQS' own age of the queue leaves out what is received again and again, so an alarm needs this.
+            let age = self.clock.now().duration_since(delivery.received_at).try_into().ok();
+            DeliveryEvent { age, ..DeliveryEvent::for_delivery(&delivery, EventOutcome::Retried) }.emit();
         }
+        action
     }
 
     fn attempt<'a>(&'a self, delivery: &'a Delivery, context: MessageContext) -> Attempt<'a, D> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 
+use super::services::Services;
 use super::{FakeStack, Setup, StackState, deliveries};
 use crate::deliveries::ListDeliveries;
 use crate::relay_process;
@@ -53,6 +54,12 @@ impl Relay {
     #[must_use]
     pub const fn description(&self) -> &Value {
         self.fake_stack.stack().description()
+    }
+
+    /// The AWS services as its functions see them.
+    #[must_use]
+    pub const fn services(&self) -> &Services {
+        self.fake_stack.services()
     }
 
     /// Sets whether the workers' responses are lost, so that their messages become visible again.

@@ -48,8 +48,8 @@ pub struct Services {
 struct Shared {
     emulator: String,
     client: HttpClient,
-    /// What each function may do: actions, each on resources.
-    allowed: BTreeMap<String, Vec<(String, String)>>,
+    /// What each function may do.
+    allowed: BTreeMap<String, Vec<Permission>>,
     /// The names of queues and of the table, as calls have them, and their ARNs.
     arns: BTreeMap<String, String>,
     in_flight: Arc<InFlightMessages>,
@@ -59,6 +59,26 @@ struct Shared {
     /// New visibility timeouts by receipt, since the last read.
     visibility_changes: Mutex<Vec<(String, u64)>>,
     meter: Meter,
+}
+
+/// An action on a resource, and on which items of a table.
+#[derive(Debug)]
+struct Permission {
+    action: String,
+    resource: String,
+    /// `dynamodb:LeadingKeys`, if the statement has it: keys, or how they begin.
+    leading_keys: Option<Vec<String>>,
+}
+
+impl Permission {
+    fn covers(&self, action: &str, resource: &str, key: Option<&str>) -> bool {
+        let matches = |pattern: &String, key: &str| match pattern.strip_suffix('*') {
+            Some(prefix) => key.starts_with(prefix),
+            None => key == pattern,
+        };
+        let covers_key = |patterns: &Vec<String>| key.is_some_and(|key| patterns.iter().any(|each| matches(each, key)));
+        self.action == action && self.resource == resource && self.leading_keys.as_ref().is_none_or(covers_key)
+    }
 }
 
 impl Drop for Services {
@@ -132,20 +152,31 @@ impl Services {
     }
 }
 
-fn allowed_actions(stack: &Value) -> BTreeMap<String, Vec<(String, String)>> {
+fn allowed_actions(stack: &Value) -> BTreeMap<String, Vec<Permission>> {
     let functions = stack["functions"].as_object().into_iter().flatten();
-    let actions_of_role = |role: &Value| {
+    let permissions_of_role = |role: &Value| {
         let statements =
             array(&stack["roles"][expect_str(role)]["statements"]).filter(|each| each["effect"] == "Allow");
-        let pairs = statements.flat_map(|statement| {
-            array(&statement["actions"]).flat_map(|action| {
-                array(&statement["resources"])
-                    .map(|resource| (expect_str(action).to_owned(), expect_str(resource).to_owned()))
-            })
-        });
-        pairs.collect()
+        statements.flat_map(permissions_of_statement).collect()
     };
-    functions.map(|(name, function)| (name.clone(), actions_of_role(&function["role"]))).collect()
+    functions.map(|(name, function)| (name.clone(), permissions_of_role(&function["role"]))).collect()
+}
+
+fn permissions_of_statement(statement: &Value) -> impl Iterator<Item = Permission> {
+    let condition = statement["condition"].as_object();
+    let leading_keys = condition.map(|condition| {
+        let keys = &condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
+        assert!(condition.len() == 1 && keys.is_array(), "a condition that is not known here: {condition:?}");
+        array(keys).map(|key| expect_str(key).to_owned()).collect::<Vec<_>>()
+    });
+    array(&statement["actions"]).flat_map(move |action| {
+        let leading_keys = leading_keys.clone();
+        array(&statement["resources"]).map(move |resource| Permission {
+            action: expect_str(action).to_owned(),
+            resource: expect_str(resource).to_owned(),
+            leading_keys: leading_keys.clone(),
+        })
+    })
 }
 
 fn arns_by_name(stack: &Value) -> BTreeMap<String, String> {
@@ -164,8 +195,10 @@ async fn handle_call(State(shared): State<Arc<Shared>>, request: Request) -> Res
     };
     shared.calls.lock().unwrap_or_else(PoisonError::into_inner).push((function.clone(), action.clone()));
     let resource = shared.resource(&body);
-    if !shared.allowed.get(&function).is_some_and(|all| all.contains(&(action.clone(), resource.clone()))) {
-        let call = format!("{function}: {action} on {resource}");
+    let key = item_key_in(&body);
+    let mut permissions = shared.allowed.get(&function).into_iter().flatten();
+    if !permissions.any(|permission| permission.covers(&action, &resource, key.as_deref())) {
+        let call = format!("{function}: {action} on {resource} {}", key.unwrap_or_default());
         shared.denied.lock().unwrap_or_else(PoisonError::into_inner).push(call);
         return error_response(StatusCode::BAD_REQUEST, "AccessDeniedException");
     }
@@ -253,6 +286,12 @@ impl Shared {
 fn receipt_in(body: &[u8]) -> String {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     body["ReceiptHandle"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The partition key of the item that a call is about.
+fn item_key_in(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    body["Key"]["pk"]["S"].as_str().map(str::to_owned)
 }
 
 fn visibility_timeout_in(body: &[u8]) -> u64 {

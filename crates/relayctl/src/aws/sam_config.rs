@@ -1,5 +1,5 @@
-//! `samconfig.toml`, from which SAM deployed the stack: a table for each environment, in it one for each command, and
-//! `global` for every command (AWS, "AWS SAM CLI configuration file").
+//! The file from which SAM deployed the stack: a table for each environment, in it one for each command, and `global` for every
+//! command (AWS, "AWS SAM CLI configuration file"). `make deploy GUIDED=1` saves its own, which `make deploy` then uses as well.
 
 use std::path::Path;
 
@@ -8,6 +8,8 @@ use serde::Deserialize;
 use crate::aws::error::Error;
 
 pub(crate) const SAM_CONFIG: &str = "samconfig.toml";
+/// What `make deploy GUIDED=1` has saved. It is used instead, if it is there.
+const SAVED_SAM_CONFIG: &str = "samconfig.local.toml";
 pub(crate) const DEFAULT_ENVIRONMENT: &str = "default";
 
 /// Name and place of a stack.
@@ -29,7 +31,7 @@ enum ParseError {
 impl SamParameters {
     /// Reads a file. It need not exist unless the operator named it.
     pub(crate) fn load(file: Option<&Path>, environment: &str) -> Result<Self, Error> {
-        let path = file.unwrap_or(Path::new(SAM_CONFIG));
+        let path = file.unwrap_or_else(|| Path::new(default_file(|file| Path::new(file).exists())));
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => return Ok(Self::default()),
@@ -72,9 +74,20 @@ impl SamParameters {
     }
 }
 
+/// Returns the file that is read if none is named.
+fn default_file(exists: impl Fn(&str) -> bool) -> &'static str {
+    if exists(SAVED_SAM_CONFIG) { SAVED_SAM_CONFIG } else { SAM_CONFIG }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn saved_answers_are_read_instead_of_the_defaults() {
+        assert_eq!(default_file(|_| true), "samconfig.local.toml");
+        assert_eq!(default_file(|file| file != "samconfig.local.toml"), "samconfig.toml");
+    }
 
     #[test]
     fn deploy_parameters_override_global_ones() {

@@ -44,8 +44,6 @@ impl StackOutput {
 #[derive(Debug, Clone)]
 pub(crate) struct Stack {
     pub(crate) name: String,
-    /// An ARN whose last part is a UUID.
-    pub(crate) id: String,
     /// Status as CloudFormation names it.
     pub(crate) status: String,
     outputs: BTreeMap<String, String>,
@@ -70,7 +68,6 @@ impl Stack {
         let parameters = stack.parameters.unwrap_or_default().into_iter();
         Ok(Self {
             name: stack.stack_name.unwrap_or_default(),
-            id: stack.stack_id.unwrap_or_default(),
             status: stack.stack_status.map_or_else(String::new, |status| status.as_str().to_owned()),
             outputs: outputs.filter_map(|output| output.output_key.zip(output.output_value)).collect(),
             parameters: parameters

@@ -91,7 +91,10 @@ pub(crate) async fn run(
 }
 
 async fn to_query(target: &Target, arguments: &DeliveriesArguments, output: Output) -> Result<DeliveryQuery, Error> {
-    let contact_hash = arguments.contact.as_deref().map(|contact| resolve_contact_hash(target, contact)).transpose()?;
+    let contact_hash = match arguments.contact.as_deref() {
+        Some(contact) => Some(resolve_contact_hash(target, contact).await?),
+        None => None,
+    };
     let routes = match target {
         Target::Stack(stack) if arguments.webhook_id.is_some() && arguments.route.is_empty() => {
             stack.route_names().await?
@@ -121,12 +124,12 @@ async fn read<A: Admin<Error: Into<Error>>>(
 }
 
 /// Returns the hash of a contact that is given as an address, as a user id, or as the hash itself.
-fn resolve_contact_hash(target: &Target, contact: &str) -> Result<String, Error> {
+async fn resolve_contact_hash(target: &Target, contact: &str) -> Result<String, Error> {
     let contact = contact.trim();
     if contact.len() == 16 && contact.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(contact.to_ascii_lowercase());
     }
-    let key = target.contact_hash_key()?.ok_or(UsageError::NoContactHashKey)?;
+    let key = target.contact_hash_key().await?.ok_or(UsageError::NoContactHashKey)?;
     let contact =
         if contact.contains('@') { ContactKey::from_email(contact) } else { ContactKey::from_user_id(contact) };
     Ok(contact.log_hash(&key))

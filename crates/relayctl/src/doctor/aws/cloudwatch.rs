@@ -74,17 +74,25 @@ fn safe_message(line: &str) -> String {
 }
 
 /// The alarms of the template, without the stack's name.
-const ALARMS: [&str; 12] = [
+const ALARMS: [&str; 20] = [
     "clay-dead-letters",
+    "clay-new-dead-letter",
     "clay-deliveries-wait",
     "loops-dead-letters",
+    "loops-new-dead-letter",
     "loops-deliveries-wait",
+    "clay-keeps-failing",
+    "loops-keeps-failing",
     "clay-held",
     "loops-held",
     "loops-key-refused",
     "clay-pool-nearly-used",
     "clay-pool-used-up",
     "signatures-refused",
+    "tokens-refused",
+    "requests-fail",
+    "gateway-throttled",
+    "secret-unreadable",
     "functions-fail",
     "functions-throttled",
 ];

@@ -64,14 +64,11 @@ pub(crate) fn check_outputs(target: &StackTarget) -> Finding {
 pub(crate) async fn check_versions(target: &StackTarget) -> Result<Finding, Error> {
     let mut mismatches = Vec::new();
     for binary in FUNCTIONS {
-        let name = target.stack.function_name(binary);
-        let call = target.session.call("lambda:GetFunctionConfiguration", name.as_str());
-        let response = target.session.lambda().get_function_configuration().function_name(&name).send().await;
-        let configuration = response.map_err(|error| call.to_error(&error))?;
+        let configuration = target.function_configuration(binary).await?;
         let failed = matches!(configuration.state, Some(State::Failed))
             || matches!(configuration.last_update_status, Some(LastUpdateStatus::Failed));
         if failed {
-            let observed = format!("{name} could not be updated");
+            let observed = format!("{} could not be updated", target.stack.function_name(binary));
             return Ok(Check::Versions.fail(observed, "deploy it again with `make deploy`"));
         }
         let variables = configuration.environment.and_then(|environment| environment.variables).unwrap_or_default();
