@@ -30,9 +30,12 @@ pub struct ClayWebhook {
 /// Why a URL cannot be a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// It is not an absolute URL.
+    /// It is not one absolute URL.
     #[error("it is not a URL")]
     NotAUrl,
+    /// It has a user name or a password, behind which the host is easily overlooked: `https://api.clay.com@evil.example`.
+    #[error("a URL with an @ before its host is not allowed")]
+    HasUserInfo,
     /// It would send secrets in the clear.
     #[error("only https is allowed, except to this machine")]
     NotHttps,
@@ -68,8 +71,19 @@ impl ClayWebhook {
 }
 
 /// Parses a URL that the relay may send to: `https`, or any loopback host.
+///
+/// # Errors
+/// [`UrlError`]; also for quotes, white space and a second URL behind a wrong separator, which a URL parser would encode.
 pub fn parse_destination_url(text: &str) -> Result<Url, UrlError> {
-    let url = Url::parse(text.trim()).map_err(|_| UrlError::NotAUrl)?;
+    let text = text.trim();
+    let is_foreign = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '\\');
+    if text.contains(is_foreign) || text.matches("://").count() > 1 {
+        return Err(UrlError::NotAUrl);
+    }
+    let url = Url::parse(text).map_err(|_| UrlError::NotAUrl)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(UrlError::HasUserInfo);
+    }
     let loopback = match url.host() {
         Some(Host::Domain(domain)) => domain == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -117,6 +131,41 @@ mod tests {
         for url in ["", "clay", "/v3/sources", "data:x"] {
             assert_eq!(ClayWebhook::new(url, None).unwrap_err(), UrlError::NotAUrl, "{url}");
         }
+    }
+
+    #[test]
+    fn url_with_a_user_name_or_password_is_rejected() {
+        for url in [
+            "https://api.clay.com@evil.example/x",
+            "https://api.clay.com:443@evil.example/x",
+            "https://:secret@api.clay.com/x",
+            "http://user@localhost/x",
+        ] {
+            assert_eq!(ClayWebhook::new(url, None).unwrap_err(), UrlError::HasUserInfo, "{url}");
+        }
+        assert!(ClayWebhook::new("https://api.clay.com/x@y?z=a@b", None).is_ok());
+    }
+
+    #[test]
+    fn quoted_commented_or_doubled_url_is_rejected() {
+        for url in [
+            "\"https://api.clay.com/x\"",
+            "https://api.clay.com/x\"",
+            "https://api.clay.com/x # comment",
+            "https://api.clay.com/x;https://api.clay.com/y",
+            "https://api.clay.com/x\nhttps://api.clay.com/y",
+            "https://api.clay.com/\u{a0}x",
+            "<https://api.clay.com/x>",
+        ] {
+            assert_eq!(ClayWebhook::new(url, None).unwrap_err(), UrlError::NotAUrl, "{url}");
+        }
+    }
+
+    #[test]
+    fn foreign_letters_of_a_host_are_shown_in_ascii() {
+        // The first letter is Cyrillic.
+        let webhook = ClayWebhook::new("https://\u{430}pi.clay.com/x", None).unwrap();
+        assert_eq!(webhook.origin(), "https://xn--pi-6kc.clay.com");
     }
 
     #[test]

@@ -48,7 +48,10 @@ async fn handle_event(
     let request = Request::post("/webhooks/loops")
         .header("webhook-id", "msg_1")
         .header("webhook-timestamp", &timestamp)
-        .header("webhook-signature", signing_secret("c2VjcmV0").sign("msg_1", &timestamp, body.as_bytes()))
+        .header(
+            "webhook-signature",
+            signing_secret("c3VwZXItc2VjcmV0LWtleS1ieXRlcw==").sign("msg_1", &timestamp, body.as_bytes()),
+        )
         .body(Bytes::from(body))
         .unwrap();
     let response = handler.handle(request).await;
@@ -65,8 +68,12 @@ fn assert_unavailable((response, json): &(Response<Bytes>, Value), code: &str) {
 
 #[tokio::test]
 async fn stored_webhook_is_acknowledged() {
-    let (response, json) =
-        handle_event(FakeSecrets::new(secret(vec![signing_secret("c2VjcmV0")], true)), false, 0).await;
+    let (response, json) = handle_event(
+        FakeSecrets::new(secret(vec![signing_secret("c3VwZXItc2VjcmV0LWtleS1ieXRlcw==")], true)),
+        false,
+        0,
+    )
+    .await;
     assert_eq!((response.status().as_u16(), json), (200, json!({"success": true, "status": "queued"})));
 }
 
@@ -79,7 +86,7 @@ async fn unstorable_webhook_returns_503_with_retry_after() {
         (false, 0),
     ];
     for (routed, length) in cases {
-        let secrets = FakeSecrets::new(secret(vec![signing_secret("c2VjcmV0")], routed));
+        let secrets = FakeSecrets::new(secret(vec![signing_secret("c3VwZXItc2VjcmV0LWtleS1ieXRlcw==")], routed));
         assert_unavailable(&handle_event(secrets, true, length).await, "unavailable");
     }
 }
@@ -89,18 +96,23 @@ async fn missing_signing_secret_returns_503() {
     assert_unavailable(&handle_event(FakeSecrets::unavailable(), false, 0).await, "unavailable");
     assert_unavailable(&handle_event(FakeSecrets::new(secret(Vec::new(), true)), false, 0).await, "not_configured");
     // What is known does not match, and what is in force now cannot be read.
-    let failing_refresh = FakeSecrets::failing_refresh(secret(vec![signing_secret("b3RoZXI=")], true));
+    let failing_refresh =
+        FakeSecrets::failing_refresh(secret(vec![signing_secret("b3RoZXItc2VjcmV0LWtleS1ieXRlcw==")], true));
     assert_unavailable(&handle_event(failing_refresh, false, 0).await, "unavailable");
 }
 
 #[tokio::test]
 async fn signature_with_rotated_secret_is_accepted() {
     let secrets = FakeSecrets::rotating(
-        secret(vec![signing_secret("b3RoZXI=")], true),
-        secret(vec![signing_secret("c2VjcmV0")], true),
+        secret(vec![signing_secret("b3RoZXItc2VjcmV0LWtleS1ieXRlcw==")], true),
+        secret(vec![signing_secret("c3VwZXItc2VjcmV0LWtleS1ieXRlcw==")], true),
     );
     assert_eq!(handle_event(secrets, false, 0).await.0.status(), 200);
-    let (response, json) =
-        handle_event(FakeSecrets::new(secret(vec![signing_secret("b3RoZXI=")], true)), false, 0).await;
+    let (response, json) = handle_event(
+        FakeSecrets::new(secret(vec![signing_secret("b3RoZXItc2VjcmV0LWtleS1ieXRlcw==")], true)),
+        false,
+        0,
+    )
+    .await;
     assert_eq!((response.status().as_u16(), json["code"].as_str()), (401, Some("invalid_signature")));
 }
