@@ -63,6 +63,10 @@ pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String,
     };
     let metrics = Arc::new(Metrics::new());
     telemetry::install_sink(Arc::clone(&metrics), contact_hash_key.clone());
+    for file in &lock.files_closed {
+        let file = file.display();
+        warn!(%file, "other users of this machine could read this file until now: set new keys if there are any");
+    }
     let store = SqliteStore::new(relay_sqlite::open(data_dir.path(), clock.now())?, Arc::clone(&clock))
         .with_contact_hash_key(contact_hash_key);
     let client = http_client::build()?;
@@ -103,7 +107,8 @@ pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String,
         tokio::spawn(worker::run(store.clone(), Direction::ClayToLoops, loops, stopping.clone())),
         tokio::spawn(purge_loop(store.clone(), stopping.clone())),
     ];
-    // These two end with the process.
+    // These end with the process.
+    tokio::spawn(store.clone().run_log_truncation());
     tokio::spawn(schema_refresher.run());
     tokio::spawn(secrets.run(store.clone()));
     let app = routes::app(relay).merge(health::routes(metrics, store));

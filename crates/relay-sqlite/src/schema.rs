@@ -166,6 +166,7 @@ pub fn open_existing(dir: &Path) -> Result<Option<Connection>, OpenError> {
     if is_outdated(&connection).map_err(to_error)? && DataDir::new(dir.to_owned()).is_in_use() {
         return Err(OpenError::Older(path));
     }
+    connection.pragma_update(None, "secure_delete", true).map_err(to_error)?;
     upgrade(&mut connection).map_err(to_error)?;
     Ok(Some(connection))
 }

@@ -1,6 +1,7 @@
 //! The data folder: generated keys, stored settings, and the lock against a second relay.
 
 pub mod config;
+mod permissions;
 pub mod secrets_file;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -13,11 +14,28 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::NamedTempFile;
 
+pub use self::permissions::Distrust;
+use self::secrets_file::SECRETS_FILE;
+use crate::schema::STORE_FILE;
+
 const SIGNING_SECRET_FILE: &str = "signing-secret";
 const RELAY_TOKEN_FILE: &str = "relay-token";
 const CONTACT_HASH_KEY_FILE: &str = "contact-hash-key";
 const ADDRESS_FILE: &str = "address";
 const LOCK_FILE: &str = "lock";
+/// The files of a relay that another user must not have written, and must not read. SQLite gives what it puts beside the store
+/// the mode of the store.
+const PRIVATE_FILES: [&str; 9] = [
+    LOCK_FILE,
+    SIGNING_SECRET_FILE,
+    RELAY_TOKEN_FILE,
+    CONTACT_HASH_KEY_FILE,
+    ADDRESS_FILE,
+    SECRETS_FILE,
+    STORE_FILE,
+    "relay.db-wal",
+    "relay.db-shm",
+];
 
 /// Why the data folder cannot be used. Each variant has its path.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +45,8 @@ pub enum DataDirError {
     Unwritable(PathBuf, io::Error),
     /// Another relay is running on it.
     InUse(PathBuf),
+    /// Another user of the machine could have written to it, or to this file in it.
+    Untrusted(PathBuf, Distrust),
 }
 
 impl DataDirError {
@@ -41,6 +61,7 @@ impl DataDirError {
                 format!("the data folder {} is in use by another relay-local", path.display()),
                 "stop that one, or set RELAY_DATA to another folder",
             ),
+            Self::Untrusted(path, distrust) => return distrust.describe(path),
         };
         (problem, remedy.to_owned())
     }
@@ -54,13 +75,17 @@ pub struct DataDir {
 
 /// The lock of the relay that runs on a data folder.
 #[derive(Debug)]
-pub struct DataDirLock(File);
+pub struct DataDirLock {
+    file: File,
+    /// Files that other users could read before the folder was locked.
+    pub files_closed: Vec<PathBuf>,
+}
 
 impl DataDirLock {
     /// Releases the lock.
     pub fn release(self) {
         // The lock goes with the file; there is nothing to be done about a failure.
-        let _ = self.0.unlock();
+        let _ = self.file.unlock();
     }
 }
 
@@ -75,18 +100,19 @@ impl DataDir {
         &self.path
     }
 
-    /// Creates the folder for its owner alone if there is none, and locks it for one relay.
+    /// Creates the folder for its owner alone if there is none, closes its files to other users, and locks it for one relay.
     ///
     /// # Errors
-    /// If nothing can be written there, or another relay has locked it.
+    /// If nothing can be written there, another relay has locked it, or another user could have written there.
     pub fn lock(&self) -> Result<DataDirLock, DataDirError> {
         let unwritable = |error| self.unwritable(error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(unwritable)?;
+        let files_closed = permissions::secure(&self.path, &PRIVATE_FILES)?;
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
         let file = options.open(self.path.join(LOCK_FILE)).map_err(unwritable)?;
         match file.try_lock() {
-            Ok(()) => Ok(DataDirLock(file)),
+            Ok(()) => Ok(DataDirLock { file, files_closed }),
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(self.path.clone())),
             Err(TryLockError::Error(error)) => Err(self.unwritable(error)),
         }
