@@ -146,7 +146,8 @@ async fn dead_letter_keeps_its_body() {
 #[tokio::test]
 async fn delivered_body_leaves_the_files_of_a_running_relay() {
     const COUNT: usize = 30;
-    let relay = webhooks::start_relay(&start_clay().await, &[("CLAY_RATE_PER_SECOND", "1000")]).await;
+    let clay = start_clay().await;
+    let relay = webhooks::start_relay(&clay, &[]).await;
     for number in 0..COUNT {
         let body = contact_created(&format!("n{number}@delivered.example"));
         assert_accepted(&post(relay.base(), &format!("msg_{number}"), &body).await, "queued");

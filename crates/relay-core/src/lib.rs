@@ -10,5 +10,6 @@ pub mod policy;
 mod reason;
 pub mod row;
 pub mod secret;
+pub mod terminal;
 mod text;
 pub mod webhook;

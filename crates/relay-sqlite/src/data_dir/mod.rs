@@ -75,17 +75,13 @@ pub struct DataDir {
 
 /// The lock of the relay that runs on a data folder.
 #[derive(Debug)]
-pub struct DataDirLock {
-    file: File,
-    /// Files that other users could read before the folder was locked.
-    pub files_closed: Vec<PathBuf>,
-}
+pub struct DataDirLock(File);
 
 impl DataDirLock {
     /// Releases the lock.
     pub fn release(self) {
         // The lock goes with the file; there is nothing to be done about a failure.
-        let _ = self.file.unlock();
+        let _ = self.0.unlock();
     }
 }
 
@@ -100,22 +96,27 @@ impl DataDir {
         &self.path
     }
 
-    /// Creates the folder for its owner alone if there is none, closes its files to other users, and locks it for one relay.
+    /// Creates the folder for its owner alone if there is none, and locks it for one relay.
     ///
     /// # Errors
     /// If nothing can be written there, another relay has locked it, or another user could have written there.
     pub fn lock(&self) -> Result<DataDirLock, DataDirError> {
         let unwritable = |error| self.unwritable(error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(unwritable)?;
-        let files_closed = permissions::secure(&self.path, &PRIVATE_FILES)?;
+        permissions::check_dir(&self.path, &PRIVATE_FILES)?;
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
         let file = options.open(self.path.join(LOCK_FILE)).map_err(unwritable)?;
         match file.try_lock() {
-            Ok(()) => Ok(DataDirLock { file, files_closed }),
+            Ok(()) => Ok(DataDirLock(file)),
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(self.path.clone())),
             Err(TryLockError::Error(error)) => Err(self.unwritable(error)),
         }
+    }
+
+    /// Closes the files of the folder that other users of the machine can read, and returns their paths.
+    pub fn close_files(&self) -> Result<Vec<PathBuf>, DataDirError> {
+        permissions::close_files(&self.path, &PRIVATE_FILES).map_err(|error| self.unwritable(error))
     }
 
     /// Returns whether a relay is running on the folder.

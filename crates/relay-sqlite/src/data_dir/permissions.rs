@@ -44,32 +44,35 @@ impl Distrust {
     }
 }
 
-/// Checks the folder for a relay that is to run on it, and the files in it that are the relay's. Returns the files that others
-/// could read until now.
+/// Checks the folder for a relay that is to run on it, and the files in it that are the relay's.
 ///
 /// # Errors
 /// [`DataDirError::Untrusted`] if another user owns one of them or could have written to it. A link counts as what it leads to,
 /// and belongs to somebody itself.
-pub(super) fn secure(dir: &Path, names: &[&str]) -> Result<Vec<PathBuf>, DataDirError> {
+pub(super) fn check_dir(dir: &Path, names: &[&str]) -> Result<(), DataDirError> {
     let unwritable = |error| DataDirError::Unwritable(dir.to_owned(), error);
     let uid = geteuid().as_raw();
     check(dir, &fs::metadata(dir).map_err(unwritable)?, uid)?;
-    let mut closed = Vec::new();
     for path in names.iter().map(|name| dir.join(name)) {
-        let link = match fs::symlink_metadata(&path) {
-            Ok(link) => link,
+        match fs::symlink_metadata(&path) {
+            Ok(link) if link.is_symlink() => check_owner(&path, &link, uid)?,
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(unwritable(error)),
-        };
-        if link.is_symlink() {
-            check_owner(&path, &link, uid)?;
         }
-        let file = fs::metadata(&path).map_err(unwritable)?;
-        check(&path, &file, uid)?;
-        // What an administrator shares with this user's group is the administrator's decision.
-        if file.uid() == uid && file.mode() & ACCESSIBLE_TO_OTHERS != 0 {
-            let mode = file.mode() & !ACCESSIBLE_TO_OTHERS;
-            fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(unwritable)?;
+        check(&path, &fs::metadata(&path).map_err(unwritable)?, uid)?;
+    }
+    Ok(())
+}
+
+/// Closes files of this user that others can read, and returns their paths. What an administrator shares with this user's group
+/// is the administrator's decision.
+pub(super) fn close_files(dir: &Path, names: &[&str]) -> io::Result<Vec<PathBuf>> {
+    let mut closed = Vec::new();
+    for path in names.iter().map(|name| dir.join(name)) {
+        let Ok(file) = fs::metadata(&path) else { continue };
+        if file.uid() == geteuid().as_raw() && file.mode() & ACCESSIBLE_TO_OTHERS != 0 {
+            fs::set_permissions(&path, Permissions::from_mode(file.mode() & !ACCESSIBLE_TO_OTHERS))?;
             closed.push(path);
         }
     }
@@ -121,8 +124,8 @@ mod tests {
     }
 
     fn distrust(dir: &Path) -> Option<(PathBuf, Distrust)> {
-        match secure(dir, &["relay-token"]) {
-            Ok(_) => None,
+        match check_dir(dir, &["relay-token"]) {
+            Ok(()) => None,
             Err(DataDirError::Untrusted(path, distrust)) => Some((path, distrust)),
             Err(error) => panic!("{error}"),
         }
@@ -152,9 +155,10 @@ mod tests {
     #[test]
     fn file_that_others_can_read_is_closed_to_them_and_told() {
         let (dir, file) = dir_with_file(0o644);
-        assert_eq!(secure(dir.path(), &["relay-token", "missing"]).unwrap(), [file.clone()]);
+        assert_eq!(distrust(dir.path()), None);
+        assert_eq!(close_files(dir.path(), &["relay-token", "missing"]).unwrap(), [file.clone()]);
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
-        assert!(secure(dir.path(), &["relay-token"]).unwrap().is_empty());
+        assert!(close_files(dir.path(), &["relay-token"]).unwrap().is_empty());
     }
 
     #[test]

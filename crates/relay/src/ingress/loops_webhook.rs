@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Request, Response, StatusCode};
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Direction, Reason, ReasonCode};
 use relay_core::error::{ErrorCode, RequestError};
@@ -92,16 +93,23 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
             secret = self.secrets.refresh().await.map_err(secret_unavailable)?;
             verified = verify(&secret);
         }
-        let verified = verified.map_err(|error| self.signature_error(error))?;
+        let verified = verified.map_err(|error| self.signature_error(error, headers))?;
         Ok((LoopsEvent::parse(&verified)?, secret))
     }
 
-    fn signature_error(&self, error: SignatureError) -> RequestError {
+    fn signature_error(&self, error: SignatureError, headers: &HeaderMap) -> RequestError {
         match error {
             SignatureError::NoMatch => {
                 let name = self.secrets.describe_field(SecretField::SigningSecrets);
-                let message =
-                    format!("No signature matches: compare the signing secret on Loops' webhook page with {name}.");
+                let change = match content_encoding(headers) {
+                    Some(encoding) => {
+                        format!("the body came with Content-Encoding {encoding}, so let the proxy undo it")
+                    }
+                    None => "check that no proxy changes the body".to_owned(),
+                };
+                let message = format!(
+                    "No signature matches: compare the signing secret on Loops' webhook page with {name}, or {change}."
+                );
                 RequestError::new(ErrorCode::InvalidSignature, message)
             }
             SignatureError::TimestampOutOfRange(age) => {
@@ -195,6 +203,13 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
             .emit();
         response::with_delivery_id(response::error_response(Caller::Loops, error), id.as_str())
     }
+}
+
+/// Returns the encoding of a body that Loops, which signs and sends bodies as they are, has not encoded.
+fn content_encoding(headers: &HeaderMap) -> Option<&str> {
+    let encoding = headers.get(CONTENT_ENCODING)?.to_str().ok()?;
+    let is_name = encoding.len() <= 20 && encoding.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    Some(if is_name { encoding } else { "of another kind" })
 }
 
 fn secret_unavailable(_: SecretError) -> RequestError {

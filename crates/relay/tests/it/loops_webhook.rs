@@ -35,6 +35,16 @@ async fn handle_event(
     broken: bool,
     length: usize,
 ) -> (Response<Bytes>, Value) {
+    handle_encoded_event(secrets, broken, length, None).await
+}
+
+/// The same for an event with this `Content-Encoding`.
+async fn handle_encoded_event(
+    secrets: FakeSecrets<LoopsToClaySecret>,
+    broken: bool,
+    length: usize,
+    encoding: Option<&str>,
+) -> (Response<Bytes>, Value) {
     let handler = LoopsWebhookHandler {
         secrets,
         queue: FakeQueue::new(broken),
@@ -45,7 +55,9 @@ async fn handle_event(
     };
     let body = json!({"eventName": "contact.created", "padding": "x".repeat(length)}).to_string();
     let timestamp = now().as_second().to_string();
-    let request = Request::post("/webhooks/loops")
+    let request = encoding
+        .into_iter()
+        .fold(Request::post("/webhooks/loops"), |request, encoding| request.header("content-encoding", encoding))
         .header("webhook-id", "msg_1")
         .header("webhook-timestamp", &timestamp)
         .header(
@@ -115,4 +127,20 @@ async fn signature_with_rotated_secret_is_accepted() {
     )
     .await;
     assert_eq!((response.status().as_u16(), json["code"].as_str()), (401, Some("invalid_signature")));
+}
+
+#[tokio::test]
+async fn invalid_signature_names_secret_and_changed_body_as_causes() {
+    let other = || FakeSecrets::new(secret(vec![signing_secret("b3RoZXItc2VjcmV0LWtleS1ieXRlcw==")], true));
+    for (encoding, part) in [
+        (None, "no proxy changes the body"),
+        (Some("gzip"), "Content-Encoding gzip, so let the proxy undo it"),
+        (Some("not a name: 7"), "Content-Encoding of another kind"),
+    ] {
+        let (response, json) = handle_encoded_event(other(), false, 0, encoding).await;
+        let message = json["message"].as_str().unwrap();
+        assert_eq!((response.status().as_u16(), json["code"].as_str()), (401, Some("invalid_signature")));
+        assert!(message.contains("compare the signing secret") && message.contains(part), "{message}");
+        assert!(message.len() <= 300 && message.ends_with('.'), "{message}");
+    }
 }
