@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Output;
 
-use relay_testkit::EVENTUALLY_TIMEOUT;
 use relay_testkit::relay_process::{Relay, TempDataDir, command, settings};
+use relay_testkit::{EVENTUALLY_TIMEOUT, eventually};
 
 async fn start_expecting_failure(overrides: &[(&str, &str)]) -> Output {
     let output = tokio::time::timeout(EVENTUALLY_TIMEOUT, command(&settings(overrides)).output()).await;
@@ -147,6 +147,26 @@ async fn store_files_are_readable_only_by_owner() {
     for file in ["relay.db", "relay.db-wal", "lock"] {
         let mode = std::fs::metadata(relay.folder().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn new_folder_is_its_owners_alone_under_any_umask() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = TempDataDir::new();
+    let folder = parent.path().join("new/relay");
+    let mut settings = settings(&data_dir_setting(&folder));
+    settings.remove("RELAY_TOKEN");
+    let program = relay_testkit::relay_process::relay_local_path();
+    let mut shell = tokio::process::Command::new("sh");
+    shell.args(["-c", "umask 000; exec \"$0\""]).arg(program).env_clear().envs(settings).kill_on_drop(true);
+    let _relay = shell.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & 0o777);
+    eventually("an address", async || folder.join("address").exists().then_some(())).await;
+    eventually("a token", async || folder.join("relay-token").exists().then_some(())).await;
+    assert_eq!((mode(&folder), mode(&parent.path().join("new"))), (Some(0o700), Some(0o700)));
+    for file in ["address", "lock", "relay-token", "relay.db", "relay.db-wal"] {
+        assert_eq!(mode(&folder.join(file)), Some(0o600), "{file}");
     }
 }
 

@@ -1,9 +1,16 @@
 //! Tests of a secrets file that changes: what was revoked does not live on.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 
 const TOKEN: &str = "relay-token-of-a-test";
 const SECRET: &str = "whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==";
+
+/// A folder that others cannot write to, whatever the umask is.
+fn private_dir() -> tempfile::TempDir {
+    tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap()
+}
 
 /// A watcher of a folder whose file opens everything, as at a start.
 fn watcher(dir: &tempfile::TempDir) -> SecretsFileWatcher {
@@ -32,6 +39,7 @@ fn write(dir: &tempfile::TempDir, text: &str) {
     // A new file has a new inode, as an editor's or setup's.
     let temporary = dir.path().join("new");
     fs::write(&temporary, text).unwrap();
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600)).unwrap();
     fs::rename(temporary, dir.path().join(SECRETS_FILE)).unwrap();
 }
 
@@ -48,7 +56,7 @@ fn open_parts(secrets: &Secrets) -> [bool; 4] {
 
 #[test]
 fn what_is_taken_out_of_the_secrets_file_is_closed_at_once() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let (mut watcher, now) = (watcher(&dir), Instant::now());
     assert_eq!(open_parts(&watcher.reload_if_changed(now).unwrap()), [true; 4]);
     assert!(watcher.reload_if_changed(now).is_none(), "nothing has changed");
@@ -62,7 +70,7 @@ fn what_is_taken_out_of_the_secrets_file_is_closed_at_once() {
 
 #[test]
 fn deleted_secrets_file_closes_what_it_opened() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let (mut watcher, now) = (watcher(&dir), Instant::now());
     watcher.reload_if_changed(now).unwrap();
     fs::remove_file(dir.path().join(SECRETS_FILE)).unwrap();
@@ -76,7 +84,7 @@ fn unusable_secrets_file_closes_what_it_opened_after_a_minute() {
     for text in
         ["{\"RELAY_TOKEN\": \"relay-token-of-a-test\",}", "", "{\"RELAY_TOKEN\": \"short\"}", "{\"OTHER\": \"x\"}"]
     {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = private_dir();
         let (mut watcher, now) = (watcher(&dir), Instant::now());
         watcher.reload_if_changed(now).unwrap();
         write(&dir, text);
@@ -93,7 +101,7 @@ fn unusable_secrets_file_closes_what_it_opened_after_a_minute() {
 
 #[test]
 fn file_repaired_within_a_minute_closes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let (mut watcher, now) = (watcher(&dir), Instant::now());
     watcher.reload_if_changed(now).unwrap();
     write(&dir, "{");

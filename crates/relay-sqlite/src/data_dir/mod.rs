@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use relay_core::secret::MIN_SECRET_BYTES;
 use tempfile::NamedTempFile;
 
 pub use self::permissions::Distrust;
@@ -45,6 +46,8 @@ pub enum DataDirError {
     Unwritable(PathBuf, io::Error),
     /// Another relay is running on it.
     InUse(PathBuf),
+    /// This file has a key that can be guessed.
+    TooShort(PathBuf),
     /// Another user of the machine could have written to it, or to this file in it.
     Untrusted(PathBuf, Distrust),
 }
@@ -60,6 +63,10 @@ impl DataDirError {
             Self::InUse(path) => (
                 format!("the data folder {} is in use by another relay-local", path.display()),
                 "stop that one, or set RELAY_DATA to another folder",
+            ),
+            Self::TooShort(path) => (
+                format!("{} has fewer than {MIN_SECRET_BYTES} characters, which can be guessed", path.display()),
+                "delete it, and the relay generates another",
             ),
             Self::Untrusted(path, distrust) => return distrust.describe(path),
         };
@@ -156,8 +163,12 @@ impl DataDir {
     }
 
     fn read_or_generate(&self, name: &str, generate: impl FnOnce() -> String) -> Result<String, DataDirError> {
-        if let Some(existing) = self.read(name)? {
-            return Ok(existing);
+        match self.read(name)? {
+            Some(existing) if existing.len() < MIN_SECRET_BYTES => {
+                return Err(DataDirError::TooShort(self.path.join(name)));
+            }
+            Some(existing) => return Ok(existing),
+            None => {}
         }
         let value = generate();
         self.write(name, &value)?;
@@ -211,6 +222,15 @@ mod tests {
         assert_ne!(folder.signing_secret().unwrap(), token);
         let mode = fs::metadata(folder.path().join(RELAY_TOKEN_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn file_with_a_key_that_can_be_guessed_is_an_error() {
+        let (_parent, folder) = data_dir();
+        let _lock = folder.lock().unwrap();
+        fs::write(folder.path().join(RELAY_TOKEN_FILE), "fifteen-hidden-").unwrap();
+        let message = folder.relay_token().unwrap_err().to_string();
+        assert!(message.contains("fewer than 16") && !message.contains("hidden"), "{message}");
     }
 
     #[test]

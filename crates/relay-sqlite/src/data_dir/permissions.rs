@@ -156,7 +156,7 @@ mod tests {
     fn file_that_others_can_read_is_closed_to_them_and_told() {
         let (dir, file) = dir_with_file(0o644);
         assert_eq!(distrust(dir.path()), None);
-        assert_eq!(close_files(dir.path(), &["relay-token", "missing"]).unwrap(), [file.clone()]);
+        assert_eq!(close_files(dir.path(), &["relay-token", "missing"]).unwrap(), std::slice::from_ref(&file));
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         assert!(close_files(dir.path(), &["relay-token"]).unwrap().is_empty());
     }

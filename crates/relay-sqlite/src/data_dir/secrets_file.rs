@@ -145,8 +145,13 @@ mod tests {
 
     use super::*;
 
+    /// A folder that others cannot write to, whatever the umask is.
+    fn private_dir() -> tempfile::TempDir {
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap()
+    }
+
     fn dir_with_secrets(settings: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_dir();
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         SecretsFile(settings).compare_and_write(&SecretsFile::default(), folder.path()).unwrap();
         folder
@@ -205,8 +210,8 @@ mod tests {
     #[test]
     fn invalid_secrets_file_error_hides_the_content() {
         for text in ["hidden", "[]", r#"{"RELAY_LISTEN": "hidden"}"#, r#"{"RELAY_TOKEN": ["hidden"]}"#] {
-            let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join(SECRETS_FILE), text).unwrap();
+            let folder = private_dir();
+            replace_file(folder.path(), SECRETS_FILE, text).unwrap();
             let error = SecretsFile::load(folder.path()).unwrap_err();
             assert!(!error.to_string().contains("hidden"), "{error}");
         }
@@ -214,8 +219,8 @@ mod tests {
 
     #[test]
     fn json_syntax_error_names_the_line_and_warns_of_deletion() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(SECRETS_FILE), "{\n\"RELAY_TOKEN\": \"t\",\n}").unwrap();
+        let folder = private_dir();
+        replace_file(folder.path(), SECRETS_FILE, "{\n\"RELAY_TOKEN\": \"t\",\n}").unwrap();
         let message = SecretsFile::load(folder.path()).unwrap_err().to_string();
         assert!(
             message.contains("mend it at line 3, and do not delete it") && !message.contains("--local"),
