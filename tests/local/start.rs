@@ -216,7 +216,7 @@ async fn running_relay_writes_no_dump_of_its_memory() {
 }
 
 #[tokio::test]
-async fn address_that_other_machines_can_reach_is_told_in_log_and_banner() {
+async fn address_that_other_machines_can_reach_is_logged_and_printed() {
     let relay = Relay::start(&[("RELAY_LISTEN", "0.0.0.0:0")]).await;
     assert!(relay.log().contains("RELAY_LISTEN: other machines can reach the relay"), "{}", relay.log());
     assert!(relay.banner().contains("Other machines can reach it"), "{}", relay.banner());

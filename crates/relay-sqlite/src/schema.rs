@@ -8,12 +8,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, STORE_FILE};
 use crate::delivery_row::remove_direct;
 use crate::migrations::{VERSION, is_outdated, upgrade};
-
-/// Name of the store in the data folder.
-pub const STORE_FILE: &str = "relay.db";
 
 /// Marks the file as a relay's (`PRAGMA application_id`): "LCRs".
 const APPLICATION_ID: i64 = 0x4c43_5273;

@@ -20,7 +20,8 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use crate::admin::queries::{self, Backlog};
 use crate::contact_locks::ContactLocks;
-use crate::schema::{Connections, STORE_FILE};
+use crate::data_dir::STORE_FILE;
+use crate::schema::Connections;
 
 /// How long the health check may wait for other writes and take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);

@@ -234,7 +234,7 @@ async fn running_relay_reloads_signing_secret_token_and_webhook() {
 }
 
 #[tokio::test]
-async fn running_relay_tolerates_an_unusable_secrets_file_for_a_moment() {
+async fn running_relay_tolerates_an_unusable_secrets_file_at_first() {
     let clay = MockDestination::start(Reply::status(200)).await;
     let folder = TempDataDir::new();
     let input = format!("CLAY_WEBHOOK_URL={}\nLOOPS_SIGNING_SECRET={SIGNING_SECRET}", clay.url("/hook"));

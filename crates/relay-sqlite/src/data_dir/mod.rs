@@ -17,8 +17,9 @@ use tempfile::NamedTempFile;
 
 pub use self::permissions::Distrust;
 use self::secrets_file::SECRETS_FILE;
-use crate::schema::STORE_FILE;
 
+/// Name of the store.
+pub const STORE_FILE: &str = "relay.db";
 const SIGNING_SECRET_FILE: &str = "signing-secret";
 const RELAY_TOKEN_FILE: &str = "relay-token";
 const CONTACT_HASH_KEY_FILE: &str = "contact-hash-key";

@@ -12,6 +12,7 @@ use relay_core::webhook::route::parse_destination_url;
 use relay_core::webhook::selection::{EventPattern, EventSelection};
 use relay_core::webhook::signature::Tolerance;
 
+use crate::config::leftovers::{MISWRITTEN_NAME, find_leftover, is_miswritten};
 use crate::config::names::{
     CLAY_PAYLOAD, CLAY_RATE_PER_SECOND, CONTACT_HASH_KEY, CONTACT_SOURCE, LOOPS_API_URL, LOOPS_RATE_PER_SECOND,
     RELAYED_EVENTS, SECRET_TTL_SECONDS, SIGNATURE_TOLERANCE_SECONDS, TYPED_PROPERTIES,
@@ -88,45 +89,6 @@ impl<'a> EnvReader<'a> {
     /// Returns the settings, or all errors that were found.
     pub fn into_result<T>(self, settings: T) -> Result<T, Vec<SettingError>> {
         if self.errors.is_empty() { Ok(settings) } else { Err(self.errors) }
-    }
-}
-
-/// The expected format of a variable that is only there under a name with something in front.
-const MISWRITTEN_NAME: &str = "set under this very name, without \"export\" or an invisible character in front of it";
-
-/// Whether a variable is this one, with a leftover of the file it came from in its name: `export` in front, which only a shell
-/// understands, or the mark that some editors put at the beginning of a file.
-fn is_miswritten(key: &str, name: &str) -> bool {
-    key != name && key.strip_suffix(name).is_some_and(|prefix| matches!(prefix.trim(), "export" | "\u{feff}" | ""))
-}
-
-/// Returns the form that a value lacks because something of the file or shell that it came from is left in it.
-fn find_leftover(name: &str, text: &str) -> Option<&'static str> {
-    let is_quote = |c: char| matches!(c, '"' | '\'' | '`' | '´' | '«' | '»' | '＂' | '＇') || ('‘'..='‟').contains(&c);
-    let quotes = text.chars().filter(|c| is_quote(*c)).count();
-    // A text may end with a quoted word.
-    let is_quoted = text.starts_with(is_quote) || (text.ends_with(is_quote) && quotes == 1);
-    let is_reference = ["${", "$(", "{{"].iter().any(|start| text.starts_with(start));
-    // Joiners are part of some emoji and scripts.
-    let is_invisible = |c: char| {
-        (c.is_whitespace() && c != ' ')
-            || c.is_control()
-            || matches!(c, '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-            || ('\u{202a}'..='\u{202e}').contains(&c)
-            || ('\u{2060}'..='\u{206f}').contains(&c)
-    };
-    if is_quoted {
-        Some("written without quotes, which `docker --env-file` keeps as part of the value")
-    } else if text.contains(is_invisible) {
-        Some("written without invisible characters (byte order mark, zero-width space, tab, line break)")
-    } else if text.contains(" # ") || text.ends_with(" #") {
-        Some("written without a comment behind it, which `docker --env-file` keeps as part of the value")
-    } else if text.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('=')) {
-        Some("written without its own name as part of the value")
-    } else if is_reference {
-        Some("the value itself, because nothing fills in ${…}, $(…) or {{…}} here")
-    } else {
-        None
     }
 }
 
