@@ -12,7 +12,7 @@ pub(super) fn is_miswritten(key: &str, name: &str) -> bool {
 }
 
 /// Returns the form that a value lacks because something of the file or shell that it came from is left in it.
-pub(super) fn find_leftover(name: &str, text: &str) -> Option<&'static str> {
+pub fn find_leftover(name: &str, text: &str) -> Option<&'static str> {
     let is_quote = |c: char| matches!(c, '"' | '\'' | '`' | '´' | '«' | '»' | '＂' | '＇') || ('‘'..='‟').contains(&c);
     let quotes = text.chars().filter(|c| is_quote(*c)).count();
     // A text may end with a quoted word.

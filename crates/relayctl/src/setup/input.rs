@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use relay::config::leftovers::find_leftover;
 use relay::config::names::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
 use relay_core::secret::{ExposeSecret, SecretString, is_set, secret_if_set};
 use relay_core::webhook::signature::{SigningSecret, SigningSecretError};
@@ -61,6 +62,13 @@ impl SetupInput {
 
     /// Takes the values by their names, and validates them.
     pub(crate) fn from_values(lookup: impl Fn(&str) -> Option<SecretString>) -> Result<Self, SetupError> {
+        for name in INPUT_NAMES {
+            // The relay would refuse it.
+            let leftover = lookup(name).and_then(|value| find_leftover(name, value.expose_secret().trim()));
+            if let Some(expected_format) = leftover {
+                return Err(SetupError::Leftover { name, expected_format });
+            }
+        }
         let list_value = |name| {
             let value = lookup(name).filter(|value| is_set(value.expose_secret()))?;
             Some(value.expose_secret().split(',').map(|item| SecretString::from(item.trim())).collect::<Vec<_>>())
@@ -210,6 +218,10 @@ mod tests {
             ("LOOPS_SIGNING_SECRET=hiddenxx", "too short"),
             ("LOOPS_SIGNING_SECRET=whsec_hiddenhiddenhiddenhi", "too short"),
             ("CLAY_WEBHOOK_URL=http://hidden.example/x", "https"),
+            ("CLAY_WEBHOOK_URL=https://api.clay.com@hidden.example/x", "without a user name"),
+            ("CLAY_WEBHOOK_AUTH_TOKEN=“hidden”", "without quotes"),
+            ("LOOPS_API_KEY=hidden # mine", "without a comment"),
+            (r#"{"LOOPS_API_KEY": "LOOPS_API_KEY=hidden"}"#, "without its own name"),
             ("CLAY_WEBHOOK_URL=https://hidden.example/", "without a path"),
             ("CLAY_WEBHOOK_URL=https://a.example/x,https://a.example/y,https://A.example:443/x", "number 1 and 3"),
         ] {
