@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Output;
 
-use relay_testkit::EVENTUALLY_TIMEOUT;
 use relay_testkit::relay_process::{Relay, TempDataDir, command, settings};
+use relay_testkit::{EVENTUALLY_TIMEOUT, eventually};
 
 async fn start_expecting_failure(overrides: &[(&str, &str)]) -> Output {
     let output = tokio::time::timeout(EVENTUALLY_TIMEOUT, command(&settings(overrides)).output()).await;
@@ -37,6 +37,29 @@ async fn invalid_settings_are_listed_with_format_and_example() {
         assert!(line.contains("must be") && line.contains(&format!("for example {name}=")), "{name}: {message}");
     }
     assert!(!message.contains("everywhere") && !message.contains("api.clay.com/v3/sources/webhook/x "), "{message}");
+}
+
+#[tokio::test]
+async fn quoted_unexpanded_and_guessable_settings_are_named_at_once() {
+    let output = start_expecting_failure(&[
+        ("RELAYED_EVENTS", "\"contact.created\""),
+        ("RELAY_DATA", "~/relay"),
+        ("LOOPS_SIGNING_SECRET", "AA"),
+        ("RELAY_TOKEN", "t"),
+        ("CLAY_WEBHOOK_URL", "https://api.clay.com@evil.example/x"),
+    ])
+    .await;
+    let message = error_message(&output);
+    for (name, part) in [
+        ("RELAYED_EVENTS", "without quotes, which `docker --env-file` keeps"),
+        ("RELAY_DATA", "in which nothing fills in ~, $HOME"),
+        ("LOOPS_SIGNING_SECRET", "at least 16 bytes"),
+        ("RELAY_TOKEN", "at least 16 visible ASCII characters"),
+        ("CLAY_WEBHOOK_URL", "without a user name"),
+    ] {
+        let line = message.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default();
+        assert!(line.contains(part), "{name}: {message}");
+    }
 }
 
 #[tokio::test]
@@ -125,6 +148,80 @@ async fn store_files_are_readable_only_by_owner() {
         let mode = std::fs::metadata(relay.folder().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{file}");
     }
+}
+
+#[tokio::test]
+async fn new_folder_is_its_owners_alone_under_any_umask() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = TempDataDir::new();
+    let folder = parent.path().join("new/relay");
+    let mut settings = settings(&data_dir_setting(&folder));
+    settings.remove("RELAY_TOKEN");
+    let program = relay_testkit::relay_process::relay_local_path();
+    let mut shell = tokio::process::Command::new("sh");
+    shell.args(["-c", "umask 000; exec \"$0\""]).arg(program).env_clear().envs(settings).kill_on_drop(true);
+    let _relay = shell.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & 0o777);
+    eventually("an address", async || folder.join("address").exists().then_some(())).await;
+    eventually("a token", async || folder.join("relay-token").exists().then_some(())).await;
+    assert_eq!((mode(&folder), mode(&parent.path().join("new"))), (Some(0o700), Some(0o700)));
+    for file in ["address", "lock", "relay-token", "relay.db", "relay.db-wal"] {
+        assert_eq!(mode(&folder.join(file)), Some(0o600), "{file}");
+    }
+}
+
+#[tokio::test]
+async fn folder_that_others_can_write_to_is_refused_and_unchanged() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = TempDataDir::new();
+    std::fs::write(folder.path().join("relay-token"), "token-that-somebody-planted").unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let message = error_message(&start_expecting_failure(&data_dir_setting(folder.path())).await);
+    assert!(message.contains("can be written by other users") && message.contains("chmod go-w"), "{message}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let token = folder.path().join("relay-token");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let message = error_message(&start_expecting_failure(&data_dir_setting(folder.path())).await);
+    assert!(message.contains("relay-token can be written by other users"), "{message}");
+}
+
+#[tokio::test]
+async fn file_that_others_can_read_is_closed_and_told() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = stopped_store().await;
+    let store = folder.path().join("relay.db");
+    std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let relay = Relay::start_in(folder, &[]).await;
+    assert_eq!(std::fs::metadata(&store).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(relay.log().contains("other users of this machine could read this file until now"), "{}", relay.log());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn running_relay_writes_no_dump_of_its_memory() {
+    let folder = TempDataDir::new();
+    let mut command = command(&settings(&data_dir_setting(folder.path())));
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
+    while let Ok(Some(line)) = lines.next_line().await {
+        if line.starts_with("Stop with") {
+            break;
+        }
+    }
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id().unwrap())).unwrap();
+    let limit = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(limit.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{limits}");
+    child.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn address_that_other_machines_can_reach_is_logged_and_printed() {
+    let relay = Relay::start(&[("RELAY_LISTEN", "0.0.0.0:0")]).await;
+    assert!(relay.log().contains("RELAY_LISTEN: other machines can reach the relay"), "{}", relay.log());
+    assert!(relay.banner().contains("Other machines can reach it"), "{}", relay.banner());
+    let relay = Relay::start(&[]).await;
+    assert!(!relay.log().contains("other machines") && !relay.banner().contains("Other machines"));
 }
 
 #[tokio::test]

@@ -145,6 +145,30 @@ async fn dead_letter_keeps_its_body() {
 }
 
 #[tokio::test]
+async fn delivered_body_leaves_the_files_of_a_running_relay() {
+    const COUNT: usize = 30;
+    let clay = start_clay().await;
+    let relay = webhooks::start_relay(&clay, &[]).await;
+    for number in 0..COUNT {
+        let body = contact_created(&format!("n{number}@delivered.example"));
+        assert_accepted(&post(relay.base(), &format!("msg_{number}"), &body).await, "queued");
+    }
+    eventually("every delivery", async || {
+        let deliveries = relay.deliveries().await;
+        (deliveries.iter().filter(|delivery| delivery["state"] == "delivered").count() == COUNT).then_some(())
+    })
+    .await;
+    eventually("files without an address", async || {
+        let has_address = |name: &&str| {
+            let stored = std::fs::read(relay.folder().join(name)).unwrap();
+            stored.windows(17).any(|bytes| bytes == b"delivered.example")
+        };
+        ["relay.db", "relay.db-wal"].iter().all(|name| !has_address(name)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn contact_is_listed_under_its_response_delivery_id() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;

@@ -11,5 +11,6 @@ pub mod policy;
 mod reason;
 pub mod row;
 pub mod secret;
+pub mod terminal;
 mod text;
 pub mod webhook;

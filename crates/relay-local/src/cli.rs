@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use relay::config::env::{SettingError, environment};
 use relay_sqlite::data_dir::config::LocalSettings;
 use relay_sqlite::data_dir::secrets_file;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::commands::{deliveries, send_webhook, sign};
 use crate::serve::{self, StartError};
@@ -59,11 +60,20 @@ keys, URLs and tokens may also be kept in the data folder: `relayctl setup --loc
 
 /// Runs the command of the command line.
 pub fn run() -> ExitCode {
+    protect_memory();
     execute(Cli::parse()).unwrap_or_else(|error| {
         // If standard error is closed, the exit code is all that can be reported.
         let _ = writeln!(io::stderr(), "relay-local: {error}");
         ExitCode::from(EXIT_CONFIG)
     })
+}
+
+/// Has the system write no dump of this process's memory, which holds keys and addresses, and on Linux lets no other process of
+/// this user look into it or into its environment. Where that is not possible, the relay runs without it.
+fn protect_memory() {
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {

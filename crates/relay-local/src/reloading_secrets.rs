@@ -1,16 +1,17 @@
 //! The secrets of a running relay. When `relayctl setup --local` changes the secrets file, the relay uses the new secrets
 //! without a restart, within a second or as soon as a secret does not work, and retries held deliveries at once.
+//!
+//! Nothing that was revoked lives on: what is taken out of the file is closed at once, and what a file had that can no longer be
+//! used, after a minute.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use relay::config::env::SettingError;
-use relay::config::names::{
-    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN,
-};
+use relay::config::names::{CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN};
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretError, SecretField, SecretSource};
 use relay_core::secret::{RelayTokens, SecretString};
 use relay_core::webhook::route::{ClayRoute, ClayWebhook};
@@ -28,6 +29,9 @@ const DEFAULT_ROUTE_NAME: &str = "default";
 pub(crate) const SIMULATED_API_KEY: &str = "simulated";
 /// Time between two checks of the secrets file.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the last secrets are used while the file cannot be: an editor may write it in two steps. Also the time between two
+/// reports of such a file.
+const UNUSABLE_FILE_GRACE: Duration = Duration::from_secs(60);
 
 /// The secrets of both directions.
 #[derive(Debug)]
@@ -87,10 +91,8 @@ enum ReloadError {
     SecretsFile(#[from] SecretsFileError),
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    #[error("{0}")]
-    Setting(SettingError),
-    #[error("{0} was taken out of it, which counts from the next start on: restart the relay, or store it again")]
-    Removed(&'static str),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Settings(Vec<SettingError>),
 }
 
 /// Reader of the secrets file, and what it read last.
@@ -98,49 +100,80 @@ struct SecretsFileWatcher {
     data_dir: DataDir,
     environment: BTreeMap<String, String>,
     simulated: SimulatedDestinations,
-    /// Settings that come from the file.
+    /// Settings that come from the file, or have done since the start.
     stored_names: Vec<&'static str>,
     last_version: Option<FileVersion>,
+    unusable: Option<UnusableFile>,
+}
+
+/// A secrets file that cannot be used now.
+struct UnusableFile {
+    reported_at: Instant,
+    is_closed: bool,
 }
 
 /// Inode, length and modification time: at least one changes when the file is replaced.
 type FileVersion = (u64, u64, Option<SystemTime>);
 
 impl SecretsFileWatcher {
-    /// Returns the secrets if the file has changed since the last call and can be used. The first call always reads it.
-    fn reload_if_changed(&mut self) -> Option<Secrets> {
+    /// Returns the secrets that are to be used from now on, or nothing if they are the same as at the last call. The first call
+    /// always reads the file.
+    fn reload_if_changed(&mut self, now: Instant) -> Option<Secrets> {
         let metadata = fs::metadata(self.data_dir.path().join(SECRETS_FILE)).ok();
         let version = metadata.map(|metadata| (metadata.ino(), metadata.len(), metadata.modified().ok()));
-        if version == self.last_version {
+        if version == self.last_version && self.unusable.is_none() {
             return None;
         }
         self.last_version = version;
-        let secrets = self.load();
-        if let Err(error) = &secrets {
-            warn!(%error, "what is stored in the data folder is not taken up: what was known serves on");
+        let mut variables = self.environment.clone();
+        let loaded = merge_into_env(&mut variables)
+            .map_err(ReloadError::from)
+            .and_then(|stored_names| self.load(variables, &stored_names));
+        match loaded {
+            Ok(secrets) => {
+                self.unusable = None;
+                Some(secrets)
+            }
+            // Read again at every call until it can be used.
+            Err(error) => self.report_unusable(&error, now),
         }
-        secrets.ok()
     }
 
-    fn load(&mut self) -> Result<Secrets, ReloadError> {
-        let mut variables = self.environment.clone();
-        let stored_names = merge_into_env(&mut variables)?;
-        // A real destination does not become a simulated one while the relay runs, and no secret a generated one.
-        if let Some(removed) =
-            self.stored_names.iter().find(|name| **name != CLAY_WEBHOOK_AUTH_TOKEN && !stored_names.contains(name))
-        {
-            return Err(ReloadError::Removed(removed));
+    /// Reports a file that cannot be used, and returns closed secrets when it is time to end what it had.
+    fn report_unusable(&mut self, error: &ReloadError, now: Instant) -> Option<Secrets> {
+        let Some(unusable) = &mut self.unusable else {
+            self.unusable = Some(UnusableFile { reported_at: now, is_closed: false });
+            warn!(%error, "what is stored in the data folder cannot be used: in a minute, what it opened is closed");
+            return None;
+        };
+        if now.duration_since(unusable.reported_at) < UNUSABLE_FILE_GRACE {
+            return None;
         }
-        let settings = LocalSettings::from_env(&variables).map_err(|errors| match errors.into_iter().next() {
-            Some(error) => ReloadError::Setting(error),
-            None => ReloadError::Removed(RELAY_TOKEN),
-        })?;
+        unusable.reported_at = now;
+        let was_closed = std::mem::replace(&mut unusable.is_closed, true);
+        error!(%error, "what is stored in the data folder cannot be used: what it opened is closed until it can");
+        if was_closed { None } else { self.load(self.environment.clone(), &[]).ok() }
+    }
+
+    /// Reads the settings, of which these names come from the file. One that the file had is empty, and so closed, when it is
+    /// there no more: a real destination does not become a simulated one while the relay runs, and no secret a generated one.
+    fn load(
+        &mut self,
+        mut variables: BTreeMap<String, String>,
+        stored_names: &[&'static str],
+    ) -> Result<Secrets, ReloadError> {
+        for name in self.stored_names.iter().filter(|name| !stored_names.contains(name)) {
+            variables.insert((*name).to_owned(), String::new());
+        }
+        let settings = LocalSettings::from_env(&variables).map_err(ReloadError::Settings)?;
         let secrets = Secrets::from_settings(&settings, &self.data_dir, &self.simulated)?;
-        let is_new = |name| stored_names.contains(name) && !self.stored_names.contains(name);
+        let is_new = |name: &&str| stored_names.contains(name) && !self.stored_names.contains(name);
         if self.simulated.loops && is_new(&LOOPS_API_KEY) {
             warn!("{LOOPS_API_KEY} is stored, but Loops is simulated until the relay is started again");
         }
-        self.stored_names = stored_names;
+        self.stored_names.extend(stored_names);
+        self.stored_names.sort_unstable();
+        self.stored_names.dedup();
         Ok(secrets)
     }
 }
@@ -183,9 +216,10 @@ impl ReloadingSecrets {
     ) -> Result<Self, DataDirError> {
         let initial = Secrets::from_settings(settings, &data_dir, &simulated)?;
         let stored_names = settings.stored_names.clone();
-        let mut watcher = SecretsFileWatcher { data_dir, environment, simulated, stored_names, last_version: None };
+        let mut watcher =
+            SecretsFileWatcher { data_dir, environment, simulated, stored_names, last_version: None, unusable: None };
         // The file may have changed since the settings were read.
-        let secrets = watcher.reload_if_changed().unwrap_or(initial);
+        let secrets = watcher.reload_if_changed(Instant::now()).unwrap_or(initial);
         Ok(Self::new(secrets, Some(watcher)))
     }
 
@@ -213,7 +247,7 @@ impl ReloadingSecrets {
         let shared = Arc::clone(&self.0);
         let reload = move || {
             let mut watcher = shared.watcher.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-            let secrets = watcher.reload_if_changed()?;
+            let secrets = watcher.reload_if_changed(Instant::now())?;
             *shared.active.write().unwrap_or_else(PoisonError::into_inner) = secrets;
             shared.reloads.send_replace(());
             Some(())
@@ -258,3 +292,6 @@ where
         setting_name.to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests;

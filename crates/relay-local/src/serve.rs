@@ -67,12 +67,19 @@ pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String,
     telemetry::install_sink(Arc::clone(&metrics), contact_hash_key.clone());
     let store = SqliteStore::new(relay_sqlite::open(data_dir.path(), clock.now())?, Arc::clone(&clock))
         .with_contact_hash_key(contact_hash_key);
+    for file in data_dir.close_files()? {
+        let file = file.display();
+        warn!(%file, "other users of this machine could read this file until now: set new keys if there are any");
+    }
     let client = http_client::build()?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|detail| StartError::Listen { address: settings.listen, detail })?;
     let address = listener.local_addr()?;
     data_dir.write_address(address)?;
+    if !address.ip().is_loopback() {
+        warn!(%address, "RELAY_LISTEN: other machines can reach the relay by plain HTTP, /metrics and /healthz without a token");
+    }
     let simulators = Simulators::start(&settings, address).await?;
     let mut shared = settings.shared.clone();
     if let Some(loops) = &simulators.loops {
@@ -105,7 +112,8 @@ pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String,
         tokio::spawn(worker::run(store.clone(), Direction::ClayToLoops, loops, stopping.clone())),
         tokio::spawn(purge_loop(store.clone(), stopping.clone())),
     ];
-    // These two end with the process.
+    // These end with the process.
+    tokio::spawn(store.clone().run_log_truncation());
     tokio::spawn(schema_refresher.run());
     tokio::spawn(secrets.run(store.clone()));
     let app = routes::app(relay).merge(health::routes(metrics, store, address.ip()));

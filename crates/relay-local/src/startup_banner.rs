@@ -78,6 +78,12 @@ impl DestinationSource {
     }
 }
 
+/// Told where other machines can reach the relay.
+const EXPOSURE_NOTICE: &str = "
+Other machines can reach it, by plain HTTP, and /metrics and /healthz without a token: put a proxy with
+TLS in front that passes the three routes below and nothing else.
+";
+
 pub(crate) struct Banner<'a> {
     pub(crate) address: SocketAddr,
     pub(crate) data_dir: &'a Path,
@@ -103,7 +109,7 @@ impl Banner<'_> {
         format!(
             "
 The relay is running; its data is in {data_dir}.
-
+{exposure}
   Loops webhook     POST {base}{WEBHOOK_PATH}
   Clay, contacts    PUT  {base}{CONTACT_PATH}
   Clay, events      POST {base}{EVENT_PATH}
@@ -135,6 +141,7 @@ Stop with Ctrl-C.
 
 ",
             data_dir = self.data_dir.display(),
+            exposure = if self.address.ip().is_loopback() { "" } else { EXPOSURE_NOTICE },
             relay_token = self.relay_token.describe("RELAY_TOKEN"),
             signing_secret = self.signing_secret.describe("LOOPS_SIGNING_SECRET"),
             loops_source = loops.describe("LOOPS_API_KEY"),
@@ -183,6 +190,10 @@ mod tests {
     use super::*;
 
     fn banner(simulated: bool) -> String {
+        parts(simulated).render()
+    }
+
+    fn parts(simulated: bool) -> Banner<'static> {
         let destination = |port: u16| {
             if simulated {
                 DestinationSource::Simulated(SocketAddr::from(([127, 0, 0, 1], port)))
@@ -199,7 +210,6 @@ mod tests {
             loops: destination(8789),
             program: "relay-local",
         }
-        .render()
     }
 
     #[test]
@@ -218,6 +228,14 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
+    }
+
+    #[test]
+    fn address_that_other_machines_can_reach_is_told() {
+        // The banner's address is that of every interface.
+        assert!(banner(true).contains("Other machines can reach it"));
+        let local = Banner { address: SocketAddr::from(([127, 0, 0, 1], 8787)), ..parts(true) }.render();
+        assert!(!local.contains("Other machines"), "{local}");
     }
 
     #[test]

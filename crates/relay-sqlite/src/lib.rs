@@ -15,5 +15,6 @@ mod store_files;
 mod webhook_usage;
 
 pub use claim::{ClaimOrder, ClaimedDelivery};
-pub use schema::{Connections, OpenError, STORE_FILE, open, open_existing};
+pub use data_dir::STORE_FILE;
+pub use schema::{Connections, OpenError, open, open_existing};
 pub use store::SqliteStore;

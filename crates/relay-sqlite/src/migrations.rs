@@ -91,7 +91,10 @@ mod tests {
 
     /// A store as it was before anything was added, with a delivery.
     fn old_store() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .tempdir()
+            .unwrap();
         let opened = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
         let sql = "
             ALTER TABLE deliveries RENAME COLUMN seq TO place;

@@ -8,13 +8,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, STORE_FILE};
 use crate::delivery_row::remove_direct;
 use crate::migrations::{VERSION, is_outdated, upgrade};
 use crate::store_files::StoreFiles;
-
-/// Name of the store in the data folder.
-pub const STORE_FILE: &str = "relay.db";
 
 /// Marks the file as a relay's (`PRAGMA application_id`): "LCRs".
 const APPLICATION_ID: i64 = 0x4c43_5273;
@@ -169,6 +166,7 @@ pub fn open_existing(dir: &Path) -> Result<Option<Connection>, OpenError> {
     if is_outdated(&connection).map_err(to_error)? && DataDir::new(dir.to_owned()).is_in_use() {
         return Err(OpenError::Older(path));
     }
+    connection.pragma_update(None, "secure_delete", true).map_err(to_error)?;
     upgrade(&mut connection).map_err(to_error)?;
     Ok(Some(connection))
 }

@@ -27,6 +27,8 @@ use crate::store_files::StoreFiles;
 
 /// How long the health check may wait for other writes and take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time between two truncations of the write-ahead log: how long a body stays there at most once it is delivered.
+const TRUNCATE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The store of a running relay.
 #[derive(Debug, Clone)]
@@ -93,6 +95,26 @@ impl SqliteStore {
             transaction.pragma_update(None, "user_version", version)
         })
         .await
+    }
+
+    /// Empties the write-ahead log again and again, because bodies that were delivered stay in it until then. Never returns.
+    pub async fn run_log_truncation(self) {
+        loop {
+            tokio::time::sleep(TRUNCATE_INTERVAL).await;
+            // Readers or an operator's command may hold it up: the next time will do.
+            let _ = self.truncate_log().await;
+        }
+    }
+
+    /// Moves what is in the write-ahead log to the file, unless that was done since the last write.
+    async fn truncate_log(&self) -> Result<(), StoreError> {
+        let writer = Arc::clone(&self.writer).lock_owned().await;
+        let task = tokio::task::spawn_blocking(move || {
+            let log = writer.path().map(|path| Path::new(path).with_extension("db-wal"));
+            let log_bytes = log.and_then(|log| std::fs::metadata(log).ok()).map_or(0, |metadata| metadata.len());
+            if log_bytes == 0 { Ok(()) } else { writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) }
+        });
+        join(task.await)
     }
 
     /// Runs one transaction, off the threads that serve requests. Transactions run in the order of the calls.

@@ -1,12 +1,14 @@
 //! A relay as its user has it: the program, started, stopped and killed.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tempfile::TempDir;
+use tempfile::{Builder, TempDir};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -45,7 +47,9 @@ impl TempDataDir {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "making a folder is not a default")]
     pub fn new() -> Self {
-        Self(TempDir::new().unwrap_or_else(|error| panic!("{error}")))
+        // Whatever the umask is: a relay refuses a folder that others can write to.
+        let builder = Builder::new().permissions(Permissions::from_mode(0o755)).tempdir();
+        Self(builder.unwrap_or_else(|error| panic!("{error}")))
     }
 
     /// Its path.

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand};
+use relay_core::terminal::{escape_for_terminal, escape_json_for_terminal};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
 
 use crate::commands::{dead_letters, deliveries, doctor, pause, setup, shell, show, tail};
@@ -62,6 +64,8 @@ Exit codes:
 
 /// Runs the command of the command line.
 pub fn run() -> ExitCode {
+    // A dump of this program's memory would hold secrets. Where the limit cannot be set, there is nothing else to be done.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let cli = Cli::try_parse().unwrap_or_else(|error| add_local_hint(error, &raw_args()).exit());
     invocation::set_command_line(cli.options.command_line());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -100,9 +104,9 @@ async fn execute(cli: &Cli) -> Result<ExitStatus, Error> {
 fn print_error(options: &Options, error: &Error) -> ExitCode {
     // If even that cannot be written, the exit code still says so.
     let _ = if options.json {
-        writeln!(io::stdout(), "{}", json!({"error": error.to_string()}))
+        writeln!(io::stdout(), "{}", escape_json_for_terminal(&json!({"error": error.to_string()}).to_string()))
     } else {
-        writeln!(io::stderr(), "relayctl: {error}")
+        writeln!(io::stderr(), "relayctl: {}", escape_for_terminal(&error.to_string()))
     };
     error.explain().exit_status.into()
 }

@@ -1,8 +1,10 @@
 //! What a command prints: a JSON document, or lines and tables for a terminal.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Row, Table, TableStyle, Width, presets};
+use relay_core::terminal::{escape_for_terminal, escape_json_for_terminal};
 use serde::Serialize;
 use strum::{IntoStaticStr, VariantArray};
 
@@ -48,7 +50,7 @@ impl Output {
     pub(crate) fn print_json(self, document: &impl Serialize) -> Result<(), Error> {
         if self.json {
             let text = serde_json::to_string_pretty(document)?;
-            writeln!(io::stdout().lock(), "{text}")?;
+            writeln!(io::stdout().lock(), "{}", escape_json_for_terminal(&text))?;
         }
         Ok(())
     }
@@ -56,9 +58,14 @@ impl Output {
     /// Prints a line unless `--json` is given.
     pub(crate) fn print(self, text: impl std::fmt::Display) -> Result<(), Error> {
         if !self.json {
-            writeln!(io::stdout().lock(), "{text}")?;
+            writeln!(io::stdout().lock(), "{}", self.escape(&text.to_string()))?;
         }
         Ok(())
+    }
+
+    /// Returns a text as a terminal may have it, because parts of it are strangers'. A pipe gets every character.
+    pub(crate) fn escape(self, text: &str) -> Cow<'_, str> {
+        if self.is_terminal { escape_for_terminal(text) } else { Cow::Borrowed(text) }
     }
 
     /// Prints a table, or a sentence if it has no rows. A terminal that is too narrow for whole words gets some lines for
@@ -195,6 +202,13 @@ mod tests {
             let max_width = if is_table { usize::from(width) } else { usize::from(width).max(76) };
             assert!(rendered.lines().all(|line| line.chars().count() <= max_width), "{width}: {rendered}");
         }
+    }
+
+    #[test]
+    fn text_is_escaped_on_a_terminal_and_whole_in_a_pipe() {
+        let (text, piped) = ("\u{9b}2J", Output { json: false, is_terminal: false, use_color: false });
+        assert_eq!(piped.escape(text), text);
+        assert_eq!(Output { is_terminal: true, ..piped }.escape(text), r"\u{9b}2J");
     }
 
     #[test]

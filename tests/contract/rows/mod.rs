@@ -209,14 +209,22 @@ async fn two_authorization_headers_are_401() {
 #[tokio::test]
 async fn any_configured_token_works_in_any_scheme_case() {
     let loops = start_loops().await;
-    let relay = start_relay(&loops, &[("RELAY_TOKEN", "first-token , second-token,,REPLACE-me")]).await;
-    for authorization in ["Bearer first-token", "bearer second-token", "BEARER first-token", "bEaReR second-token"] {
+    let relay =
+        start_relay(&loops, &[("RELAY_TOKEN", "first-token-of-tests , second-token-of-tests,,REPLACE-me")]).await;
+    for authorization in [
+        "Bearer first-token-of-tests",
+        "bearer second-token-of-tests",
+        "BEARER first-token-of-tests",
+        "bEaReR second-token-of-tests",
+    ] {
         let headers = [("authorization", authorization)];
         let response =
             send_without_token(relay.base(), Route::Contact, "", &headers, contact_row("ada@example.com")).await;
         assert_eq!(response.status, 200, "{authorization}: {}", response.text());
     }
-    for authorization in ["Bearer first-token , second-token", "Bearer REPLACE-me", "Bearer ", "Bearer ,"] {
+    for authorization in
+        ["Bearer first-token-of-tests , second-token-of-tests", "Bearer REPLACE-me", "Bearer ", "Bearer ,"]
+    {
         let headers = [("authorization", authorization)];
         let response =
             send_without_token(relay.base(), Route::Contact, "", &headers, contact_row("ada@example.com")).await;

@@ -113,7 +113,7 @@ async fn doctor_warns_of_secrets_not_yet_read_by_functions() {
     assert_doctor_finds(&harness, &[]).await;
     let mut documents = (loops_to_clay_document(&[&harness.clay]), clay_to_loops_document());
     documents.0["loops_signing_secrets"] = json!(["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="]);
-    documents.1["relay_tokens"] = json!(["another-token"]);
+    documents.1["relay_tokens"] = json!(["another-token-for-tests"]);
     harness.stack().put_secret("LoopsToClaySecret", &documents.0).await;
     harness.stack().put_secret("ClayToLoopsSecret", &documents.1).await;
     let output = assert_doctor_finds(&harness, &[("signed-webhook", "warn"), ("relay-token", "warn")]).await;

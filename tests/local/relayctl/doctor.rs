@@ -72,7 +72,10 @@ async fn doctor_reports_each_problem_of_a_local_relay() {
     );
     // This terminal has other keys than the relay.
     let mut other_variables = variables.clone();
-    other_variables.extend([("LOOPS_SIGNING_SECRET", SIGNING_SECRET.to_owned()), ("RELAY_TOKEN", "other".to_owned())]);
+    other_variables.extend([
+        ("LOOPS_SIGNING_SECRET", SIGNING_SECRET.to_owned()),
+        ("RELAY_TOKEN", "another-token-for-tests".to_owned()),
+    ]);
     let output = doctor(&other_variables).await;
     for check in ["signed-webhook", "relay-token"] {
         assert_eq!(output.worst_finding(check).outcome, "fail", "{output:?}");

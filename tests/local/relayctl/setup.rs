@@ -234,22 +234,41 @@ async fn running_relay_reloads_signing_secret_token_and_webhook() {
 }
 
 #[tokio::test]
-async fn running_relay_ignores_an_unusable_secrets_file() {
+async fn running_relay_tolerates_an_unusable_secrets_file_at_first() {
     let clay = MockDestination::start(Reply::status(200)).await;
     let folder = TempDataDir::new();
     let input = format!("CLAY_WEBHOOK_URL={}\nLOOPS_SIGNING_SECRET={SIGNING_SECRET}", clay.url("/hook"));
     assert_eq!(setup(folder.path(), &["--from", "-"], &input).await.code, 0);
     let relay = start_relay(folder).await;
     let file = relay.folder().join("secrets.json");
+    std::fs::write(&file, "hidden").unwrap();
+    eventually("a warning", async || relay.log().contains("cannot be used: in a minute").then_some(())).await;
     for (count, text) in
-        ["hidden", "{}", r#"{"LOOPS_SIGNING_SECRET": "%hidden%", "CLAY_WEBHOOK_URL": ""}"#].into_iter().enumerate()
+        ["hidden", r#"{"LOOPS_SIGNING_SECRET": "%hidden%", "CLAY_WEBHOOK_URL": ""}"#].iter().enumerate()
     {
         std::fs::write(&file, text).unwrap();
-        eventually("a warning", async || (relay.log().matches("is not taken up").count() > count).then_some(())).await;
         post_webhook(&relay, &format!("msg{count}")).await;
         eventually("the row", async || (clay.received().len() == count + 1).then_some(())).await;
     }
     assert!(!relay.log().contains("hidden"));
+}
+
+#[tokio::test]
+async fn running_relay_closes_what_is_no_longer_in_the_secrets_file() {
+    let folder = TempDataDir::new();
+    let input = format!("LOOPS_SIGNING_SECRET={SIGNING_SECRET}");
+    assert_eq!(setup(folder.path(), &["--from", "-"], &input).await.code, 0);
+    let relay = start_relay(folder).await;
+    let file = relay.folder().join("secrets.json");
+    let stored = std::fs::read(&file).unwrap();
+    let status = async || post(relay.base(), "msg_ada", &contact_created("ada@example.com")).await.status;
+    assert_eq!(status().await, 200);
+    std::fs::write(&file, "{}").unwrap();
+    eventually("a closed route", async || (status().await == 503).then_some(())).await;
+    std::fs::write(&file, stored).unwrap();
+    eventually("an open route", async || (status().await == 200).then_some(())).await;
+    std::fs::remove_file(&file).unwrap();
+    eventually("a closed route", async || (status().await == 503).then_some(())).await;
 }
 
 #[tokio::test]

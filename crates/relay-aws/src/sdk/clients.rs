@@ -74,7 +74,7 @@ impl AwsClients {
         let region = required("AWS_REGION", "eu-west-1");
         let key = required("AWS_ACCESS_KEY_ID", "ASIA…");
         let secret = required("AWS_SECRET_ACCESS_KEY", "…");
-        let optional = |name| reader.raw(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        let mut optional = |name| reader.raw(name).filter(|text| !text.is_empty()).map(str::to_owned);
         let credentials = Credentials::new(key, secret, optional("AWS_SESSION_TOKEN"), None, "Lambda");
         let Transport { http_client, timeouts, retries, stalled_streams } =
             Transport::new(client, ATTEMPT_TIMEOUT, CALL_TIMEOUT);

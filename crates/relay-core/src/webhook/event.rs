@@ -111,7 +111,7 @@ mod tests {
     use crate::webhook::signature::{SigningSecret, UnverifiedWebhook};
 
     fn parse(body: &str) -> Result<LoopsEvent, RequestError> {
-        let secret = SigningSecret::parse("c2VjcmV0").unwrap();
+        let secret = SigningSecret::parse("c3VwZXItc2VjcmV0LWtleS1ieXRlcw==").unwrap();
         let signature = secret.sign("msg_1", "1", body.as_bytes());
         let body = Bytes::copy_from_slice(body.as_bytes());
         let unverified = UnverifiedWebhook::new(Some(b"msg_1"), Some(b"1"), Some(signature.as_bytes())).unwrap();

@@ -30,15 +30,15 @@ pub struct ClayWebhook {
 /// Why a URL cannot be a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// It is not an absolute URL.
+    /// It is not one absolute URL.
     #[error("it is not a URL")]
     NotAUrl,
+    /// It has a user name or a password, behind which the host is easily overlooked: `https://api.clay.com@evil.example`.
+    #[error("a URL with an @ before its host is not allowed")]
+    HasUserInfo,
     /// It would send secrets in the clear.
     #[error("only https is allowed, except to this machine")]
     NotHttps,
-    /// What is before the `@` looks like the host, and is not.
-    #[error("it names a user or a password")]
-    HasUserinfo,
 }
 
 impl ClayWebhook {
@@ -77,13 +77,21 @@ impl ClayWebhook {
 }
 
 /// Parses a URL that the relay may send to: `https`, or any loopback host.
+///
+/// # Errors
+/// [`UrlError`]; also for quotes, white space and a second URL behind a wrong separator, which a URL parser would encode.
 pub fn parse_destination_url(text: &str) -> Result<Url, UrlError> {
-    let url = Url::parse(text.trim()).map_err(|_| UrlError::NotAUrl)?;
+    let text = text.trim();
+    let is_foreign = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '\\');
+    if text.contains(is_foreign) || text.matches("://").count() > 1 {
+        return Err(UrlError::NotAUrl);
+    }
+    let url = Url::parse(text).map_err(|_| UrlError::NotAUrl)?;
     if url.host().is_none() {
         return Err(UrlError::NotAUrl);
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(UrlError::HasUserinfo);
+        return Err(UrlError::HasUserInfo);
     }
     match url.scheme() {
         "https" => Ok(url),
@@ -142,18 +150,19 @@ mod tests {
     fn url_with_user_or_password_is_rejected() {
         for url in [
             "https://api.clay.com@evil.example/v3",
+            "https://api.clay.com:443@evil.example/x",
             "https://:secret@api.clay.com/v3",
             "http://user@127.0.0.1/x",
             "https://api.clay.com%40:x@evil.example/v3",
         ] {
-            assert_eq!(parse_destination_url(url).unwrap_err(), UrlError::HasUserinfo, "{url}");
+            assert_eq!(parse_destination_url(url).unwrap_err(), UrlError::HasUserInfo, "{url}");
         }
     }
 
     #[test]
-    fn webhook_origin_shows_foreign_letters_as_ascii() {
+    fn foreign_letters_of_a_host_are_shown_in_ascii() {
         // The first letter is Cyrillic.
-        let webhook = ClayWebhook::new("https://\u{430}pi.clay.com/v3/sources/webhook/x", None).unwrap();
+        let webhook = ClayWebhook::new("https://\u{430}pi.clay.com/x", None).unwrap();
         assert_eq!(webhook.origin(), "https://xn--pi-6kc.clay.com");
     }
 

@@ -15,7 +15,7 @@ pub enum EventPattern {
     Everything,
 }
 
-/// A text that is no event pattern.
+/// A text that is no event pattern, or one that no event can match.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no event name, prefix.* or *")]
 pub struct MalformedPattern(String);
@@ -28,6 +28,17 @@ impl EventPattern {
             Self::Everything => true,
         }
     }
+
+    /// Whether only the case of a letter keeps the pattern from matching a documented event.
+    fn is_known_but_for_case(&self) -> bool {
+        let matches_in_any_case = |event: &&str| match self {
+            Self::Name(name) => name.eq_ignore_ascii_case(event),
+            Self::Prefix(prefix) => event.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)),
+            Self::Everything => true,
+        };
+        let mut known = KNOWN_EVENTS.iter().filter(|event| matches_in_any_case(event)).peekable();
+        known.peek().is_some() && !known.any(|event| self.matches(event))
+    }
 }
 
 impl FromStr for EventPattern {
@@ -39,12 +50,22 @@ impl FromStr for EventPattern {
             return Ok(Self::Everything);
         }
         let prefix = text.strip_suffix(".*");
-        let name = prefix.unwrap_or(text);
-        if name.is_empty() || name.contains(|c: char| c == '*' || c.is_whitespace()) {
-            return Err(MalformedPattern(text.to_owned()));
+        let pattern = prefix.map_or_else(|| Self::Name(text.to_owned()), |prefix| Self::Prefix(format!("{prefix}.")));
+        if is_event_name(prefix.unwrap_or(text)) && !pattern.is_known_but_for_case() {
+            Ok(pattern)
+        } else {
+            Err(MalformedPattern(text.to_owned()))
         }
-        Ok(prefix.map_or_else(|| Self::Name(name.to_owned()), |prefix| Self::Prefix(format!("{prefix}."))))
     }
+}
+
+/// Whether a text has the form of all names in Loops' documentation: words of letters, digits, `-` and `_` with single dots
+/// between them.
+fn is_event_name(text: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    text.split('.').all(is_word)
 }
 
 impl std::fmt::Display for EventPattern {
@@ -123,6 +144,39 @@ mod tests {
     fn misplaced_star_or_inner_space_is_rejected() {
         for text in ["*.created", "contact*", "a.*.b", "a b", ".*", "**"] {
             assert!(text.parse::<EventSelection>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn pattern_that_no_event_can_match_is_rejected() {
+        for text in [
+            "\"contact.created\"",
+            "'*'",
+            "“email.*”",
+            "contact.created;email.*",
+            "contact.",
+            ".created",
+            "contact..created",
+            "contact.**",
+            "contact.*.",
+            "contact.created # new ones",
+            "contact/created",
+            "cóntact.created",
+            "contact.\u{200b}created",
+            "\u{feff}contact.created",
+            "Contact.Created",
+            "CONTACT.*",
+            "contact.mailinglist.*",
+            "email.softbounced",
+        ] {
+            assert!(text.parse::<EventSelection>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn well_formed_pattern_of_an_unknown_event_is_accepted() {
+        for text in ["contact.reborn", "workflow.*", "form2.sub-mitted.by_hand", "ping", "contact.createdAgain"] {
+            assert!(text.parse::<EventSelection>().is_ok(), "{text}");
         }
     }
 

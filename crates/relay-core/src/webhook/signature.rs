@@ -19,7 +19,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use crate::error::{ErrorCode, RequestError};
-use crate::secret::ExposeSecret as _;
+use crate::secret::{ExposeSecret as _, MIN_SECRET_BYTES};
 
 /// Name of the header with the id of the message, which is the only identity of a Loops webhook.
 pub const ID_HEADER: &str = "webhook-id";
@@ -43,22 +43,29 @@ const SIGNATURE_BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD
 #[derive(Debug, Clone)]
 pub struct SigningSecret(SecretSlice<u8>);
 
-/// A text that is not the base64 of at least one byte.
+/// Why a text is no signing secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the signing secret is not base64, with or without whsec_ before it")]
-pub struct MalformedSecret;
+pub enum SigningSecretError {
+    /// It is not the base64 of anything.
+    #[error("the signing secret is not base64, with or without whsec_ before it")]
+    NotBase64,
+    /// It has fewer than [`MIN_SECRET_BYTES`], so that it could be guessed.
+    #[error("the signing secret is shorter than {MIN_SECRET_BYTES} bytes")]
+    TooShort,
+}
 
 impl SigningSecret {
     /// Parses a secret as Loops shows it: base64 with or without padding, with or without `whsec_` before it.
     ///
     /// # Errors
-    /// If it is not base64, or empty: with an empty key, any client could sign.
-    pub fn parse(text: &str) -> Result<Self, MalformedSecret> {
+    /// If it is not base64, or short enough to be guessed: whoever has the key can sign.
+    pub fn parse(text: &str) -> Result<Self, SigningSecretError> {
         let text = text.trim();
         let encoded = text.strip_prefix("whsec_").unwrap_or(text);
         match SECRET_BASE64.decode(encoded) {
-            Ok(key) if !key.is_empty() => Ok(Self(key.into())),
-            _ => Err(MalformedSecret),
+            Ok(key) if key.len() >= MIN_SECRET_BYTES => Ok(Self(key.into())),
+            Ok(_) => Err(SigningSecretError::TooShort),
+            Err(_) => Err(SigningSecretError::NotBase64),
         }
     }
 

@@ -8,6 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use relay::ports::admin::{Admin as _, DeliveryQuery, DeliveryRecord};
 use relay_core::delivery_state::DeliveryState;
+use relay_core::terminal::escape_json_for_terminal;
 use relay_sqlite::admin::{self, SqliteAdmin};
 use relay_sqlite::data_dir::config::LocalSettings;
 
@@ -66,8 +67,7 @@ pub(crate) async fn run(settings: &LocalSettings, arguments: &DeliveriesArgument
     };
     let mut out = io::stdout().lock();
     if arguments.json {
-        serde_json::to_writer_pretty(&mut out, &records)?;
-        writeln!(out)?;
+        writeln!(out, "{}", escape_json_for_terminal(&serde_json::to_string_pretty(&records)?))?;
     } else if records.is_empty() {
         writeln!(out, "There are no deliveries in {}.", settings.data_dir.display())?;
     } else {

@@ -9,7 +9,7 @@ use relay::config::names::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_API_URL, LOOPS_SIGNING_SECRET, RELAY_DATA,
     RELAY_LISTEN, RELAY_TOKEN,
 };
-use relay_core::secret::{SecretString, is_set, secret_if_set};
+use relay_core::secret::{MIN_SECRET_BYTES, SecretString, is_set, secret_if_set};
 use relay_core::webhook::route::{ClayWebhook, parse_destination_url};
 use relay_core::webhook::signature::SigningSecret;
 
@@ -64,14 +64,19 @@ impl LocalSettings {
             DEFAULT_LISTEN,
             |text| text.replace("localhost:", "127.0.0.1:").parse().ok(),
         );
-        let data_dir = env_reader.parse(RELAY_DATA, PathBuf::from(DEFAULT_DATA), "a folder", DEFAULT_DATA, |text| {
-            (!text.is_empty()).then(|| PathBuf::from(text))
-        });
-        let loops_api_key = setting(&env_reader, LOOPS_API_KEY, secret_if_set);
+        let data_dir = env_reader.parse(
+            RELAY_DATA,
+            PathBuf::from(DEFAULT_DATA),
+            "the path of a folder, in which nothing fills in ~, $HOME or %USERPROFILE%",
+            "/var/lib/relay",
+            // A folder of that name is `./~`.
+            |text| (!text.is_empty() && !text.starts_with(['~', '$', '%'])).then(|| PathBuf::from(text)),
+        );
+        let loops_api_key = setting(&mut env_reader, LOOPS_API_KEY, secret_if_set);
         let signing_secrets = env_reader.parse(
             LOOPS_SIGNING_SECRET,
             Setting::Unset,
-            "one or more signing secrets, comma-separated, each base64 with or without whsec_",
+            "one or more signing secrets, comma-separated, each the base64 of at least 16 bytes, with or without whsec_",
             "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             |text| {
                 let secrets = split_list(text).filter(|text| is_set(text)).map(SigningSecret::parse);
@@ -81,15 +86,18 @@ impl LocalSettings {
         let auth_tokens: Vec<&str> =
             env_reader.raw(CLAY_WEBHOOK_AUTH_TOKEN).map(|text| split_list(text).collect()).unwrap_or_default();
         let clay_webhooks = clay_webhooks(&mut env_reader, &auth_tokens);
-        for name in [LOOPS_API_KEY, CLAY_WEBHOOK_AUTH_TOKEN, RELAY_TOKEN] {
+        for (name, min_len) in [(LOOPS_API_KEY, 1), (CLAY_WEBHOOK_AUTH_TOKEN, 1), (RELAY_TOKEN, MIN_SECRET_BYTES)] {
             // These are values of headers.
-            let is_visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-            if env_reader.raw(name).is_some_and(|text| !is_visible(text)) {
-                env_reader.push_error(SettingError {
-                    name,
-                    expected_format: "visible ASCII characters only",
-                    example: "0c1d2e3f4a5b6c7d",
-                });
+            let has_form = |text: &str| text.len() >= min_len && text.bytes().all(|byte| byte.is_ascii_graphic());
+            let expected_format = match name {
+                RELAY_TOKEN => {
+                    "one or more tokens of at least 16 visible ASCII characters without spaces, comma-separated"
+                }
+                _ => "visible ASCII characters only, without spaces",
+            };
+            let texts = env_reader.raw(name).unwrap_or_default();
+            if !split_list(texts).filter(|text| is_set(text)).all(has_form) {
+                env_reader.push_error(SettingError { name, expected_format, example: "0c1d2e3f4a5b6c7d" });
             }
         }
         let settings = Self {
@@ -101,7 +109,7 @@ impl LocalSettings {
             signing_secrets,
             clay_webhooks,
             simulated_clay_token: auth_tokens.first().filter(|token| is_set(token)).map(|token| (*token).to_owned()),
-            relay_tokens: setting(&env_reader, RELAY_TOKEN, |text| split_list(text).map(str::to_owned).collect()),
+            relay_tokens: setting(&mut env_reader, RELAY_TOKEN, |text| split_list(text).map(str::to_owned).collect()),
             stored_names: Vec::new(),
         };
         env_reader.into_result(settings)
@@ -116,7 +124,7 @@ fn clay_webhooks(env_reader: &mut EnvReader<'_>, auth_tokens: &[&str]) -> Settin
     if urls.iter().any(|url| is_set(url) && parse_destination_url(url).is_err()) {
         env_reader.push_error(SettingError {
             name: CLAY_WEBHOOK_URL,
-            expected_format: "one or more https URLs (http only for this machine), comma-separated",
+            expected_format: "one or more https URLs (http only for this machine) without a user name, comma-separated",
             example: "https://api.clay.com/v3/sources/webhook/pull-in-data-from-a-webhook-0c1d2e3f",
         });
     }
@@ -135,7 +143,7 @@ fn clay_webhooks(env_reader: &mut EnvReader<'_>, auth_tokens: &[&str]) -> Settin
     Setting::Set(set_urls.filter_map(|(index, url)| ClayWebhook::new(url, token_at(index)).ok()).collect())
 }
 
-fn setting<T>(env_reader: &EnvReader<'_>, name: &str, parse: impl FnOnce(&str) -> T) -> Setting<T> {
+fn setting<T>(env_reader: &mut EnvReader<'_>, name: &'static str, parse: impl FnOnce(&str) -> T) -> Setting<T> {
     env_reader.raw(name).map_or(Setting::Unset, |text| Setting::Set(parse(text)))
 }
 
@@ -203,6 +211,53 @@ mod tests {
         for name in [LOOPS_API_KEY, CLAY_WEBHOOK_AUTH_TOKEN, RELAY_TOKEN] {
             assert_eq!(parse(&[(name, "k\ney")]).unwrap_err()[0].name, name);
             assert_eq!(parse(&[(name, "kéy")]).unwrap_err()[0].name, name);
+        }
+    }
+
+    #[test]
+    fn secret_that_can_be_guessed_is_rejected() {
+        for (name, value) in [
+            (LOOPS_SIGNING_SECRET, "AA"),
+            (LOOPS_SIGNING_SECRET, "whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==,whsec_AAAA"),
+            (RELAY_TOKEN, "t"),
+            (RELAY_TOKEN, "0123456789abcde"),
+            (RELAY_TOKEN, "0123456789abcdef,short"),
+        ] {
+            let errors = parse(&[(name, value)]).unwrap_err();
+            assert!(errors[0].name == name && errors[0].to_string().contains("at least 16"), "{value}: {errors:?}");
+        }
+        assert!(parse(&[(RELAY_TOKEN, "0123456789abcdef,,REPLACE-me"), (LOOPS_API_KEY, "short")]).is_ok());
+    }
+
+    #[test]
+    fn path_with_an_unexpanded_home_is_rejected() {
+        for path in
+            ["~", "~/relay", "~ada/relay", "$HOME/.relay", "${HOME}/.relay", "%USERPROFILE%\\relay", "\"/data\""]
+        {
+            assert_eq!(parse(&[(RELAY_DATA, path)]).unwrap_err()[0].name, RELAY_DATA, "{path}");
+        }
+        for path in ["/var/lib/relay", "./~", "data/$HOME", "my data"] {
+            assert_eq!(parse(&[(RELAY_DATA, path)]).unwrap().data_dir, PathBuf::from(path));
+        }
+    }
+
+    #[test]
+    fn quoted_commented_or_spaced_secret_is_rejected_without_value() {
+        for (name, value) in [
+            (LOOPS_API_KEY, "\"hidden\""),
+            (LOOPS_API_KEY, "hidden hidden"),
+            (LOOPS_SIGNING_SECRET, "'whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=='"),
+            (RELAY_TOKEN, "0123456789abcdef # hidden"),
+            (RELAY_TOKEN, "RELAY_TOKEN=0123456789abcdef"),
+            (CLAY_WEBHOOK_URL, "\"https://api.clay.com/a\""),
+            (CLAY_WEBHOOK_URL, "https://api.clay.com/hidden;https://api.clay.com/b"),
+            (CLAY_WEBHOOK_URL, "https://api.clay.com@hidden.example/a"),
+            (LOOPS_API_URL, "https://app.loops.so@hidden.example/api"),
+            (RELAY_LISTEN, "\"127.0.0.1:8787\""),
+        ] {
+            let errors = parse(&[(name, value)]).unwrap_err();
+            assert_eq!((errors.len(), errors[0].name), (1, name), "{value}: {errors:?}");
+            assert!(!errors[0].to_string().contains("hidden"), "{errors:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The data folder: generated keys, stored settings, and the lock against a second relay.
 
 pub mod config;
+mod permissions;
 pub mod secrets_file;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -11,13 +12,32 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use relay_core::secret::MIN_SECRET_BYTES;
 use tempfile::NamedTempFile;
 
+pub use self::permissions::Distrust;
+use self::secrets_file::SECRETS_FILE;
+
+/// Name of the store.
+pub const STORE_FILE: &str = "relay.db";
 const SIGNING_SECRET_FILE: &str = "signing-secret";
 const RELAY_TOKEN_FILE: &str = "relay-token";
 const CONTACT_HASH_KEY_FILE: &str = "contact-hash-key";
 const ADDRESS_FILE: &str = "address";
 const LOCK_FILE: &str = "lock";
+/// The files of a relay that another user must not have written, and must not read. SQLite gives what it puts beside the store
+/// the mode of the store.
+const PRIVATE_FILES: [&str; 9] = [
+    LOCK_FILE,
+    SIGNING_SECRET_FILE,
+    RELAY_TOKEN_FILE,
+    CONTACT_HASH_KEY_FILE,
+    ADDRESS_FILE,
+    SECRETS_FILE,
+    STORE_FILE,
+    "relay.db-wal",
+    "relay.db-shm",
+];
 
 /// Why the data folder cannot be used. Each variant has its path.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +47,10 @@ pub enum DataDirError {
     Unwritable(PathBuf, io::Error),
     /// Another relay is running on it.
     InUse(PathBuf),
+    /// This file has a key that can be guessed.
+    TooShort(PathBuf),
+    /// Another user of the machine could have written to it, or to this file in it.
+    Untrusted(PathBuf, Distrust),
 }
 
 impl DataDirError {
@@ -41,6 +65,11 @@ impl DataDirError {
                 format!("the data folder {} is in use by another relay-local", path.display()),
                 "stop that one, or set RELAY_DATA to another folder",
             ),
+            Self::TooShort(path) => (
+                format!("{} has fewer than {MIN_SECRET_BYTES} characters, which can be guessed", path.display()),
+                "delete it, and the relay generates another",
+            ),
+            Self::Untrusted(path, distrust) => return distrust.describe(path),
         };
         (problem, remedy.to_owned())
     }
@@ -78,10 +107,11 @@ impl DataDir {
     /// Creates the folder for its owner alone if there is none, and locks it for one relay.
     ///
     /// # Errors
-    /// If nothing can be written there, or another relay has locked it.
+    /// If nothing can be written there, another relay has locked it, or another user could have written there.
     pub fn lock(&self) -> Result<DataDirLock, DataDirError> {
         let unwritable = |error| self.unwritable(error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(unwritable)?;
+        permissions::check_dir(&self.path, &PRIVATE_FILES)?;
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
         let file = options.open(self.path.join(LOCK_FILE)).map_err(unwritable)?;
@@ -90,6 +120,11 @@ impl DataDir {
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(self.path.clone())),
             Err(TryLockError::Error(error)) => Err(self.unwritable(error)),
         }
+    }
+
+    /// Closes the files of the folder that other users of the machine can read, and returns their paths.
+    pub fn close_files(&self) -> Result<Vec<PathBuf>, DataDirError> {
+        permissions::close_files(&self.path, &PRIVATE_FILES).map_err(|error| self.unwritable(error))
     }
 
     /// Returns whether a relay is running on the folder.
@@ -129,8 +164,12 @@ impl DataDir {
     }
 
     fn read_or_generate(&self, name: &str, generate: impl FnOnce() -> String) -> Result<String, DataDirError> {
-        if let Some(existing) = self.read(name)? {
-            return Ok(existing);
+        match self.read(name)? {
+            Some(existing) if existing.len() < MIN_SECRET_BYTES => {
+                return Err(DataDirError::TooShort(self.path.join(name)));
+            }
+            Some(existing) => return Ok(existing),
+            None => {}
         }
         let value = generate();
         self.write(name, &value)?;
@@ -184,6 +223,15 @@ mod tests {
         assert_ne!(folder.signing_secret().unwrap(), token);
         let mode = fs::metadata(folder.path().join(RELAY_TOKEN_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn file_with_a_key_that_can_be_guessed_is_an_error() {
+        let (_parent, folder) = data_dir();
+        let _lock = folder.lock().unwrap();
+        fs::write(folder.path().join(RELAY_TOKEN_FILE), "fifteen-hidden-").unwrap();
+        let message = folder.relay_token().unwrap_err().to_string();
+        assert!(message.contains("fewer than 16") && !message.contains("hidden"), "{message}");
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! They are one file, so that a change is whole or not there. The environment wins, even with an empty value.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
-use std::io;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::data_dir::config::DEFAULT_DATA;
-use crate::data_dir::replace_file;
+use crate::data_dir::permissions::check_file;
+use crate::data_dir::{DataDirError, replace_file};
 use relay::config::names::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_DATA, RELAY_TOKEN,
 };
@@ -33,6 +34,8 @@ pub enum SecretsFileError {
     InvalidJson(PathBuf, usize),
     /// The file has a name that is not stored there.
     UnknownKey(PathBuf),
+    /// Another user of the machine could have written the file.
+    Untrusted(DataDirError),
 }
 
 impl SecretsFileError {
@@ -61,6 +64,7 @@ impl SecretsFileError {
                 format!("{} has a name that is not kept there", path.display()),
                 format!("take it out, and leave {}", ALLOWED_KEYS.join(", ")),
             ),
+            Self::Untrusted(error) => error.parts(),
         }
     }
 }
@@ -79,13 +83,18 @@ impl SecretsFile {
     /// Reads the stored settings of a data folder. They are empty if there is no file.
     pub fn load(dir: &Path) -> Result<Self, SecretsFileError> {
         let path = dir.join(SECRETS_FILE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let unreadable = |error: io::Error| SecretsFileError::Unreadable(path.clone(), error.kind());
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound || error.kind() == io::ErrorKind::NotADirectory => {
                 return Ok(Self::default());
             }
-            Err(error) => return Err(SecretsFileError::Unreadable(path, error.kind())),
+            Err(error) => return Err(unreadable(error)),
         };
+        let metadata = file.metadata().map_err(unreadable)?;
+        check_file(dir, &path, &metadata).map_err(SecretsFileError::Untrusted)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(unreadable)?;
         match serde_json::from_str::<BTreeMap<String, String>>(&text) {
             Ok(values) if values.keys().all(|name| ALLOWED_KEYS.contains(&name.as_str())) => Ok(Self(values)),
             Ok(_) => Err(SecretsFileError::UnknownKey(path)),
@@ -131,12 +140,18 @@ pub fn merge_into_env(env: &mut BTreeMap<String, String>) -> Result<Vec<&'static
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
+    /// A folder that others cannot write to, whatever the umask is.
+    fn private_dir() -> tempfile::TempDir {
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap()
+    }
+
     fn dir_with_secrets(settings: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private_dir();
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         SecretsFile(settings).compare_and_write(&SecretsFile::default(), folder.path()).unwrap();
         folder
@@ -195,8 +210,8 @@ mod tests {
     #[test]
     fn invalid_secrets_file_error_hides_the_content() {
         for text in ["hidden", "[]", r#"{"RELAY_LISTEN": "hidden"}"#, r#"{"RELAY_TOKEN": ["hidden"]}"#] {
-            let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join(SECRETS_FILE), text).unwrap();
+            let folder = private_dir();
+            replace_file(folder.path(), SECRETS_FILE, text).unwrap();
             let error = SecretsFile::load(folder.path()).unwrap_err();
             assert!(!error.to_string().contains("hidden"), "{error}");
         }
@@ -204,14 +219,28 @@ mod tests {
 
     #[test]
     fn json_syntax_error_names_the_line_and_warns_of_deletion() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(SECRETS_FILE), "{\n\"RELAY_TOKEN\": \"t\",\n}").unwrap();
+        let folder = private_dir();
+        replace_file(folder.path(), SECRETS_FILE, "{\n\"RELAY_TOKEN\": \"t\",\n}").unwrap();
         let message = SecretsFile::load(folder.path()).unwrap_err().to_string();
         assert!(
             message.contains("mend it at line 3, and do not delete it") && !message.contains("--local"),
             "{message}"
         );
         assert!(message.len() <= 300, "{message}");
+    }
+
+    #[test]
+    fn secrets_file_that_others_can_write_is_not_read() {
+        let folder = dir_with_secrets(&[(RELAY_TOKEN, "t")]);
+        let file = folder.path().join(SECRETS_FILE);
+        for path in [file.as_path(), folder.path()] {
+            let before = fs::metadata(path).unwrap().permissions();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+            let message = SecretsFile::load(folder.path()).unwrap_err().to_string();
+            assert!(message.contains(&format!("chmod go-w {}", path.display())), "{message}");
+            fs::set_permissions(path, before).unwrap();
+        }
+        assert!(SecretsFile::load(folder.path()).is_ok());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use relay_core::webhook::route::parse_destination_url;
 use relay_core::webhook::selection::{EventPattern, EventSelection};
 use relay_core::webhook::signature::Tolerance;
 
+use crate::config::leftovers::{MISWRITTEN_NAME, find_leftover, is_miswritten};
 use crate::config::names::{
     CLAY_PAYLOAD, CLAY_RATE_PER_SECOND, CONTACT_HASH_KEY, CONTACT_SOURCE, LOOPS_API_URL, LOOPS_RATE_PER_SECOND,
     RELAYED_EVENTS, SECRET_TTL_SECONDS, SIGNATURE_TOLERANCE_SECONDS, TYPED_PROPERTIES,
@@ -49,9 +50,19 @@ impl<'a> EnvReader<'a> {
         Self { variables, errors: Vec::new() }
     }
 
-    /// Returns the variable without surrounding white space. It may be empty.
-    pub fn raw(&self, name: &str) -> Option<&'a str> {
-        self.variables.get(name).map(|value| value.trim())
+    /// Returns the variable without surrounding white space. It may be empty. A text that is evidently not the value that was
+    /// meant is an error, and counts as not set.
+    pub fn raw(&mut self, name: &'static str) -> Option<&'a str> {
+        let value = self.variables.get(name).map(|value| value.trim());
+        let leftover = match value {
+            Some(text) => find_leftover(name, text),
+            None => self.variables.keys().any(|key| is_miswritten(key, name)).then_some(MISWRITTEN_NAME),
+        };
+        let Some(expected_format) = leftover else { return value };
+        if !self.errors.iter().any(|error| error.name == name) {
+            self.push_error(SettingError { name, expected_format, example: "value" });
+        }
+        None
     }
 
     /// Returns the parsed variable, or its default if it is not set or, with an error, if it is invalid.
@@ -115,7 +126,7 @@ impl SharedSettings {
             relayed_events: reader.parse(
                 RELAYED_EVENTS,
                 EventSelection(vec![EventPattern::Name(CONTACT_CREATED.to_owned())]),
-                "a comma-separated list of event names, prefix.* or *",
+                "a comma-separated list of event names as Loops writes them, prefix.* or *",
                 "contact.created,email.*",
                 |text| text.parse().ok(),
             ),
@@ -133,7 +144,7 @@ impl SharedSettings {
             loops_api_url: reader.parse(
                 LOOPS_API_URL,
                 DEFAULT_LOOPS_API_URL.to_owned(),
-                "an https URL (http only for this machine) without a query",
+                "an https URL (http only for this machine) without a query and without a user name",
                 DEFAULT_LOOPS_API_URL,
                 |text| {
                     let url = parse_destination_url(text).ok()?;
@@ -213,6 +224,47 @@ mod tests {
             errors[3].to_string(),
             "CLAY_RATE_PER_SECOND must be a whole number from 1 to 1000, for example CLAY_RATE_PER_SECOND=8"
         );
+    }
+
+    #[test]
+    fn value_with_leftovers_of_its_file_is_an_error_that_names_it() {
+        for (name, value, part) in [
+            (RELAYED_EVENTS, "\"contact.created\"", "without quotes"),
+            (CLAY_RATE_PER_SECOND, "'8'", "without quotes"),
+            (CONTACT_SOURCE, "“Clay”", "without quotes"),
+            (CONTACT_HASH_KEY, "'0123456789abcdef'", "without quotes"),
+            (LOOPS_API_URL, "https://app.loops.so/api\"", "without quotes"),
+            (TYPED_PROPERTIES, "on # the default", "without a comment"),
+            (CONTACT_SOURCE, "\u{feff}Clay", "without invisible characters"),
+            (CONTACT_SOURCE, "Clay\rimport", "without invisible characters"),
+            (CLAY_PAYLOAD, "CLAY_PAYLOAD=raw", "without its own name"),
+            (CONTACT_SOURCE, "${SOURCE}", "the value itself"),
+            (RELAYED_EVENTS, "{{events}}", "the value itself"),
+            (RELAYED_EVENTS, "contact.created;email.*", "a comma-separated list"),
+            (RELAYED_EVENTS, "Contact.Created", "a comma-separated list"),
+        ] {
+            let errors = parse(&[(name, value)]).unwrap_err();
+            assert_eq!((errors.len(), errors[0].name), (1, name), "{value}: {errors:?}");
+            assert!(errors[0].to_string().contains(part), "{value}: {}", errors[0]);
+        }
+    }
+
+    #[test]
+    fn variable_under_a_miswritten_name_is_an_error_that_names_it() {
+        for name in ["export CLAY_PAYLOAD", "\u{feff}CLAY_PAYLOAD", " CLAY_PAYLOAD"] {
+            let errors = parse(&[(name, "raw")]).unwrap_err();
+            assert_eq!((errors.len(), errors[0].name), (1, CLAY_PAYLOAD), "{name:?}");
+        }
+        assert!(parse(&[("MY_CLAY_PAYLOAD", "raw"), ("export CLAY_PAYLOAD", "x"), (CLAY_PAYLOAD, "raw")]).is_ok());
+    }
+
+    #[test]
+    fn ordinary_text_and_windows_line_end_are_accepted() {
+        for source in ["Clay", "Clay import #2", "Clay \"beta\"", "Köln — Büro's", "👩\u{200d}💻 team", "a ${b}"]
+        {
+            assert_eq!(parse(&[(CONTACT_SOURCE, source)]).unwrap().contact_source.as_deref(), Some(source));
+        }
+        assert_eq!(parse(&[(CLAY_RATE_PER_SECOND, "9\r")]).unwrap().clay_rate.get(), 9);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A text that is empty or starts with `REPLACE` counts as not set. An error names the field, never its value.
 
-use relay_core::secret::{RelayTokens, is_set, secret_if_set};
+use relay_core::secret::{MIN_SECRET_BYTES, RelayTokens, is_set, secret_if_set};
 use relay_core::webhook::route::{ClayRoute, ClayWebhook};
 use relay_core::webhook::selection::EventSelection;
 use relay_core::webhook::signature::SigningSecret;
@@ -88,8 +88,9 @@ impl LoopsToClaySecret {
             .enumerate()
             .filter(|(_, text)| is_set(text))
             .map(|(index, text)| {
+                let expected_format = "the base64 of at least 16 bytes, with or without whsec_";
                 SigningSecret::parse(text)
-                    .map_err(|_| malformed(format!("loops_signing_secrets[{index}]"), "base64, with or without whsec_"))
+                    .map_err(|_| malformed(format!("loops_signing_secrets[{index}]"), expected_format))
             })
             .collect::<Result<_, _>>()?;
         let routes = document.clay_routes.iter().map(parse_route).collect::<Result<_, _>>()?;
@@ -112,10 +113,14 @@ impl ClayToLoopsSecret {
     pub fn parse(json: &str) -> Result<Self, DocumentError> {
         let document: ClayToLoopsDocument = parse_object(json)?;
         let tokens = match document.relay_tokens {
-            TokenList::List(tokens) => RelayTokens::new(tokens),
-            TokenList::Single(token) => RelayTokens::new([token]),
+            TokenList::List(tokens) => tokens,
+            TokenList::Single(token) => vec![token],
         };
-        Ok(Self { api_key: secret_if_set(&document.loops_api_key), tokens })
+        let is_too_short = |token: &String| is_set(token) && token.trim().len() < MIN_SECRET_BYTES;
+        if let Some(index) = tokens.iter().position(is_too_short) {
+            return Err(malformed(format!("relay_tokens[{index}]"), "at least 16 characters long"));
+        }
+        Ok(Self { api_key: secret_if_set(&document.loops_api_key), tokens: RelayTokens::new(tokens) })
     }
 }
 
@@ -158,7 +163,7 @@ mod tests {
     #[test]
     fn valid_document_is_parsed() {
         let secret = LoopsToClaySecret::parse(
-            r#"{"loops_signing_secrets": ["whsec_c2VjcmV0", "REPLACE"],
+            r#"{"loops_signing_secrets": ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==", "REPLACE"],
                 "clay_routes": [{"name": "contacts", "events": ["contact.created", "email.*"],
                                  "webhooks": [{"url": "https://api.clay.com/v3/sources/webhook/x", "auth_token": "t"},
                                               {"url": "REPLACE-with-the-next", "auth_token": ""}]}]}"#,
@@ -167,14 +172,16 @@ mod tests {
         assert_eq!((secret.signing_secrets.len(), secret.routes.len()), (1, 1));
         assert!(secret.routes[0].events.selects("email.opened"));
         assert_eq!(secret.routes[0].webhooks.len(), 1);
-        let secret = ClayToLoopsSecret::parse(r#"{"loops_api_key": "k", "relay_tokens": ["t"]}"#).unwrap();
-        assert!(secret.api_key.is_some() && secret.tokens.authorizes(Some(b"Bearer t")));
+        let secret =
+            ClayToLoopsSecret::parse(r#"{"loops_api_key": "k", "relay_tokens": ["relay-token-of-a-test"]}"#).unwrap();
+        assert!(secret.api_key.is_some() && secret.tokens.authorizes(Some(b"Bearer relay-token-of-a-test")));
     }
 
     #[test]
     fn single_relay_token_string_is_accepted() {
-        let secret = ClayToLoopsSecret::parse(r#"{"loops_api_key": "k", "relay_tokens": "t"}"#).unwrap();
-        assert!(secret.tokens.authorizes(Some(b"Bearer t")));
+        let secret =
+            ClayToLoopsSecret::parse(r#"{"loops_api_key": "k", "relay_tokens": "relay-token-of-a-test"}"#).unwrap();
+        assert!(secret.tokens.authorizes(Some(b"Bearer relay-token-of-a-test")));
         assert!(ClayToLoopsSecret::parse(r#"{"relay_tokens": ""}"#).unwrap().tokens.is_empty());
     }
 
@@ -190,7 +197,10 @@ mod tests {
     #[test]
     fn error_names_the_field_but_not_its_value() {
         let error = LoopsToClaySecret::parse(r#"{"loops_signing_secrets": ["%hidden%"]}"#).unwrap_err();
-        assert_eq!(error.to_string(), "loops_signing_secrets[0] must be base64, with or without whsec_");
+        assert_eq!(
+            error.to_string(),
+            "loops_signing_secrets[0] must be the base64 of at least 16 bytes, with or without whsec_"
+        );
         let error = LoopsToClaySecret::parse(
             r#"{"clay_routes": [{"name": "a", "events": ["*"], "webhooks": [{"url": "http://hidden.example.com"}]}]}"#,
         )
@@ -213,6 +223,16 @@ mod tests {
             assert_eq!(error.to_string(), r#"clay_routes["a"].webhooks must be https URLs of Clay webhooks"#);
         }
         assert!(LoopsToClaySecret::parse_for_lambda(&document("https://api.clay.com/x")).is_ok());
+    }
+
+    #[test]
+    fn secret_that_can_be_guessed_is_an_error_that_names_it() {
+        let error = LoopsToClaySecret::parse(r#"{"loops_signing_secrets": ["REPLACE", "whsec_AAAA"]}"#).unwrap_err();
+        assert!(error.to_string().starts_with("loops_signing_secrets[1] must be"), "{error}");
+        for (tokens, index) in [(r#""hidden""#, 0), (r#"["REPLACE", "", "fifteen-hidden-"]"#, 2)] {
+            let error = ClayToLoopsSecret::parse(&format!(r#"{{"relay_tokens": {tokens}}}"#)).unwrap_err().to_string();
+            assert_eq!(error, format!("relay_tokens[{index}] must be at least 16 characters long"));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Request, Response, StatusCode};
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Direction, Reason, ReasonCode};
 use relay_core::error::{ErrorCode, RequestError};
@@ -91,7 +92,7 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
             secret = self.secrets.refresh().await.map_err(secret_unavailable)?;
             verified = verify(&secret);
         }
-        let verified = verified.map_err(signature_error)?;
+        let verified = verified.map_err(|error| signature_error(error, headers))?;
         Ok((LoopsEvent::parse(&verified)?, secret))
     }
 
@@ -183,10 +184,16 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
     }
 }
 
-fn signature_error(error: SignatureError) -> RequestError {
+fn signature_error(error: SignatureError, headers: &HeaderMap) -> RequestError {
     match error {
         SignatureError::NoMatch => {
-            let message = "No signature matches: compare the signing secret on Loops' webhook page with the relay's.";
+            let change = match content_encoding(headers) {
+                Some(encoding) => format!("the body came with Content-Encoding {encoding}, so let the proxy undo it"),
+                None => "check that no proxy changes the body".to_owned(),
+            };
+            let message = format!(
+                "No signature matches: compare the signing secret on Loops' webhook page with the relay's, or {change}."
+            );
             RequestError::new(ErrorCode::InvalidSignature, message)
         }
         SignatureError::TimestampOutOfRange(age) => {
@@ -198,6 +205,13 @@ fn signature_error(error: SignatureError) -> RequestError {
             RequestError::new(ErrorCode::TimestampOutOfRange, message)
         }
     }
+}
+
+/// Returns the encoding of a body that Loops, which signs and sends bodies as they are, has not encoded.
+fn content_encoding(headers: &HeaderMap) -> Option<&str> {
+    let encoding = headers.get(CONTENT_ENCODING)?.to_str().ok()?;
+    let is_name = encoding.len() <= 20 && encoding.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    Some(if is_name { encoding } else { "of another kind" })
 }
 
 fn secret_unavailable(_: SecretError) -> RequestError {

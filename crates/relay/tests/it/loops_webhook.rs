@@ -35,6 +35,16 @@ async fn handle_event(
     broken: bool,
     length: usize,
 ) -> (Response<Bytes>, Value) {
+    handle_encoded_event(secrets, broken, length, None).await
+}
+
+/// The same for an event with this `Content-Encoding`.
+async fn handle_encoded_event(
+    secrets: FakeSecrets<LoopsToClaySecret>,
+    broken: bool,
+    length: usize,
+    encoding: Option<&str>,
+) -> (Response<Bytes>, Value) {
     let handler = LoopsWebhookHandler {
         secrets,
         queue: FakeQueue::new(broken),
@@ -45,10 +55,15 @@ async fn handle_event(
     };
     let body = json!({"eventName": "contact.created", "padding": "x".repeat(length)}).to_string();
     let timestamp = now().as_second().to_string();
-    let request = Request::post("/webhooks/loops")
+    let request = encoding
+        .into_iter()
+        .fold(Request::post("/webhooks/loops"), |request, encoding| request.header("content-encoding", encoding))
         .header("webhook-id", "msg_1")
         .header("webhook-timestamp", &timestamp)
-        .header("webhook-signature", signing_secret("c2VjcmV0").sign("msg_1", &timestamp, body.as_bytes()))
+        .header(
+            "webhook-signature",
+            signing_secret("c3VwZXItc2VjcmV0LWtleS1ieXRlcw==").sign("msg_1", &timestamp, body.as_bytes()),
+        )
         .body(Bytes::from(body))
         .unwrap();
     let response = handler.handle(request).await;
@@ -65,8 +80,12 @@ fn assert_unavailable((response, json): &(Response<Bytes>, Value), code: &str) {
 
 #[tokio::test]
 async fn stored_webhook_is_acknowledged() {
-    let (response, json) =
-        handle_event(FakeSecrets::new(secret(vec![signing_secret("c2VjcmV0")], true)), false, 0).await;
+    let (response, json) = handle_event(
+        FakeSecrets::new(secret(vec![signing_secret("c3VwZXItc2VjcmV0LWtleS1ieXRlcw==")], true)),
+        false,
+        0,
+    )
+    .await;
     assert_eq!((response.status().as_u16(), json), (200, json!({"success": true, "status": "queued"})));
 }
 
@@ -79,7 +98,7 @@ async fn unstorable_webhook_returns_503_with_retry_after() {
         (false, 0),
     ];
     for (routed, length) in cases {
-        let secrets = FakeSecrets::new(secret(vec![signing_secret("c2VjcmV0")], routed));
+        let secrets = FakeSecrets::new(secret(vec![signing_secret("c3VwZXItc2VjcmV0LWtleS1ieXRlcw==")], routed));
         assert_unavailable(&handle_event(secrets, true, length).await, "unavailable");
     }
 }
@@ -89,18 +108,39 @@ async fn missing_signing_secret_returns_503() {
     assert_unavailable(&handle_event(FakeSecrets::unavailable(), false, 0).await, "unavailable");
     assert_unavailable(&handle_event(FakeSecrets::new(secret(Vec::new(), true)), false, 0).await, "not_configured");
     // What is known does not match, and what is in force now cannot be read.
-    let failing_refresh = FakeSecrets::failing_refresh(secret(vec![signing_secret("b3RoZXI=")], true));
+    let failing_refresh =
+        FakeSecrets::failing_refresh(secret(vec![signing_secret("b3RoZXItc2VjcmV0LWtleS1ieXRlcw==")], true));
     assert_unavailable(&handle_event(failing_refresh, false, 0).await, "unavailable");
 }
 
 #[tokio::test]
 async fn signature_with_rotated_secret_is_accepted() {
     let secrets = FakeSecrets::rotating(
-        secret(vec![signing_secret("b3RoZXI=")], true),
-        secret(vec![signing_secret("c2VjcmV0")], true),
+        secret(vec![signing_secret("b3RoZXItc2VjcmV0LWtleS1ieXRlcw==")], true),
+        secret(vec![signing_secret("c3VwZXItc2VjcmV0LWtleS1ieXRlcw==")], true),
     );
     assert_eq!(handle_event(secrets, false, 0).await.0.status(), 200);
-    let (response, json) =
-        handle_event(FakeSecrets::new(secret(vec![signing_secret("b3RoZXI=")], true)), false, 0).await;
+    let (response, json) = handle_event(
+        FakeSecrets::new(secret(vec![signing_secret("b3RoZXItc2VjcmV0LWtleS1ieXRlcw==")], true)),
+        false,
+        0,
+    )
+    .await;
     assert_eq!((response.status().as_u16(), json["code"].as_str()), (401, Some("invalid_signature")));
+}
+
+#[tokio::test]
+async fn invalid_signature_names_secret_and_changed_body_as_causes() {
+    let other = || FakeSecrets::new(secret(vec![signing_secret("b3RoZXItc2VjcmV0LWtleS1ieXRlcw==")], true));
+    for (encoding, part) in [
+        (None, "no proxy changes the body"),
+        (Some("gzip"), "Content-Encoding gzip, so let the proxy undo it"),
+        (Some("not a name: 7"), "Content-Encoding of another kind"),
+    ] {
+        let (response, json) = handle_encoded_event(other(), false, 0, encoding).await;
+        let message = json["message"].as_str().unwrap();
+        assert_eq!((response.status().as_u16(), json["code"].as_str()), (401, Some("invalid_signature")));
+        assert!(message.contains("compare the signing secret") && message.contains(part), "{message}");
+        assert!(message.len() <= 300 && message.ends_with('.'), "{message}");
+    }
 }

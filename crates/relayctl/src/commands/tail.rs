@@ -7,6 +7,7 @@ use clap::Args;
 use jiff::Timestamp;
 use relay_core::delivery::Direction;
 use relay_core::delivery_state::DeliveryState;
+use relay_core::terminal::escape_json_for_terminal;
 
 use crate::aws::tail::LogTail;
 use crate::delivery_change::DeliveryChange;
@@ -68,9 +69,9 @@ fn print_changes(changes: &[DeliveryChange], arguments: &TailArguments, output: 
     let is_wanted = |change: &&DeliveryChange| arguments.direction.is_none_or(|it| change.direction == it.as_str());
     for change in changes.iter().filter(is_wanted) {
         if output.is_json() {
-            writeln!(out, "{}", serde_json::to_string(change)?)?;
+            writeln!(out, "{}", escape_json_for_terminal(&serde_json::to_string(change)?))?;
         } else {
-            writeln!(out, "{}", format_change(change, output))?;
+            writeln!(out, "{}", output.escape(&format_change(change, output)))?;
         }
     }
     out.flush()?;

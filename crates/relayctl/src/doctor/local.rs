@@ -103,9 +103,14 @@ async fn check_live_send(
 fn check_permissions(local: &LocalRelay) -> Finding {
     const CHECK: Check = Check::FolderPermissions;
     let path = local.data_dir.path();
-    let is_accessible_to_others = |path: &std::path::Path| {
-        std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+    let has_any = |path: &std::path::Path, bits: u32| {
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & bits != 0)
     };
+    let is_accessible_to_others = |path: &std::path::Path| has_any(path, 0o077);
+    if has_any(path, 0o022) {
+        let observed = format!("others can write to {}, so relay-local does not start on it", path.display());
+        return CHECK.fail(observed, format!("look through it, and close it: chmod go-w {}", path.display()));
+    }
     let secrets_file = path.join(SECRETS_FILE);
     if is_accessible_to_others(&secrets_file) {
         let remedy = format!("chmod 600 {}", secrets_file.display());

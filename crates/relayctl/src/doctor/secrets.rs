@@ -209,13 +209,13 @@ mod tests {
         let mut loaded_secrets = LoadedSecrets::default();
         for (text, part) in [
             (r#"{"loops_signing_secrets": ["REPLACE"]}"#, "signing secret"),
-            (r#"{"loops_signing_secrets": ["whsec_c2VjcmV0"]}"#, "no route"),
+            (r#"{"loops_signing_secrets": ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="]}"#, "no route"),
             (
-                r#"{"loops_signing_secrets": ["whsec_c2VjcmV0"], "clay_routes": [{"name": "leads", "events": ["*"]}]}"#,
+                r#"{"loops_signing_secrets": ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="], "clay_routes": [{"name": "leads", "events": ["*"]}]}"#,
                 "for leads",
             ),
             (
-                r#"{"loops_signing_secrets": ["whsec_c2VjcmV0"], "clay_routes":
+                r#"{"loops_signing_secrets": ["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="], "clay_routes":
                    [{"name": "leads", "events": ["email.*"], "webhooks": [{"url": "https://a.example/hidden"}]}]}"#,
                 "no route takes contact.created",
             ),
@@ -231,7 +231,9 @@ mod tests {
             assert_eq!(finding.severity, Severity::Fail);
             assert!(finding.observed.contains(part) && !finding.observed.contains("hidden"), "{finding:?}");
         }
-        for (text, part) in [(r#"{"loops_api_key": "k"}"#, "relay token"), (r#"{"relay_tokens": "t"}"#, "API key")] {
+        for (text, part) in
+            [(r#"{"loops_api_key": "k"}"#, "relay token"), (r#"{"relay_tokens": "relay-token-of-a-test"}"#, "API key")]
+        {
             assert!(check_loops_secret("name", text, &mut loaded_secrets).observed.contains(part));
         }
     }

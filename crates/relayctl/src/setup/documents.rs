@@ -236,8 +236,11 @@ mod tests {
     #[test]
     fn placeholder_is_replaced_and_unknown_fields_stay() {
         let mut documents = documents();
-        documents.add(SecretList::SigningSecrets, &secret("whsec_c2VjcmV0"));
-        assert_eq!(documents.to_clay.to_string(), r#"{"loops_signing_secrets":["whsec_c2VjcmV0"],"note":1}"#);
+        documents.add(SecretList::SigningSecrets, &secret("whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="));
+        assert_eq!(
+            documents.to_clay.to_string(),
+            r#"{"loops_signing_secrets":["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="],"note":1}"#
+        );
     }
 
     #[test]

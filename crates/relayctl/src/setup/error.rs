@@ -23,6 +23,7 @@ pub(crate) enum SetupError {
     InvalidSigningSecret,
     SigningSecretTooShort,
     ApiKeyAsSigningSecret,
+    Leftover { name: &'static str, expected_format: &'static str },
     InvalidClayUrl,
     UrlWithoutPath,
     RepeatedUrl { first: usize, second: usize },
@@ -90,9 +91,13 @@ impl Explain for SetupError {
                 "LOOPS_SIGNING_SECRET is the Loops API key, so nothing was written",
                 "give what Loops shows under Settings, Webhooks"
             ),
+            Self::Leftover { name, expected_format } => {
+                explain!(Usage, "{name} must be {expected_format}", "give it again; nothing was written")
+            }
             Self::InvalidClayUrl => explain!(
                 Usage,
-                "CLAY_WEBHOOK_URL must be https URLs of Clay webhooks, comma-separated (http only for this machine)",
+                "CLAY_WEBHOOK_URL must be https URLs of Clay webhooks (http only for this machine) without a user name, \
+                 comma-separated",
                 ""
             ),
             Self::UrlWithoutPath => explain!(

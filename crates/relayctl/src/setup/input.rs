@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use relay::config::leftovers::find_leftover;
 use relay::config::names::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
 use relay_core::secret::{ExposeSecret, SecretString, is_set, secret_if_set};
-use relay_core::webhook::signature::SigningSecret;
+use relay_core::webhook::signature::{SigningSecret, SigningSecretError};
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 
@@ -16,9 +17,6 @@ use crate::setup::INPUT_NAMES;
 use crate::setup::clay_webhooks::check_urls;
 use crate::setup::error::SetupError;
 
-/// Minimum length of a signing secret. Standard Webhooks ("Symmetric signatures") asks for 24 to 64 bytes; a much shorter text
-/// is another word that happens to be base64.
-const MIN_SIGNING_SECRET_BYTES: usize = 16;
 const SIGNING_SECRET_PREFIX: &str = "whsec_";
 const MAX_INPUT_BYTES: u64 = 64 * 1024;
 
@@ -64,6 +62,13 @@ impl SetupInput {
 
     /// Takes the values by their names, and validates them.
     pub(crate) fn from_values(lookup: impl Fn(&str) -> Option<SecretString>) -> Result<Self, SetupError> {
+        for name in INPUT_NAMES {
+            // The relay would refuse it.
+            let leftover = lookup(name).and_then(|value| find_leftover(name, value.expose_secret().trim()));
+            if let Some(expected_format) = leftover {
+                return Err(SetupError::Leftover { name, expected_format });
+            }
+        }
         let list_value = |name| {
             let value = lookup(name).filter(|value| is_set(value.expose_secret()))?;
             Some(value.expose_secret().split(',').map(|item| SecretString::from(item.trim())).collect::<Vec<_>>())
@@ -86,11 +91,10 @@ impl SetupInput {
 
     fn validate(&self) -> Result<(), SetupError> {
         for secret in self.signing_secrets.iter().flatten() {
-            SigningSecret::parse(secret.expose_secret()).map_err(|_| SetupError::InvalidSigningSecret)?;
-            // Four characters of base64 are three bytes.
-            if base64_part(secret).trim_end_matches('=').len() * 3 / 4 < MIN_SIGNING_SECRET_BYTES {
-                return Err(SetupError::SigningSecretTooShort);
-            }
+            SigningSecret::parse(secret.expose_secret()).map_err(|error| match error {
+                SigningSecretError::NotBase64 => SetupError::InvalidSigningSecret,
+                SigningSecretError::TooShort => SetupError::SigningSecretTooShort,
+            })?;
         }
         check_urls(self.urls.as_deref().unwrap_or_default())?;
         let is_header_safe = |value: &SecretString| value.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());
@@ -214,6 +218,10 @@ mod tests {
             ("LOOPS_SIGNING_SECRET=hiddenxx", "too short"),
             ("LOOPS_SIGNING_SECRET=whsec_hiddenhiddenhiddenhi", "too short"),
             ("CLAY_WEBHOOK_URL=http://hidden.example/x", "https"),
+            ("CLAY_WEBHOOK_URL=https://api.clay.com@hidden.example/x", "without a user name"),
+            ("CLAY_WEBHOOK_AUTH_TOKEN=“hidden”", "without quotes"),
+            ("LOOPS_API_KEY=hidden # mine", "without a comment"),
+            (r#"{"LOOPS_API_KEY": "LOOPS_API_KEY=hidden"}"#, "without its own name"),
             ("CLAY_WEBHOOK_URL=https://hidden.example/", "without a path"),
             ("CLAY_WEBHOOK_URL=https://a.example/x,https://a.example/y,https://A.example:443/x", "number 1 and 3"),
         ] {

@@ -100,17 +100,22 @@ fn secret_prefix_and_padding_are_optional() {
 }
 
 #[test]
-fn empty_or_malformed_secret_is_rejected() {
-    for text in ["", "whsec_", "whsec_%%%", "not base64!"] {
-        assert_eq!(SigningSecret::parse(text).unwrap_err(), MalformedSecret, "{text}");
+fn empty_short_or_malformed_secret_is_rejected() {
+    for text in ["whsec_%%%", "not base64!"] {
+        assert_eq!(SigningSecret::parse(text).unwrap_err(), SigningSecretError::NotBase64, "{text}");
     }
+    // Nothing, one byte, and fifteen.
+    for text in ["", "whsec_", "AA", "whsec_AAAAAAAAAAAAAAAAAAAA"] {
+        assert_eq!(SigningSecret::parse(text).unwrap_err(), SigningSecretError::TooShort, "{text}");
+    }
+    assert!(SigningSecret::parse("whsec_AAAAAAAAAAAAAAAAAAAAAA==").is_ok(), "sixteen bytes");
 }
 
 #[test]
 fn any_secret_matching_any_signature_verifies() {
     let (signature, _) = signed(b"{}");
     let webhook = request("msg_1", "1734425918", &format!("v1,AAAA v1a,{} {signature}", &signature[3..]), b"{}");
-    assert!(verify(&webhook, &[secret("b3RoZXI="), secret(SECRET)]).is_ok());
+    assert!(verify(&webhook, &[secret("b3RoZXItc2VjcmV0LWtleS1ieXRlcw=="), secret(SECRET)]).is_ok());
 }
 
 #[test]
