@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 
 /// Where Loops lists the properties of contacts. A relay asks for them in its own time.
 const PROPERTIES_PATH: &str = "/v1/contacts/properties";
+/// Where Loops names the team of a key. A relay asks for it once for each key.
+const API_KEY_PATH: &str = "/v1/api-key";
 
 /// Reply to one request.
 #[derive(Debug, Clone)]
@@ -100,6 +102,9 @@ struct Script {
     /// Reply to requests for Loops' contact properties, and those requests.
     properties_reply: Reply,
     property_requests: Vec<ReceivedRequest>,
+    /// Reply to requests for the team of a key, and those requests.
+    team_reply: Reply,
+    team_requests: Vec<ReceivedRequest>,
 }
 
 /// The destination.
@@ -171,6 +176,8 @@ impl MockDestination {
             received: Vec::new(),
             properties_reply: Reply::json(200, "[]"),
             property_requests: Vec::new(),
+            team_reply: Reply::status(404),
+            team_requests: Vec::new(),
         }));
         let shared = Arc::clone(&script);
         let server = tokio::spawn(async move {
@@ -215,6 +222,17 @@ impl MockDestination {
         self.lock().property_requests.clone()
     }
 
+    /// Sets the reply to requests for the team of a key, which is not part of the script.
+    pub fn set_team_reply(&self, reply: Reply) {
+        self.lock().team_reply = reply;
+    }
+
+    /// Returns the requests for the team of a key so far. They are not among the [received](Self::received) requests.
+    #[must_use]
+    pub fn team_requests(&self) -> Vec<ReceivedRequest> {
+        self.lock().team_requests.clone()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Script> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -230,11 +248,17 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
             }
             continue;
         }
-        if received.method == "GET" && received.path.ends_with(PROPERTIES_PATH) {
+        if received.method == "GET" && [PROPERTIES_PATH, API_KEY_PATH].iter().any(|path| received.path.ends_with(path))
+        {
             let reply = {
                 let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
-                script.property_requests.push(received);
-                script.properties_reply.clone()
+                if received.path.ends_with(PROPERTIES_PATH) {
+                    script.property_requests.push(received);
+                    script.properties_reply.clone()
+                } else {
+                    script.team_requests.push(received);
+                    script.team_reply.clone()
+                }
             };
             // The connection ends with it, so that the first scripted call uses a new one, as without this request.
             match reply.with_header("Connection", "close") {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use lambda_runtime::Error;
 use relay::config::env::{EnvReader, SharedSettings, environment};
 use relay::config::secret_document::DocumentError;
+use relay::destination::account_secrets::{AccountPorts, AccountSecrets};
 use relay::destination::http_client::{self, HttpClient};
+use relay::destination::loops::HttpLoopsClient;
 use relay::ports::clock::{SharedClock, SystemClock};
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 
@@ -100,4 +102,27 @@ impl<T> Setup<T> {
         let store = store(ledger.table().clone());
         Arc::new(DistributedRateLimiter::new(store, per_second, Arc::clone(&self.clock)))
     }
+}
+
+/// The secret of the direction to Loops, with the account of its key.
+pub(crate) type LoopsSecrets =
+    AccountSecrets<CachedSecret<ClayToLoopsSecret>, Ledger, HttpLoopsClient, DistributedRateLimiter>;
+
+/// Completes the secret of the direction to Loops with the account of its key.
+pub(crate) fn with_account(
+    secrets: CachedSecret<ClayToLoopsSecret>,
+    ledger: &Ledger,
+    loops: &HttpLoopsClient,
+    api_url: &str,
+    limiter: &Arc<DistributedRateLimiter>,
+    clock: &SharedClock,
+) -> LoopsSecrets {
+    let ports = AccountPorts {
+        ledger: ledger.clone(),
+        loops: loops.clone(),
+        api_url: api_url.to_owned(),
+        limiter: Arc::clone(limiter),
+        clock: Arc::clone(clock),
+    };
+    AccountSecrets::new(secrets, ports)
 }

@@ -97,6 +97,12 @@ impl ContactSchema {
     }
 }
 
+/// Whether two names are the same but for case, spaces, `_` and `-`, or for one typo in one of at least six letters.
+pub fn is_similar_name(left: &str, right: &str) -> bool {
+    let (left, right) = (normalize_name(left), normalize_name(right));
+    left == right || is_typo(&left, &right)
+}
+
 /// A name without case, spaces, `_` and `-`.
 fn normalize_name(name: &str) -> Vec<char> {
     name.chars().filter(|c| !matches!(c, ' ' | '_' | '-')).flat_map(char::to_lowercase).collect()

@@ -1,6 +1,7 @@
 //! The data folder: generated keys, stored settings, and the lock against a second relay.
 
 pub mod config;
+pub mod destinations;
 pub mod secrets_file;
 
 use std::fs::{self, File, OpenOptions, TryLockError};

@@ -90,7 +90,7 @@ impl LoopsToClaySecret {
             })
             .collect::<Result<_, _>>()?;
         let routes = document.clay_routes.iter().map(parse_route).collect::<Result<_, _>>()?;
-        Ok(Self { signing_secrets, routes })
+        Ok(Self { signing_secrets, routes, ..Self::default() })
     }
 }
 
@@ -102,7 +102,7 @@ impl ClayToLoopsSecret {
             TokenList::List(tokens) => RelayTokens::new(tokens),
             TokenList::Single(token) => RelayTokens::new([token]),
         };
-        Ok(Self { api_key: secret_if_set(&document.loops_api_key), tokens })
+        Ok(Self { api_key: secret_if_set(&document.loops_api_key), tokens, ..Self::default() })
     }
 }
 
