@@ -46,7 +46,8 @@ enum Command {
 }
 
 const SETTINGS: &str = "\
-Settings (environment variables; what is not set is simulated or generated, what is set but empty is closed;
+Settings (environment variables; what is not set is simulated or generated, what is set but empty is closed,
+and so is Loops or Clay where it is not set and its RELAY_TOKEN or LOOPS_SIGNING_SECRET is;
 keys, URLs and tokens may also be kept in the data folder: `relayctl setup --local` puts them there):
   RELAY_LISTEN                 where to listen [127.0.0.1:8787]
   RELAY_DATA                   the data folder [.relay]

@@ -119,8 +119,8 @@ pub(crate) async fn serve(
     let schema_refresher = relay.row_handler.schema_refresher();
     let prefetch_schema = async {
         if schema_refresher.refresh_if_due().await {
-            // The first rows find the full quota of Loops again.
-            tokio::time::sleep(Duration::from_secs(1) / shared.loops_rate.get()).await;
+            // The first rows find the full quota of Loops again, of which the account may have taken a call too.
+            tokio::time::sleep(Duration::from_secs(2) / shared.loops_rate.get()).await;
         }
     };
     drop(tokio::time::timeout(SCHEMA_TIMEOUT, prefetch_schema).await);

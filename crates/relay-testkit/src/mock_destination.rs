@@ -102,7 +102,8 @@ struct Script {
     /// Reply to requests for Loops' contact properties, and those requests.
     properties_reply: Reply,
     property_requests: Vec<ReceivedRequest>,
-    /// Reply to requests for the team of a key, and those requests.
+    /// Replies to requests for the team of a key, the reply after those, and the requests.
+    team_replies: VecDeque<Reply>,
     team_reply: Reply,
     team_requests: Vec<ReceivedRequest>,
 }
@@ -170,13 +171,18 @@ impl MockDestination {
 
     fn from_listener(listener: TcpListener, default_reply: Reply) -> Self {
         let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
+        let team_reply = match &default_reply {
+            Reply::Respond(200, ..) => default_reply.clone(),
+            _ => Reply::status(404),
+        };
         let script = Arc::new(Mutex::new(Script {
             replies: VecDeque::new(),
             default_reply,
             received: Vec::new(),
             properties_reply: Reply::json(200, "[]"),
             property_requests: Vec::new(),
-            team_reply: Reply::status(404),
+            team_replies: VecDeque::new(),
+            team_reply,
             team_requests: Vec::new(),
         }));
         let shared = Arc::clone(&script);
@@ -222,7 +228,13 @@ impl MockDestination {
         self.lock().property_requests.clone()
     }
 
-    /// Sets the reply to requests for the team of a key, which is not part of the script.
+    /// Enqueues the replies to the next requests for the team of a key, which are not part of the script.
+    pub fn enqueue_team_replies(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.lock().team_replies.extend(replies);
+    }
+
+    /// Sets the reply to all other requests for the team of a key. At first it is the default reply, or a 404 if that is
+    /// an error.
     pub fn set_team_reply(&self, reply: Reply) {
         self.lock().team_reply = reply;
     }
@@ -257,7 +269,7 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
                     script.properties_reply.clone()
                 } else {
                     script.team_requests.push(received);
-                    script.team_reply.clone()
+                    script.team_replies.pop_front().unwrap_or_else(|| script.team_reply.clone())
                 }
             };
             // The connection ends with it, so that the first scripted call uses a new one, as without this request.

@@ -127,13 +127,24 @@ fn check_running(local: &LocalRelay) -> Finding {
 /// `far-ends`: which destinations are real, simulated or closed.
 fn check_destinations(local: &LocalRelay) -> Finding {
     let settings = &local.settings;
+    let half_configured = settings.clone().close_half_configured();
+    let accounts = SqliteAdmin::open(local.data_dir.path()).and_then(|admin| admin.accounts()).unwrap_or_default();
+    let is_half_configured = |direction| {
+        // A relay that was started with --simulate has recorded that.
+        half_configured.iter().any(|half| half.direction == direction) && !accounts.current(direction).is_simulated()
+    };
     let describe = |direction| match settings.destination(direction) {
+        DestinationKind::Simulated if is_half_configured(direction) => "closed",
         DestinationKind::Simulated => "simulated",
         DestinationKind::Closed => "closed",
         DestinationKind::Real => "set",
     };
     let (loops, clay) = (describe(Direction::ClayToLoops), describe(Direction::LoopsToClay));
     let observed = format!("Loops is {loops}, Clay is {clay}");
+    if let Some(half) = half_configured.iter().find(|half| is_half_configured(half.direction)) {
+        let remedy = format!("{} is set, so set {} too, or start the relay with --simulate", half.set, half.missing);
+        return Check::Destinations.fail(observed, remedy);
+    }
     if loops == "closed" || clay == "closed" {
         return Check::Destinations.fail(observed, "what is set but empty is closed: unset it, or fill it in");
     }
