@@ -6,49 +6,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+pub use crate::account_id::AccountId;
 use crate::delivery::Direction;
 use crate::reason::ReasonCode;
 use crate::secret::{ExposeSecret as _, SecretString};
-
-/// Id of an account within one store: empty for the first real one, so that its deliveries have the ids and contact keys
-/// of a store that knows no accounts; `simulated` for the built-in simulators; else 8 hexadecimal characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct AccountId(String);
-
-const SIMULATED: &str = "simulated";
-
-impl AccountId {
-    /// The built-in simulators of `relay-local`.
-    pub fn simulated() -> Self {
-        Self(SIMULATED.to_owned())
-    }
-
-    /// Id from a store.
-    pub fn from_stored(id: String) -> Self {
-        Self(id)
-    }
-
-    /// The id as text: letters and digits, at most 9 characters.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether it is the first real account.
-    pub fn is_first(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether it is that of the built-in simulators.
-    pub fn is_simulated(&self) -> bool {
-        self.0 == SIMULATED
-    }
-
-    /// The id as listings show it; nothing for the first account, which is the usual one.
-    pub fn label(&self) -> Option<&str> {
-        Some(self.0.as_str()).filter(|id| !id.is_empty())
-    }
-}
 
 /// The account that a Loops key opens.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -191,8 +152,8 @@ impl ServedAccounts {
             (None, None) => match &team {
                 Team::NotAsked => return KeyAccount { id: last, doubt: Some(ReasonCode::Unreachable) },
                 // Where teams have no names, the URL is all that is known of the account.
-                Team::Unnamed => AccountId(format!("{:.8}", self.keyed_hash(&["url", api_url]))),
-                Team::Named(fingerprint) => AccountId(format!("{fingerprint:.8}")),
+                Team::Unnamed => AccountId::from_stored(format!("{:.8}", self.keyed_hash(&["url", api_url]))),
+                Team::Named(fingerprint) => AccountId::from_stored(format!("{fingerprint:.8}")),
             },
         };
         self.keys.retain(|seen| seen.hash != hash);

@@ -3,7 +3,7 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest, Sha256};
 
-use crate::account::AccountId;
+use crate::account_id::AccountId;
 use crate::secret::{ExposeSecret as _, SecretString};
 
 /// Key of a contact: deliveries with the same key are sent in the order of their arrival.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use strum::{EnumString, IntoStaticStr};
 
-use crate::account::AccountId;
+use crate::account_id::AccountId;
 use crate::contact::ContactKey;
 use crate::idempotency::IdempotencyKey;
 pub use crate::reason::{Reason, ReasonCode};
