@@ -1,6 +1,7 @@
 //! What was taken for one destination is never given to another: a trial, a real account, the next account.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::mock_destination::{MockDestination, Reply};
@@ -8,7 +9,7 @@ use relay_testkit::relay_process::{RELAY_TOKEN, Relay, TempDataDir, command, set
 use relay_testkit::relayctl::run_relayctl;
 use relay_testkit::row::{contact, event};
 use relay_testkit::webhook::{contact_created, post};
-use relay_testkit::{EVENTUALLY_TIMEOUT, eventually};
+use relay_testkit::{EVENTUALLY_TIMEOUT, eventually, eventually_within};
 use serde_json::{Value, json};
 
 const EVENT: &str = r#"{"email":"ada@example.com","eventName":"signed-up"}"#;
@@ -231,7 +232,9 @@ async fn rows_wait_while_the_account_of_a_new_key_cannot_be_asked_for() {
     .await;
     assert!(real.loops.received().is_empty());
     real.name_team("Acme");
-    eventually("the row", async || (real.loops.received().len() == 1).then_some(())).await;
+    // Loops is asked again after ten seconds, with the first attempt that is due then.
+    eventually_within(Duration::from_secs(90), "the row", async || (real.loops.received().len() == 1).then_some(()))
+        .await;
 }
 
 #[tokio::test]
