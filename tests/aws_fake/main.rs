@@ -1,5 +1,8 @@
 //! What any store does, of the services that are emulated inside a test's process.
 
+#![recursion_limit = "256"]
+
+mod accounts;
 mod contact_items;
 mod lost_responses;
 #[path = "../store_contract/mod.rs"]

@@ -4,6 +4,7 @@ mod chaos_smoke;
 mod commands;
 #[path = "../contract/mod.rs"]
 mod contract;
+mod destinations;
 mod durability;
 mod freeze;
 mod half_requests;

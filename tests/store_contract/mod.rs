@@ -1,5 +1,6 @@
 //! The contract of any store. A binary that includes this names its store `Store`.
 
+mod accounts;
 mod bodies;
 mod crashes_and_retries;
 mod dead_letters;

@@ -58,7 +58,7 @@ def start_destinations(relay_local, work):
     """Starts a relay-local in its own data folder. Only its simulated destinations are used."""
     environment = {**os.environ, "RELAY_LISTEN": LOCAL, "RELAY_DATA": str(work / "destinations")}
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "start_new_session": True}
-    program = subprocess.Popen([relay_local], env=environment, **quiet)
+    program = subprocess.Popen([relay_local, "--simulate"], env=environment, **quiet)
     destinations = {}
     for line in program.stdout:
         parts = line.split()

@@ -17,7 +17,7 @@ export const SIGNING_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /** Starts a relay with these settings and no others, and stops it after the test. */
 export async function startRelay(test, settings = {}) {
   const folder = mkdtempSync(join(tmpdir(), "relay-"));
-  const child = spawn(PROGRAM, {
+  const child = spawn(PROGRAM, ["--simulate"], {
     env: {
       RELAY_LISTEN: "127.0.0.1:0",
       RELAY_DATA: folder,

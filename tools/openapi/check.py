@@ -38,7 +38,7 @@ def start(program, folder):
         "RUST_LOG": "off",
         "RELAYED_EVENTS": "*",
     }
-    relay = subprocess.Popen([program], env=settings, stdout=subprocess.PIPE, text=True)
+    relay = subprocess.Popen([program, "--simulate"], env=settings, stdout=subprocess.PIPE, text=True)
     for line in relay.stdout:
         webhook = re.search(r"(http://\S+)/webhooks/loops", line)
         if webhook:

@@ -3,14 +3,19 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest, Sha256};
 
+use crate::account_id::AccountId;
 use crate::secret::{ExposeSecret as _, SecretString};
 
 /// Key of a contact: deliveries with the same key are sent in the order of their arrival.
 ///
 /// It is a hash of the lower-cased `email`, or of the `userId` where there is no `email`. So queues, tables and logs
-/// hold no address.
+/// hold no address. In any account but a store's first, the account's id stands before the hash: a contact there is another
+/// contact.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContactKey(String);
+
+/// Stands between the account and the hash in a key.
+const SEPARATOR: char = ':';
 
 /// Key with which contacts are hashed for logs and listings. Each relay has its own, so that a known address cannot be
 /// hashed and looked up in a log.
@@ -26,11 +31,26 @@ impl ContactHashKey {
 }
 
 impl ContactKey {
-    /// Name of the contact in logs and listings: HMAC-SHA-256 under this key, 16 hexadecimal characters.
+    /// Key of the same person's contact in this account.
+    pub fn in_account(&self, account: &AccountId) -> Self {
+        let person = self.person();
+        Self(account.label().map_or_else(|| person.to_owned(), |account| format!("{account}{SEPARATOR}{person}")))
+    }
+
+    /// The account that the contact is in.
+    pub fn account(&self) -> AccountId {
+        AccountId::from_stored(self.0.split_once(SEPARATOR).map_or_else(String::new, |(account, _)| account.to_owned()))
+    }
+
+    fn person(&self) -> &str {
+        self.0.split_once(SEPARATOR).map_or(self.0.as_str(), |(_, person)| person)
+    }
+
+    /// Name of the person in logs and listings, the same in every account: HMAC-SHA-256 under this key, 16 hexadecimal characters.
     pub fn log_hash(&self, key: &ContactHashKey) -> String {
         // HMAC takes a key of any length (RFC 2104 §2), so this does not fail.
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(key.0.expose_secret().as_bytes()) else { return String::new() };
-        format!("{:.16}", hex::encode(mac.chain_update(&self.0).finalize().into_bytes()))
+        format!("{:.16}", hex::encode(mac.chain_update(self.person()).finalize().into_bytes()))
     }
 
     /// Key of a contact with this address, in any case.
@@ -53,7 +73,7 @@ impl ContactKey {
         Self(key)
     }
 
-    /// The key as text: 32 hexadecimal characters.
+    /// The key as text: 32 hexadecimal characters, after the account's id and a colon in any account but the first.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -83,6 +103,17 @@ mod tests {
         assert_ne!(ada.log_hash(&key("another")), ada.log_hash(&key("key")));
         assert!(ContactHashKey::new(" ").is_none());
         assert!(!format!("{:?}", key("secret")).contains("secret"));
+    }
+
+    #[test]
+    fn contact_of_another_account_has_another_key_and_the_same_log_hash() {
+        let (ada, hash_key) = (ContactKey::from_email("ada@example.com"), ContactHashKey::new("key").unwrap());
+        let simulated = ada.in_account(&AccountId::simulated());
+        assert_ne!(simulated, ada);
+        assert_eq!((ada.account(), simulated.account()), (AccountId::default(), AccountId::simulated()));
+        assert_eq!(simulated.log_hash(&hash_key), ada.log_hash(&hash_key));
+        assert_eq!(simulated.in_account(&AccountId::default()), ada);
+        assert_eq!(ada.in_account(&AccountId::default()), ada);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use strum::{EnumString, IntoStaticStr};
 
+use crate::account_id::AccountId;
 use crate::contact::ContactKey;
 use crate::idempotency::IdempotencyKey;
 pub use crate::reason::{Reason, ReasonCode};
@@ -163,6 +164,29 @@ pub struct Delivery {
 const EVENT_ENVELOPE_FIELDS: [&str; 4] = ["email", "userId", "eventName", "eventProperties"];
 
 impl Delivery {
+    /// The account that it was taken for.
+    pub fn account(&self) -> AccountId {
+        self.contact.account()
+    }
+
+    /// The same delivery for this account: another delivery, because what one account has is no duplicate for another. In
+    /// a store's first account a delivery has the id and the contact key that it has without accounts. The key under which
+    /// Loops accepts an event once stays.
+    #[must_use]
+    pub fn in_account(self, account: &AccountId) -> Self {
+        let derived = match &self.kind {
+            DeliveryKind::ClayRow { route, webhook_id } => Some(("clay", vec![route.as_str(), webhook_id])),
+            DeliveryKind::LoopsEvent { key } => Some(("event", vec![key.as_str()])),
+            // The random id of a contact's row is no other's.
+            DeliveryKind::LoopsContact => None,
+        };
+        let id = derived.map(|(kind, mut parts)| {
+            parts.extend(account.label());
+            DeliveryId::derive(kind, &parts)
+        });
+        Self { id: id.unwrap_or_else(|| self.id.clone()), contact: self.contact.in_account(account), ..self }
+    }
+
     /// Whether it changes the contact in Loops, and so could overwrite something newer: a contact does, an event does
     /// if it has contact properties or mailing lists, a row for Clay never does.
     pub fn updates_contact(&self) -> bool {
@@ -277,6 +301,31 @@ mod tests {
     fn conflict_id_has_128_bits_of_the_body_hash() {
         let (id, hash) = (DeliveryId::for_webhook("contacts", "msg_1"), BodyHash::compute(b"x"));
         assert_eq!(id.with_body_hash(&hash).as_str(), format!("{id}_{}", &hash.as_str()[..32]));
+    }
+
+    #[test]
+    fn delivery_for_another_account_is_another_delivery() {
+        let webhook = DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_1".to_owned() };
+        let event = DeliveryKind::LoopsEvent { key: IdempotencyKey::random("1") };
+        for kind in [webhook, event, DeliveryKind::LoopsContact] {
+            let id = match &kind {
+                DeliveryKind::ClayRow { route, webhook_id } => DeliveryId::for_webhook(route, webhook_id),
+                DeliveryKind::LoopsEvent { key } => DeliveryId::for_event(key),
+                DeliveryKind::LoopsContact => DeliveryId::random("1"),
+            };
+            let delivery = Delivery {
+                id,
+                contact: ContactKey::from_email("ada@example.com"),
+                received_at: Timestamp::UNIX_EPOCH,
+                kind,
+                body: Bytes::from_static(b"{}"),
+            };
+            assert_eq!(delivery.clone().in_account(&AccountId::default()), delivery);
+            let simulated = delivery.clone().in_account(&AccountId::simulated());
+            assert_eq!((simulated.account(), &simulated.kind), (AccountId::simulated(), &delivery.kind));
+            assert_eq!(simulated.id == delivery.id, delivery.kind == DeliveryKind::LoopsContact);
+            assert_eq!(simulated.in_account(&AccountId::default()), delivery);
+        }
     }
 
     #[test]

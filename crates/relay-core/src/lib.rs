@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+pub mod account;
+mod account_id;
 pub mod contact;
 pub mod delivery;
 pub mod delivery_state;

@@ -38,6 +38,8 @@ pub enum ReasonCode {
     Unreachable,
     /// The destination's certificate is not trusted.
     CertificateUntrusted,
+    /// It was taken for another account than the relay serves now.
+    OtherDestination,
     /// The delivery has waited for ten days, or was received as often as the queue allows.
     Expired,
     /// An error of the relay itself.

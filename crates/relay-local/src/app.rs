@@ -5,6 +5,7 @@ use std::sync::Arc;
 use relay::config::env::SharedSettings;
 use relay::delivery::clay::ClayDeliverer;
 use relay::delivery::loops::LoopsDeliverer;
+use relay::destination::account_secrets::{AccountPorts, AccountSecrets};
 use relay::destination::clay::ClayClient;
 use relay::destination::http_client::HttpClient;
 use relay::destination::loops::{HttpLoopsClient, LoopsClient};
@@ -17,17 +18,20 @@ use relay_sqlite::SqliteStore;
 
 use crate::reloading_secrets::ReloadingSecrets;
 
+/// The secrets of the direction to Loops, with the account of their key.
+pub type LoopsSecrets<L> = AccountSecrets<ReloadingSecrets, SqliteStore, L, LocalRateLimiter>;
+
 /// The handlers of the three routes and the workers of the two queues, between a Loops and a Clay.
 #[derive(Debug)]
 pub struct Relay<L = HttpLoopsClient, C = HttpClient> {
     /// Handles `POST /webhooks/loops`.
     pub webhook_handler: LoopsWebhookHandler<ReloadingSecrets, SqliteStore>,
     /// Handles the two routes for rows.
-    pub row_handler: ClayRowHandler<ReloadingSecrets, L, SqliteStore, LocalRateLimiter>,
+    pub row_handler: ClayRowHandler<LoopsSecrets<L>, L, SqliteStore, LocalRateLimiter>,
     /// Posts to Clay.
     pub clay_deliverer: Arc<ClayDeliverer<ReloadingSecrets, C, SqliteStore, LocalRateLimiter, SqliteStore>>,
     /// Calls Loops.
-    pub loops_deliverer: Arc<LoopsDeliverer<ReloadingSecrets, L, LocalRateLimiter>>,
+    pub loops_deliverer: Arc<LoopsDeliverer<LoopsSecrets<L>, L, LocalRateLimiter>>,
 }
 
 impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
@@ -41,6 +45,14 @@ impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
         clock: &SharedClock,
     ) -> Self {
         let loops_limiter = Arc::new(LocalRateLimiter::new(shared.loops_rate));
+        let ports = AccountPorts {
+            ledger: store.clone(),
+            loops: loops.clone(),
+            api_url: shared.loops_api_url.clone(),
+            limiter: Arc::clone(&loops_limiter),
+            clock: Arc::clone(clock),
+        };
+        let loops_secrets = AccountSecrets::new(secrets.clone(), ports);
         Self {
             webhook_handler: LoopsWebhookHandler {
                 secrets: secrets.clone(),
@@ -51,7 +63,7 @@ impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
                 contact_source: shared.contact_source.clone(),
             },
             row_handler: ClayRowHandler {
-                secrets: secrets.clone(),
+                secrets: loops_secrets.clone(),
                 loops: loops.clone(),
                 intake: store.clone(),
                 limiter: Arc::clone(&loops_limiter),
@@ -60,7 +72,7 @@ impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
                 schema: SchemaCache::new(shared.typed_properties),
             },
             clay_deliverer: Arc::new(ClayDeliverer {
-                secrets: secrets.clone(),
+                secrets,
                 clay,
                 ledger: store.clone(),
                 limiter: Arc::new(LocalRateLimiter::new(shared.clay_rate)),
@@ -69,7 +81,7 @@ impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
                 queue: store.clone(),
             }),
             loops_deliverer: Arc::new(LoopsDeliverer {
-                secrets,
+                secrets: loops_secrets,
                 loops,
                 limiter: loops_limiter,
                 clock: Arc::clone(clock),

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use relay::config::env::{SettingError, environment};
 use relay_sqlite::data_dir::config::LocalSettings;
 use relay_sqlite::data_dir::secrets_file;
@@ -23,12 +23,21 @@ const EXIT_CONFIG: u8 = 2;
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArguments,
+}
+
+#[derive(Debug, Default, Clone, Copy, Args)]
+struct ServeArguments {
+    /// Simulate Loops and Clay where they are not set, although their secrets are, or real ones were
+    #[arg(long)]
+    simulate: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the relay (this is what happens without a command)
-    Serve,
+    Serve(ServeArguments),
     /// Sign a file as Loops does, post it to the running relay, and follow it to Clay
     SendWebhook(send_webhook::SendWebhookArguments),
     /// Print the headers that Loops would send with a file
@@ -38,7 +47,8 @@ enum Command {
 }
 
 const SETTINGS: &str = "\
-Settings (environment variables; what is not set is simulated or generated, what is set but empty is closed;
+Settings (environment variables; what is not set is simulated or generated, what is set but empty is closed,
+and so is Loops or Clay where it is not set and its RELAY_TOKEN or LOOPS_SIGNING_SECRET is;
 keys, URLs and tokens may also be kept in the data folder: `relayctl setup --local` puts them there):
   RELAY_LISTEN                 where to listen [127.0.0.1:8787]
   RELAY_DATA                   the data folder [.relay]
@@ -84,9 +94,10 @@ fn execute(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     let settings = LocalSettings { stored_names, ..settings };
     telemetry::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Io)?;
-    Ok(match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => {
-            runtime.block_on(serve::serve(settings, environment))?;
+    Ok(match cli.command.unwrap_or(Command::Serve(ServeArguments::default())) {
+        Command::Serve(arguments) => {
+            let simulate = cli.serve.simulate || arguments.simulate;
+            runtime.block_on(serve::serve(settings, environment, simulate))?;
             ExitCode::SUCCESS
         }
         Command::SendWebhook(arguments) => runtime.block_on(send_webhook::run(&settings, &arguments))?,
@@ -115,5 +126,16 @@ mod tests {
     #[test]
     fn missing_command_defaults_to_serve() {
         assert!(Cli::try_parse_from(["relay-local"]).unwrap().command.is_none());
+    }
+
+    #[test]
+    fn simulate_is_given_with_or_without_serve() {
+        let simulates = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from(arguments).unwrap();
+            let command = cli.command.unwrap_or(Command::Serve(ServeArguments::default()));
+            cli.serve.simulate || matches!(command, Command::Serve(ServeArguments { simulate: true }))
+        };
+        assert!(simulates(&["relay-local", "--simulate"]) && simulates(&["relay-local", "serve", "--simulate"]));
+        assert!(!simulates(&["relay-local"]) && !simulates(&["relay-local", "serve"]));
     }
 }

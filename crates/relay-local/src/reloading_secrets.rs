@@ -12,7 +12,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use relay::config::env::SettingError;
 use relay::config::names::{CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_TOKEN};
+use relay::ports::accounts::update_accounts;
+use relay::ports::queue::StoreError;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretError, SecretField, SecretSource};
+use relay_core::account::{AccountId, DestinationKind, KeyAccount, ServedAccounts};
+use relay_core::delivery::Direction;
 use relay_core::secret::{RelayTokens, SecretString};
 use relay_core::webhook::route::{ClayRoute, ClayWebhook};
 use relay_core::webhook::signature::SigningSecret;
@@ -47,6 +51,8 @@ pub(crate) struct SimulatedDestinations {
     /// URL of the simulated Clay's webhook.
     pub(crate) clay: Option<String>,
     pub(crate) loops: bool,
+    /// Whether `--simulate` was given: then no destination is closed because it is not set.
+    pub(crate) on_request: bool,
 }
 
 impl Secrets {
@@ -60,16 +66,19 @@ impl Secrets {
             Setting::Set(secrets) => secrets.clone(),
             Setting::Unset => SigningSecret::parse(&data_dir.signing_secret()?).into_iter().collect(),
         };
-        let webhooks = match (&settings.clay_webhooks, &simulated.clay) {
-            (Setting::Set(webhooks), _) => webhooks.clone(),
+        let (webhooks, clay_account) = match (&settings.clay_webhooks, &simulated.clay) {
+            (Setting::Set(webhooks), _) => (webhooks.clone(), AccountId::default()),
             (Setting::Unset, Some(url)) => {
-                ClayWebhook::new(url, settings.simulated_clay_token.as_deref()).into_iter().collect()
+                let webhook = ClayWebhook::new(url, settings.simulated_clay_token.as_deref());
+                (webhook.into_iter().collect(), AccountId::simulated())
             }
-            (Setting::Unset, None) => Vec::new(),
+            (Setting::Unset, None) => (Vec::new(), AccountId::default()),
         };
-        let api_key = match &settings.loops_api_key {
-            Setting::Set(key) if !simulated.loops => key.clone(),
-            _ => Some(SecretString::from(SIMULATED_API_KEY)),
+        let (api_key, loops_account) = match (&settings.loops_api_key, simulated.loops) {
+            (Setting::Set(None), _) => (None, AccountId::default()),
+            (Setting::Set(key), false) => (key.clone(), AccountId::default()),
+            (Setting::Unset, false) => (Some(SecretString::from(SIMULATED_API_KEY)), AccountId::default()),
+            (_, true) => (Some(SecretString::from(SIMULATED_API_KEY)), AccountId::simulated()),
         };
         let tokens = match &settings.relay_tokens {
             Setting::Set(tokens) => RelayTokens::new(tokens),
@@ -78,9 +87,28 @@ impl Secrets {
         let events = settings.shared.relayed_events.clone();
         let routes = vec![ClayRoute { name: DEFAULT_ROUTE_NAME.to_owned(), events, webhooks }];
         Ok(Self {
-            loops_to_clay: Arc::new(LoopsToClaySecret { signing_secrets, routes }),
-            clay_to_loops: Arc::new(ClayToLoopsSecret { api_key, tokens }),
+            loops_to_clay: Arc::new(LoopsToClaySecret { signing_secrets, routes, account: clay_account }),
+            // Which account of Loops a real key opens is not known here.
+            clay_to_loops: Arc::new(ClayToLoopsSecret { api_key, tokens, account: KeyAccount::known(loops_account) }),
         })
+    }
+
+    /// What stands at the end of a direction.
+    fn destination(&self, direction: Direction) -> DestinationKind {
+        let (is_simulated, is_closed) = match direction {
+            Direction::LoopsToClay => {
+                let is_closed = self.loops_to_clay.routes.iter().all(|route| route.webhooks.is_empty());
+                (self.loops_to_clay.account.is_simulated(), is_closed)
+            }
+            Direction::ClayToLoops => {
+                (self.clay_to_loops.account.id.is_simulated(), self.clay_to_loops.api_key.is_none())
+            }
+        };
+        match (is_simulated, is_closed) {
+            (true, _) => DestinationKind::Simulated,
+            (false, true) => DestinationKind::Closed,
+            (false, false) => DestinationKind::Real,
+        }
     }
 }
 
@@ -165,7 +193,10 @@ impl SecretsFileWatcher {
         for name in self.stored_names.iter().filter(|name| !stored_names.contains(name)) {
             variables.insert((*name).to_owned(), String::new());
         }
-        let settings = LocalSettings::from_env(&variables).map_err(ReloadError::Settings)?;
+        let mut settings = LocalSettings::from_env(&variables).map_err(ReloadError::Settings)?;
+        if !self.simulated.on_request {
+            settings.close_half_configured();
+        }
         let secrets = Secrets::from_settings(&settings, &self.data_dir, &self.simulated)?;
         let is_new = |name: &&str| stored_names.contains(name) && !self.stored_names.contains(name);
         if self.simulated.loops && is_new(&LOOPS_API_KEY) {
@@ -230,6 +261,9 @@ impl ReloadingSecrets {
             tokio::select! {
                 _ = reloads.changed() => {
                     info!("what was stored in the data folder is in use; what is held is tried now");
+                    if let Err(error) = self.record_destinations(&store).await {
+                        error!(%error, "the destinations in use cannot be recorded");
+                    }
                     while let Err(error) = store.release_all_held().await {
                         error!(%error, "what is held cannot be freed yet");
                         tokio::time::sleep(POLL_INTERVAL).await;
@@ -238,6 +272,18 @@ impl ReloadingSecrets {
                 () = tokio::time::sleep(POLL_INTERVAL) => self.poll().await,
             }
         }
+    }
+
+    /// Records in the store which destinations are served.
+    pub(crate) async fn record_destinations(&self, store: &SqliteStore) -> Result<(), StoreError> {
+        let served = {
+            let active = self.0.active.read().unwrap_or_else(PoisonError::into_inner);
+            Direction::ALL.map(|direction| (direction, active.destination(direction)))
+        };
+        let serve = |accounts: &mut ServedAccounts| {
+            served.into_iter().for_each(|(direction, destination)| accounts.serve(direction, destination));
+        };
+        update_accounts(store, || store.clock().new_id(), serve).await
     }
 
     async fn poll(&self) {

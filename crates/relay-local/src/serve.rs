@@ -9,12 +9,17 @@ use std::time::Duration;
 use relay::config::names::{LOOPS_SIGNING_SECRET, RELAY_LISTEN, RELAY_TOKEN};
 use relay::destination::http_client::{self, BuildError};
 use relay::destination::loops::HttpLoopsClient;
+use relay::ports::accounts::load_accounts;
 use relay::ports::clock::{SharedClock, SystemClock};
+use relay::ports::queue::StoreError;
+use relay::ports::secrets::SecretSource as _;
+use relay_core::account::DestinationKind;
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::Direction;
 use relay_core::secret::RelayTokens;
 use relay_simulator::{Clay, ClayOptions, Loops, LoopsOptions};
 use relay_sqlite::data_dir::config::{LocalSettings, Setting};
+use relay_sqlite::data_dir::destinations::{DestinationError, HalfConfigured, destination_name, destination_setting};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 use relay_sqlite::{OpenError, SqliteStore};
 use tokio::net::TcpListener;
@@ -52,10 +57,19 @@ pub(crate) enum StartError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Client(#[from] BuildError),
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    #[error("the accounts that the data folder has served cannot be read or recorded ({0}): look at the disk")]
+    Accounts(#[from] StoreError),
 }
 
 /// Runs the relay until the process gets a stop signal. `environment` does not include the settings of the secrets file.
-pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String, String>) -> Result<(), StartError> {
+/// With `simulate`, every destination that is not set is simulated, whatever else is set or was served.
+pub(crate) async fn serve(
+    mut settings: LocalSettings,
+    environment: BTreeMap<String, String>,
+    simulate: bool,
+) -> Result<(), StartError> {
     let clock: SharedClock = Arc::new(SystemClock);
     let data_dir = DataDir::new(settings.data_dir.clone());
     let lock = data_dir.lock()?;
@@ -71,6 +85,13 @@ pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String,
         let file = file.display();
         warn!(%file, "other users of this machine could read this file until now: set new keys if there are any");
     }
+    let half_configured = if simulate {
+        Vec::new()
+    } else {
+        let (accounts, _) = load_accounts(&store, || clock.new_id()).await?;
+        settings.check_simulated(&environment, &accounts)?;
+        settings.close_half_configured()
+    };
     let client = http_client::build()?;
     let listener = TcpListener::bind(settings.listen)
         .await
@@ -91,19 +112,28 @@ pub(crate) async fn serve(settings: LocalSettings, environment: BTreeMap<String,
     let simulated = SimulatedDestinations {
         clay: simulators.clay.as_ref().map(|clay| clay.webhook_url("contacts")),
         loops: simulators.loops.is_some(),
+        on_request: simulate,
     };
     let secrets = ReloadingSecrets::load(&settings, environment, data_dir.clone(), simulated)?;
     let loops = HttpLoopsClient::new(client.clone(), &shared.loops_api_url);
     let relay = Arc::new(Relay::with_destinations(loops, client, &shared, secrets.clone(), &store, &clock));
+    secrets.record_destinations(&store).await?;
+    warn_of_simulated(&settings, simulate);
+    for HalfConfigured { direction, missing, set } in &half_configured {
+        let destination = destination_name(*direction);
+        warn!("{destination} is closed, because {set} is set and {missing} is not: set it, or start with --simulate");
+    }
+    // The account of a new key is asked for before the first row needs it.
+    drop(relay.row_handler.secrets.current().await);
     let schema_refresher = relay.row_handler.schema_refresher();
     let prefetch_schema = async {
         if schema_refresher.refresh_if_due().await {
-            // The first rows find the full quota of Loops again.
-            tokio::time::sleep(Duration::from_secs(1) / shared.loops_rate.get()).await;
+            // The first rows find the full quota of Loops again, of which the account may have taken a call too.
+            tokio::time::sleep(Duration::from_secs(2) / shared.loops_rate.get()).await;
         }
     };
     drop(tokio::time::timeout(SCHEMA_TIMEOUT, prefetch_schema).await);
-    print_banner(&settings, &data_dir, &simulators, address)?;
+    print_banner(&settings, &data_dir, &simulators, &half_configured, address)?;
 
     let (stop, stopping) = watch::channel(false);
     let (clay, loops) = (Arc::clone(&relay.clay_deliverer), Arc::clone(&relay.loops_deliverer));
@@ -145,12 +175,12 @@ impl Simulators {
     /// Starts a simulator for each destination that is not configured, on the ports after the relay's if they are free.
     async fn start(settings: &LocalSettings, relay_address: SocketAddr) -> io::Result<Self> {
         let mut simulators = Self { clay: None, loops: None };
-        if matches!(settings.clay_webhooks, Setting::Unset) {
+        if settings.destination(Direction::LoopsToClay) == DestinationKind::Simulated {
             let auth_token = settings.simulated_clay_token.clone().map(Into::into);
             let options = ClayOptions { auth_token, ..ClayOptions::default() };
             simulators.clay = Some(Clay::start(bind_loopback_after(relay_address, 1).await?, options).await?);
         }
-        if matches!(settings.loops_api_key, Setting::Unset) && !settings.loops_api_url_is_set {
+        if settings.destination(Direction::ClayToLoops) == DestinationKind::Simulated {
             let options = LoopsOptions { api_key: SIMULATED_API_KEY.into(), ..LoopsOptions::default() };
             simulators.loops = Some(Loops::start(bind_loopback_after(relay_address, 2).await?, options).await?);
         }
@@ -166,10 +196,23 @@ async fn bind_loopback_after(relay_address: SocketAddr, offset: u16) -> io::Resu
     }
 }
 
+/// Says in the log that a destination is simulated, unless the relay is a trial as a whole.
+fn warn_of_simulated(settings: &LocalSettings, simulate: bool) {
+    let is_simulated = |direction| settings.destination(direction) == DestinationKind::Simulated;
+    if !simulate && Direction::ALL.into_iter().all(is_simulated) {
+        return;
+    }
+    for direction in Direction::ALL.into_iter().filter(|direction| is_simulated(*direction)) {
+        let (destination, variable) = (destination_name(direction), destination_setting(direction));
+        warn!("{destination} is simulated, because {variable} is not set: nothing reaches the real {destination}");
+    }
+}
+
 fn print_banner(
     settings: &LocalSettings,
     data_dir: &DataDir,
     simulators: &Simulators,
+    half_configured: &[HalfConfigured],
     address: SocketAddr,
 ) -> Result<(), StartError> {
     let mut out = io::stdout().lock();
@@ -183,15 +226,22 @@ fn print_banner(
         Setting::Unset => KeySource::generated(data_dir.relay_token()?, is_terminal),
         Setting::Set(tokens) => from_setting(RELAY_TOKEN, RelayTokens::new(tokens).is_empty()),
     };
-    let no_clay = matches!(&settings.clay_webhooks, Setting::Set(webhooks) if webhooks.is_empty());
-    let no_loops = matches!(settings.loops_api_key, Setting::Set(None));
+    let destination = |direction, simulated: Option<SocketAddr>| {
+        let half = half_configured.iter().find(|half| half.direction == direction);
+        match (simulated, settings.destination(direction), half) {
+            (Some(address), ..) => DestinationSource::Simulated(address),
+            (None, _, Some(half)) => DestinationSource::HalfConfigured(half.set),
+            (None, DestinationKind::Closed, None) => DestinationSource::Empty,
+            (None, ..) => DestinationSource::Set,
+        }
+    };
     let banner = Banner {
         address,
         data_dir: data_dir.path(),
         signing_secret,
         relay_token,
-        clay: DestinationSource::new(simulators.clay.as_ref().map(Clay::address), no_clay),
-        loops: DestinationSource::new(simulators.loops.as_ref().map(Loops::address), no_loops),
+        clay: destination(Direction::LoopsToClay, simulators.clay.as_ref().map(Clay::address)),
+        loops: destination(Direction::ClayToLoops, simulators.loops.as_ref().map(Loops::address)),
         program: &program_path(),
     };
     out.write_all(banner.render().as_bytes())?;

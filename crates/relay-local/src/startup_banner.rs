@@ -50,22 +50,19 @@ pub(crate) enum DestinationSource {
     Set,
     /// Set to nothing: nothing is sent.
     Empty,
+    /// Not set, although this secret of its direction is: nothing is sent.
+    HalfConfigured(&'static str),
 }
 
 impl DestinationSource {
-    pub(crate) fn new(simulated: Option<SocketAddr>, is_empty: bool) -> Self {
-        match simulated {
-            Some(address) => Self::Simulated(address),
-            None if is_empty => Self::Empty,
-            None => Self::Set,
-        }
-    }
-
     fn describe(self, setting: &str) -> String {
         match self {
             Self::Simulated(address) => format!("simulated at http://{address}  ({setting} takes you to the real one)"),
             Self::Set => format!("as set in {setting}"),
             Self::Empty => format!("none: {setting} is empty, so nothing is sent there"),
+            Self::HalfConfigured(secret) => {
+                format!("closed: {secret} is set and {setting} is not  (set it, or start with --simulate)")
+            }
         }
     }
 
@@ -73,7 +70,7 @@ impl DestinationSource {
     fn inspect_command(self, path: &str) -> String {
         match self {
             Self::Simulated(address) => format!(" &&\n  curl -sS 'http://{address}{path}'"),
-            Self::Set | Self::Empty => String::new(),
+            Self::Set | Self::Empty | Self::HalfConfigured(_) => String::new(),
         }
     }
 }

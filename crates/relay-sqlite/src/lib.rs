@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod accounts;
 pub mod admin;
 mod claim;
 mod contact_locks;

@@ -9,8 +9,8 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(crate) const VERSION: i64 = 2;
 
 /// What was added over time: an index by which an operator finds the deliveries of a contact; failures by reason (`status`
-/// is 0 without a response, and the counts stay if a row that was dead-lettered is run again); the paused directions. Times
-/// are Unix milliseconds.
+/// is 0 without a response, and the counts stay if a row that was dead-lettered is run again); the paused directions; the
+/// accounts that were served, as one document. Times are Unix milliseconds.
 const CREATE_ADDED: &str = "
 CREATE INDEX IF NOT EXISTS deliveries_of_contact ON deliveries (contact_hash);
 CREATE TABLE IF NOT EXISTS failures (
@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS failures (
     PRIMARY KEY (delivery_id, reason, status)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS paused (direction TEXT PRIMARY KEY, since INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS accounts (id INTEGER PRIMARY KEY CHECK (id = 1), document TEXT NOT NULL) STRICT;
 ";
 
 /// The columns of `deliveries` that were added over time: the hash of its contact; when the first and the last attempt began;
@@ -51,8 +52,8 @@ pub(crate) fn is_outdated(connection: &Connection) -> rusqlite::Result<bool> {
 
 /// Upgrades the tables to this version in one transaction.
 pub(crate) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
-    // The columns were added in the transaction that created the tables.
-    if !is_outdated(connection)? && missing_columns(connection)?.is_empty() {
+    // The columns and the other tables were added in the transaction that created the tables.
+    if !is_outdated(connection)? && missing_columns(connection)?.is_empty() && has_accounts(connection)? {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -72,6 +73,12 @@ pub(crate) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()
+}
+
+/// Whether the table that was added last is there.
+fn has_accounts(connection: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'accounts')";
+    connection.query_row(sql, [], |row| row.get(0))
 }
 
 fn missing_columns(connection: &Connection) -> rusqlite::Result<Vec<(&'static str, &'static str)>> {
@@ -103,6 +110,7 @@ mod tests {
             PRAGMA user_version = 1;
             DROP TABLE failures;
             DROP TABLE paused;
+            DROP TABLE accounts;
             DROP INDEX deliveries_of_contact;
             ALTER TABLE deliveries DROP COLUMN contact_hash;
             ALTER TABLE deliveries DROP COLUMN first_attempt_at;
@@ -166,6 +174,7 @@ mod tests {
         assert_eq!(schema(upgraded.path()), schema(created.path()));
         assert!(schema(created.path()).contains(&"failures.count".to_owned()));
         assert!(schema(created.path()).contains(&"paused.since".to_owned()));
+        assert!(schema(created.path()).contains(&"accounts.document".to_owned()));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 
 /// Where Loops lists the properties of contacts. A relay asks for them in its own time.
 const PROPERTIES_PATH: &str = "/v1/contacts/properties";
+/// Where Loops names the team of a key. A relay asks for it once for each key.
+const API_KEY_PATH: &str = "/v1/api-key";
 
 /// Reply to one request.
 #[derive(Debug, Clone)]
@@ -100,6 +102,10 @@ struct Script {
     /// Reply to requests for Loops' contact properties, and those requests.
     properties_reply: Reply,
     property_requests: Vec<ReceivedRequest>,
+    /// Replies to requests for the team of a key, the reply after those, and the requests.
+    team_replies: VecDeque<Reply>,
+    team_reply: Reply,
+    team_requests: Vec<ReceivedRequest>,
 }
 
 /// The destination.
@@ -165,12 +171,19 @@ impl MockDestination {
 
     fn from_listener(listener: TcpListener, default_reply: Reply) -> Self {
         let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
+        let team_reply = match &default_reply {
+            Reply::Respond(200, ..) => default_reply.clone(),
+            _ => Reply::status(404),
+        };
         let script = Arc::new(Mutex::new(Script {
             replies: VecDeque::new(),
             default_reply,
             received: Vec::new(),
             properties_reply: Reply::json(200, "[]"),
             property_requests: Vec::new(),
+            team_replies: VecDeque::new(),
+            team_reply,
+            team_requests: Vec::new(),
         }));
         let shared = Arc::clone(&script);
         let server = tokio::spawn(async move {
@@ -215,6 +228,23 @@ impl MockDestination {
         self.lock().property_requests.clone()
     }
 
+    /// Enqueues the replies to the next requests for the team of a key, which are not part of the script.
+    pub fn enqueue_team_replies(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.lock().team_replies.extend(replies);
+    }
+
+    /// Sets the reply to all other requests for the team of a key. At first it is the default reply, or a 404 if that is
+    /// an error.
+    pub fn set_team_reply(&self, reply: Reply) {
+        self.lock().team_reply = reply;
+    }
+
+    /// Returns the requests for the team of a key so far. They are not among the [received](Self::received) requests.
+    #[must_use]
+    pub fn team_requests(&self) -> Vec<ReceivedRequest> {
+        self.lock().team_requests.clone()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Script> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -230,11 +260,17 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
             }
             continue;
         }
-        if received.method == "GET" && received.path.ends_with(PROPERTIES_PATH) {
+        if received.method == "GET" && [PROPERTIES_PATH, API_KEY_PATH].iter().any(|path| received.path.ends_with(path))
+        {
             let reply = {
                 let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
-                script.property_requests.push(received);
-                script.properties_reply.clone()
+                if received.path.ends_with(PROPERTIES_PATH) {
+                    script.property_requests.push(received);
+                    script.properties_reply.clone()
+                } else {
+                    script.team_requests.push(received);
+                    script.team_replies.pop_front().unwrap_or_else(|| script.team_reply.clone())
+                }
             };
             // The connection ends with it, so that the first scripted call uses a new one, as without this request.
             match reply.with_header("Connection", "close") {

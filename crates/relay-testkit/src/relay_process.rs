@@ -116,18 +116,30 @@ impl Relay {
         Self::start_without(folder, overrides, &[]).await
     }
 
-    /// Starts a relay in a folder, without these keys of the tests.
+    /// Starts a relay in a folder, without these keys of the tests. A destination that is not set is simulated.
     ///
     /// # Panics
     /// When it does not start.
     pub async fn start_without(folder: TempDataDir, overrides: &[(&str, &str)], unset: &[&str]) -> Self {
         let mut settings = settings(overrides);
         settings.retain(|name, _| !unset.contains(&name.as_str()));
+        Self::start_with(folder, settings, &["--simulate"]).await
+    }
+
+    /// Starts a relay in a folder with these settings and no others, and these arguments.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_with(folder: TempDataDir, mut settings: BTreeMap<String, String>, arguments: &[&str]) -> Self {
         settings.insert("RELAY_DATA".to_owned(), folder.path().display().to_string());
         let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log"));
         let log = log.unwrap_or_else(|error| panic!("{error}"));
-        let mut child =
-            command(&settings).stdout(Stdio::piped()).stderr(log).spawn().unwrap_or_else(|error| panic!("{error}"));
+        let mut child = command(&settings)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{error}"));
         let mut lines = BufReader::new(child.stdout.take().unwrap_or_else(|| unreachable!("it is piped"))).lines();
         let mut banner = String::new();
         while let Ok(Some(line)) = lines.next_line().await {

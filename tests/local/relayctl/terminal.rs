@@ -83,7 +83,7 @@ async fn respond_to_prompts(child: &mut Child, folder: &Path, inputs: &[(&str, &
 async fn invalid_input_is_explained_and_prompted_again() {
     let loops = MockDestination::start(Reply::json(200, LOOPS_TEAM_BODY)).await;
     let rejected_body = r#"{"success":false,"message":"Invalid API key"}"#;
-    loops.enqueue_replies([Reply::json(401, rejected_body)]);
+    loops.enqueue_team_replies([Reply::json(401, rejected_body)]);
     let (folder, home) = (TempDataDir::new(), TempDataDir::new());
     let mut child = spawn_in_terminal("setup", folder.path(), home.path(), &loops);
     let signing = format!("{SIGNING_SECRET}\n");

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName};
 use bytes::Bytes;
 use jiff::Timestamp;
-use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOutcome};
+use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOptions, RedriveOutcome};
 use relay_core::delivery::{BodyHash, Delivery, Direction};
 
 use crate::admin::{StackAdmin, call, message_count, queue_name};
+use crate::ledger::accounts;
 use crate::ledger::contacts::{contact_key, is_locked};
 use crate::ledger::deliveries::{LedgerState, delivery_key, state_of};
 use crate::ledger::items::{
@@ -63,12 +64,24 @@ impl StackDeadLetters {
         }
     }
 
+    /// Returns the delivery that a redrive makes of a dead letter's: the same, or its copy for the account that is served
+    /// now. None if it was taken for another account, and may not go to this one.
+    async fn redirect(&self, delivery: &Delivery, options: RedriveOptions) -> Result<Option<Delivery>, AwsError> {
+        let accounts = accounts::served(&self.stack.ledger).await?;
+        let current = accounts.current(delivery.kind.direction());
+        Ok(match delivery.account() == *current {
+            true => Some(delivery.clone()),
+            false if options.redirect => Some(delivery.clone().in_account(current)),
+            false => None,
+        })
+    }
+
     /// Returns what a redrive would come to, and the contact's item if it must be locked for it.
     async fn plan(
         &self,
         dead_letter: &DeadLetter,
         delivery: &Delivery,
-        even_if_older: bool,
+        options: RedriveOptions,
     ) -> Result<(RedriveOutcome, Item), AwsError> {
         let ledger_item = self.stack.ledger.get(&delivery_key(&delivery.id)).await?;
         if let Some(outcome) = existing_outcome(&ledger_item, delivery, &dead_letter.key) {
@@ -78,7 +91,7 @@ impl StackDeadLetters {
             return Ok((RedriveOutcome::Redriven, Item::new()));
         }
         let contact = self.stack.ledger.get(&contact_key(&delivery.contact)).await?;
-        let outcome = outcome_after_contact(&contact, delivery, even_if_older, Timestamp::now());
+        let outcome = outcome_after_contact(&contact, delivery, options.even_if_older, Timestamp::now());
         Ok((outcome, contact))
     }
 
@@ -168,32 +181,37 @@ impl DeadLetterQueue for StackDeadLetters {
         Ok(Vec::new())
     }
 
-    async fn plan_redrive(&self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, AwsError> {
-        match dead_letter.delivery() {
-            Some(delivery) => Ok(self.plan(dead_letter, delivery, even_if_older).await?.0),
-            None => Ok(RedriveOutcome::Unreadable),
+    async fn plan_redrive(
+        &self,
+        dead_letter: &DeadLetter,
+        options: RedriveOptions,
+    ) -> Result<RedriveOutcome, AwsError> {
+        let Some(delivery) = dead_letter.delivery() else { return Ok(RedriveOutcome::Unreadable) };
+        match self.redirect(delivery, options).await? {
+            Some(delivery) => Ok(self.plan(dead_letter, &delivery, options).await?.0),
+            None => Ok(RedriveOutcome::OtherDestination),
         }
     }
 
-    async fn redrive(&mut self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, AwsError> {
-        let Some((delivery, body)) =
-            dead_letter.delivery().and_then(|delivery| Some((delivery, message::encode(delivery).ok()?)))
-        else {
-            return Ok(RedriveOutcome::Unreadable);
+    async fn redrive(&mut self, dead_letter: &DeadLetter, options: RedriveOptions) -> Result<RedriveOutcome, AwsError> {
+        let Some(taken) = dead_letter.delivery() else { return Ok(RedriveOutcome::Unreadable) };
+        let Some(delivery) = self.redirect(taken, options).await? else {
+            return Ok(RedriveOutcome::OtherDestination);
         };
-        let (outcome, contact) = self.plan(dead_letter, delivery, even_if_older).await?;
+        let Ok(body) = message::encode(&delivery) else { return Ok(RedriveOutcome::Unreadable) };
+        let (outcome, contact) = self.plan(dead_letter, &delivery, options).await?;
         if outcome != RedriveOutcome::Redriven {
             if !outcome.stays_in_dlq() {
                 self.delete_message(dead_letter).await?;
             }
             return Ok(outcome);
         }
-        if dead_letter.direction == Direction::ClayToLoops && !self.close_fast_path(delivery, &contact).await? {
+        if dead_letter.direction == Direction::ClayToLoops && !self.close_fast_path(&delivery, &contact).await? {
             return Ok(RedriveOutcome::Busy);
         }
         // In this order: after an interruption, the dead letter is still there, and the ledger tells what was done.
         self.send_to_queue(dead_letter, delivery.contact.as_str(), body).await?;
-        self.record_action(delivery, dead_letter, (RETRIED, RETRIED_AT)).await?;
+        self.record_action(taken, dead_letter, (RETRIED, RETRIED_AT)).await?;
         self.delete_message(dead_letter).await?;
         Ok(RedriveOutcome::Redriven)
     }

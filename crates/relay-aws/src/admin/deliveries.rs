@@ -161,6 +161,8 @@ fn record_from_item(item: &Item) -> Option<DeliveryRecord> {
         reason: string_attr(item, REASON).map(str::to_owned),
         status: status.filter(|status| *status > 0),
         kind: string_attr(item, KIND).unwrap_or_default().to_owned(),
+        // The ledger has no contact key; the dead letter has.
+        destination: None,
         route: None,
         webhook_id: None,
         contact_hash: string_attr(item, CONTACT_HASH).map(str::to_owned),

@@ -10,7 +10,7 @@ use relay::ingress::response::Caller;
 use relay::ingress::schema_cache::SchemaCache;
 use relay_core::row::RowKind;
 
-use crate::functions::setup::{LOOPS_VARIABLES, Setup};
+use crate::functions::setup::{self, LOOPS_VARIABLES, Setup};
 use crate::lambda::http_function;
 use crate::lambda::init::warm_up;
 use crate::ledger::contacts::ContactLedger;
@@ -41,9 +41,10 @@ async fn run(kind: RowKind) -> Result<(), Error> {
     let ledger = setup.ledger();
     let limiter = setup.limiter(DynamoLimiterStore::for_loops, &ledger, setup.shared.loops_rate);
     let Setup { shared, client, clients, clock, secrets, queue, .. } = setup;
+    let loops = HttpLoopsClient::new(client.clone(), &shared.loops_api_url);
     let handler = ClayRowHandler {
-        secrets: secrets.clone(),
-        loops: HttpLoopsClient::new(client.clone(), &shared.loops_api_url),
+        secrets: setup::with_account(secrets.clone(), &ledger, &loops, &shared.loops_api_url, &limiter, &clock),
+        loops,
         intake: ContactLedger::new(queue, ledger, Arc::clone(&clock)),
         limiter,
         clock,

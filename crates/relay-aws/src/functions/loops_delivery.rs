@@ -6,7 +6,7 @@ use lambda_runtime::Error;
 use relay::delivery::loops::LoopsDeliverer;
 use relay::destination::loops::HttpLoopsClient;
 
-use crate::functions::setup::{LOOPS_VARIABLES, Setup};
+use crate::functions::setup::{self, LOOPS_VARIABLES, Setup};
 use crate::lambda::init::warm_up;
 use crate::lambda::queue_function;
 use crate::lambda::worker::QueueWorker;
@@ -26,6 +26,7 @@ pub async fn run() -> Result<(), Error> {
     let limiter = setup.limiter(DynamoLimiterStore::for_loops, &ledger, setup.shared.loops_rate);
     let Setup { shared, client, clock, secrets, queue, .. } = setup;
     let loops = HttpLoopsClient::new(client, &shared.loops_api_url);
+    let secrets = setup::with_account(secrets, &ledger, &loops, &shared.loops_api_url, &limiter, &clock);
     let deliverer = LoopsDeliverer { secrets, loops, limiter, clock: Arc::clone(&clock) };
     let order = ContactLedger::new(queue.clone(), ledger.clone(), Arc::clone(&clock));
     queue_function::serve_queue(QueueWorker { deliverer, ledger, order, queue, clock }).await

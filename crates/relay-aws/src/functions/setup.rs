@@ -7,7 +7,9 @@ use lambda_runtime::Error;
 use relay::config::env::{EnvReader, SettingError, SharedSettings, environment};
 use relay::config::names::LOOPS_API_URL;
 use relay::config::secret_document::DocumentParser;
+use relay::destination::account_secrets::{AccountPorts, AccountSecrets};
 use relay::destination::http_client::{self, HttpClient};
+use relay::destination::loops::HttpLoopsClient;
 use relay::ports::clock::{SharedClock, SystemClock};
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 use relay_core::delivery::Direction;
@@ -113,4 +115,27 @@ impl<T> Setup<T> {
         let store = store(ledger.table().clone());
         Arc::new(DistributedRateLimiter::new(store, per_second, Arc::clone(&self.clock)))
     }
+}
+
+/// The secret of the direction to Loops, with the account of its key.
+pub(crate) type LoopsSecrets =
+    AccountSecrets<CachedSecret<ClayToLoopsSecret>, Ledger, HttpLoopsClient, DistributedRateLimiter>;
+
+/// Completes the secret of the direction to Loops with the account of its key.
+pub(crate) fn with_account(
+    secrets: CachedSecret<ClayToLoopsSecret>,
+    ledger: &Ledger,
+    loops: &HttpLoopsClient,
+    api_url: &str,
+    limiter: &Arc<DistributedRateLimiter>,
+    clock: &SharedClock,
+) -> LoopsSecrets {
+    let ports = AccountPorts {
+        ledger: ledger.clone(),
+        loops: loops.clone(),
+        api_url: api_url.to_owned(),
+        limiter: Arc::clone(limiter),
+        clock: Arc::clone(clock),
+    };
+    AccountSecrets::new(secrets, ports)
 }

@@ -45,6 +45,9 @@ pub(crate) const RETRIED_AT: &str = "retried_at";
 pub(crate) const DROPPED: &str = "dropped";
 pub(crate) const DROPPED_AT: &str = "dropped_at";
 
+/// The accounts that were served, as a JSON document.
+pub(crate) const ACCOUNTS: &str = "accounts";
+
 // A contact. A delivery has `LEASE_UNTIL` as well, for its caller.
 
 pub(crate) const LOCK_HOLDER: &str = "lock_holder";

@@ -1,5 +1,6 @@
 //! The DynamoDB table: the ledger of deliveries, contact locks, the shared rate limiter and counters.
 
+pub mod accounts;
 pub mod attempts;
 pub mod contacts;
 pub mod deliveries;

@@ -97,6 +97,12 @@ impl ContactSchema {
     }
 }
 
+/// Whether two names are the same but for case, spaces, `_` and `-`, or for one typo in one of at least six letters.
+pub fn is_similar_name(left: &str, right: &str) -> bool {
+    let [left, right] = [left, right].map(|name| normalize_name(name).collect::<Vec<char>>());
+    left == right || is_typo(&left, &right)
+}
+
 /// A name without case, spaces, `_` and `-`.
 pub(super) fn normalize_name(name: &str) -> impl Iterator<Item = char> {
     name.chars().filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-')).flat_map(char::to_lowercase)

@@ -21,7 +21,7 @@ fn watcher(dir: &tempfile::TempDir) -> SecretsFileWatcher {
     SecretsFileWatcher {
         data_dir: DataDir::new(dir.path().to_owned()),
         environment,
-        simulated: SimulatedDestinations { clay: None, loops: false },
+        simulated: SimulatedDestinations { clay: None, loops: false, on_request: false },
         stored_names,
         last_version: None,
         unusable: None,

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use relay::ports::clock::Clock;
-use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOutcome};
+use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOptions, RedriveOutcome};
 use relay_core::delivery::Delivery;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use crate::admin::connection::{self, Error};
 use crate::admin::queries;
-use crate::delivery_row;
+use crate::{accounts, delivery_row};
 
 /// The dead letters of a data folder.
 #[derive(Debug)]
@@ -38,22 +38,44 @@ impl DeadLetterQueue for SqliteDeadLetters {
         Ok(queries::dead_letters(&self.connection)?)
     }
 
-    async fn plan_redrive(&self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Self::Error> {
-        Ok(plan_redrive(&self.connection, &dead_letter.key, even_if_older)?)
+    async fn plan_redrive(
+        &self,
+        dead_letter: &DeadLetter,
+        options: RedriveOptions,
+    ) -> Result<RedriveOutcome, Self::Error> {
+        Ok(plan_redrive(&self.connection, &dead_letter.key, options)?.0)
     }
 
     /// Makes it a waiting delivery, which keeps its position in the order of arrival.
-    async fn redrive(&mut self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Self::Error> {
+    async fn redrive(
+        &mut self,
+        dead_letter: &DeadLetter,
+        options: RedriveOptions,
+    ) -> Result<RedriveOutcome, Self::Error> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let outcome = plan_redrive(&transaction, &dead_letter.key, even_if_older)?;
-        if outcome == RedriveOutcome::Redriven {
-            transaction.execute(
-                "UPDATE deliveries
-                 SET state = 'waiting', next_at = ?2, settled_at = NULL, failing_since = NULL, held_since = NULL,
-                     reason = NULL, status = NULL
-                 WHERE id = ?1 AND state = 'dead'",
-                params![dead_letter.key, self.clock.now().as_millisecond()],
-            )?;
+        let (outcome, delivery) = plan_redrive(&transaction, &dead_letter.key, options)?;
+        match delivery {
+            Some(delivery) if outcome == RedriveOutcome::Redriven => {
+                transaction.execute(
+                    "UPDATE deliveries
+                     SET id = ?3, contact = ?4, state = 'waiting', next_at = ?2, settled_at = NULL,
+                         failing_since = NULL, held_since = NULL, reason = NULL, status = NULL
+                     WHERE id = ?1 AND state = 'dead'",
+                    params![
+                        dead_letter.key,
+                        self.clock.now().as_millisecond(),
+                        delivery.id.as_str(),
+                        delivery.contact.as_str()
+                    ],
+                )?;
+                let failures = "UPDATE OR IGNORE failures SET delivery_id = ?2 WHERE delivery_id = ?1";
+                transaction.execute(failures, [&dead_letter.key, delivery.id.as_str()])?;
+            }
+            _ if outcome.stays_in_dlq() => {}
+            _ => {
+                let sql = "DELETE FROM deliveries WHERE id = ?1 AND state = 'dead'";
+                transaction.execute(sql, [&dead_letter.key])?;
+            }
         }
         transaction.commit()?;
         Ok(outcome)
@@ -82,16 +104,37 @@ impl DeadLetterQueue for SqliteDeadLetters {
     }
 }
 
-fn plan_redrive(connection: &Connection, id: &str, even_if_older: bool) -> rusqlite::Result<RedriveOutcome> {
+/// Returns what a redrive comes to, and the delivery that the dead letter becomes by it.
+fn plan_redrive(
+    connection: &Connection,
+    id: &str,
+    options: RedriveOptions,
+) -> rusqlite::Result<(RedriveOutcome, Option<Delivery>)> {
     let columns = delivery_row::COLUMNS;
     let dead: Option<(i64, Delivery)> = connection
         .query_row(&format!("SELECT seq, {columns} FROM deliveries WHERE id = ?1 AND state = 'dead'"), [id], |row| {
             Ok((row.get("seq")?, delivery_row::from_row(row)?))
         })
         .optional()?;
-    let Some((seq, delivery)) = dead else { return Ok(RedriveOutcome::NotFound) };
-    if even_if_older || !delivery.updates_contact() {
-        return Ok(RedriveOutcome::Redriven);
+    let Some((seq, mut delivery)) = dead else { return Ok((RedriveOutcome::NotFound, None)) };
+    let accounts = accounts::served(connection)?;
+    let current = accounts.current(delivery.kind.direction());
+    if delivery.account() != *current {
+        if !options.redirect {
+            return Ok((RedriveOutcome::OtherDestination, None));
+        }
+        delivery = delivery.in_account(current);
+        // A contact's row keeps its random id, so that it is not known there.
+        let known = if delivery.id.as_str() == id { None } else { state_of(connection, &delivery)? };
+        match known.as_deref() {
+            None => {}
+            Some("delivered") => return Ok((RedriveOutcome::AlreadyDelivered, None)),
+            Some("dead") => return Ok((RedriveOutcome::Conflict, None)),
+            Some(_) => return Ok((RedriveOutcome::AlreadyRedriven, None)),
+        }
+    }
+    if options.even_if_older || !delivery.updates_contact() {
+        return Ok((RedriveOutcome::Redriven, Some(delivery)));
     }
     // What waits behind it goes after it: it keeps its position.
     let newer: bool = connection.query_row(
@@ -101,5 +144,10 @@ fn plan_redrive(connection: &Connection, id: &str, even_if_older: bool) -> rusql
         params![delivery.kind.direction().as_str(), delivery.contact.as_str(), seq],
         |row| row.get(0),
     )?;
-    Ok(if newer { RedriveOutcome::Superseded } else { RedriveOutcome::Redriven })
+    Ok((if newer { RedriveOutcome::Superseded } else { RedriveOutcome::Redriven }, Some(delivery)))
+}
+
+fn state_of(connection: &Connection, delivery: &Delivery) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT state FROM deliveries WHERE id = ?1";
+    connection.query_row(sql, [delivery.id.as_str()], |row| row.get(0)).optional()
 }

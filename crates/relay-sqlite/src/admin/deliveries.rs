@@ -5,10 +5,12 @@ use std::path::Path;
 use jiff::Timestamp;
 use relay::ports::admin::{Admin, DeliveryQuery, DeliveryRecord, QueueStatus};
 use relay::ports::webhook_usage::WebhookUsage;
-use relay_core::delivery::{DeliveryId, Direction};
+use relay_core::account::ServedAccounts;
+use relay_core::delivery::{DeliveryId, Direction, ReasonCode};
 use relay_core::delivery_state::DeliveryState;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use crate::accounts;
 use crate::admin::connection::{self, Error};
 use crate::admin::queries::{self, Filter};
 use crate::delivery_row::timestamp;
@@ -25,6 +27,8 @@ pub struct StoreSummary {
     pub oldest_waiting_at: Option<Timestamp>,
     /// Number of dead letters.
     pub dead_letters: u32,
+    /// Number of those that were taken for another account than was served.
+    pub other_destination: u32,
     /// When a delivery was last delivered.
     pub last_delivered_at: Option<Timestamp>,
 }
@@ -65,18 +69,25 @@ impl SqliteAdmin {
                           count(*) FILTER (WHERE state IN ('waiting', 'sending')) AS waiting,
                           min(received_at) FILTER (WHERE state IN ('waiting', 'sending')) AS oldest_waiting_at,
                           count(*) FILTER (WHERE state = 'dead') AS dead_letters,
+                          count(*) FILTER (WHERE state = 'dead' AND reason = ?1) AS other_destination,
                           max(settled_at) FILTER (WHERE state = 'delivered') AS last_delivered_at
                    FROM deliveries WHERE state <> 'direct'";
-        let summary = self.connection.query_row(sql, [], |row| {
+        let summary = self.connection.query_row(sql, [ReasonCode::OtherDestination.as_str()], |row| {
             Ok(StoreSummary {
                 deliveries: row.get("deliveries")?,
                 waiting: row.get("waiting")?,
                 oldest_waiting_at: timestamp(row, "oldest_waiting_at")?,
                 dead_letters: row.get("dead_letters")?,
+                other_destination: row.get("other_destination")?,
                 last_delivered_at: timestamp(row, "last_delivered_at")?,
             })
         });
         Ok(summary?)
+    }
+
+    /// Returns the accounts that the store has served.
+    pub fn accounts(&self) -> Result<ServedAccounts, Error> {
+        Ok(accounts::served(&self.connection)?)
     }
 
     /// Returns since when a direction is paused, if it is.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use relay::ports::admin::{DeliveryQuery, DeliveryRecord};
 use relay::ports::dead_letters::DeadLetter;
+use relay_core::contact::ContactKey;
 use relay_core::delivery::Direction;
 use relay_core::delivery_state::DeliveryState;
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
@@ -116,6 +117,7 @@ fn to_record(row: &Row<'_>) -> rusqlite::Result<DeliveryRecord> {
         reason: row.get("reason")?,
         status: row.get("status")?,
         kind: kind.as_str().to_owned(),
+        destination: ContactKey::from_stored(row.get("contact")?).account().label().map(str::to_owned),
         route: row.get::<_, Option<String>>("route")?.filter(|route| !route.is_empty()),
         webhook_id: row.get("webhook_id")?,
         contact_hash: row.get("contact_hash")?,

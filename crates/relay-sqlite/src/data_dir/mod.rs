@@ -1,6 +1,7 @@
 //! The data folder: generated keys, stored settings, and the lock against a second relay.
 
 pub mod config;
+pub mod destinations;
 mod permissions;
 pub mod secrets_file;
 

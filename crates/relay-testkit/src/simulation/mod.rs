@@ -108,10 +108,11 @@ fn keys(shared: &SharedSettings) -> Secrets {
     let routes = vec![ClayRoute { name: "default".to_owned(), events: shared.relayed_events.clone(), webhooks }];
     let signing_secrets = SigningSecret::parse(webhook::SIGNING_SECRET).into_iter().collect();
     Secrets {
-        loops_to_clay: Arc::new(LoopsToClaySecret { signing_secrets, routes }),
+        loops_to_clay: Arc::new(LoopsToClaySecret { signing_secrets, routes, ..LoopsToClaySecret::default() }),
         clay_to_loops: Arc::new(ClayToLoopsSecret {
             api_key: Some(SecretString::from("key")),
             tokens: RelayTokens::new([RELAY_TOKEN.to_owned()]),
+            ..ClayToLoopsSecret::default()
         }),
     }
 }

@@ -255,4 +255,7 @@ impl LoopsClient for SimulatedDestination {
     async fn list_contact_properties(&self, _: &SecretString, _: Duration) -> DestinationResponse {
         DestinationResponse::without_response(CallOutcome::Responded(404))
     }
+    async fn get_team(&self, _: &SecretString, _: Duration) -> DestinationResponse {
+        DestinationResponse::without_response(CallOutcome::Responded(404))
+    }
 }

@@ -10,6 +10,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::operation::change_message_visibility::ChangeMessageVisibilityError;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use jiff::{SignedDuration, Timestamp};
+use relay::ports::accounts::AccountLedger;
 use relay::ports::clock::Clock;
 use relay::ports::queue::{Enqueued, Queue, StoreError};
 use relay::ports::row_intake::RowIntake;
@@ -287,6 +288,10 @@ impl StoreHarness for AwsHarness {
 
     fn intake(&self) -> &impl RowIntake {
         &self.intake
+    }
+
+    fn accounts(&self) -> &impl AccountLedger {
+        &self.webhook_usage
     }
 
     fn webhook_usage(&self) -> &impl WebhookLedger {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
+use relay::ports::accounts::AccountLedger;
 use relay::ports::clock::Clock;
 use relay::ports::queue::Queue;
 use relay::ports::row_intake::RowIntake;
@@ -128,6 +129,10 @@ impl StoreHarness for AwsFakeHarness {
 
     fn intake(&self) -> &impl RowIntake {
         &self.intake
+    }
+
+    fn accounts(&self) -> &impl AccountLedger {
+        &self.webhook_usage
     }
 
     fn webhook_usage(&self) -> &impl WebhookLedger {

@@ -12,6 +12,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use relay::ports::accounts::AccountLedger;
 use relay::ports::queue::Queue;
 use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
@@ -82,6 +83,9 @@ pub trait StoreHarness: Sized {
 
     /// Returns the fast path to Loops.
     fn intake(&self) -> &impl RowIntake;
+
+    /// Returns the accounts that were served.
+    fn accounts(&self) -> &impl AccountLedger;
 
     /// Returns the usage of Clay's webhooks.
     fn webhook_usage(&self) -> &impl WebhookLedger;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use relay::delivery::Deliver as _;
+use relay::ports::accounts::AccountLedger;
 use relay::ports::admin::{Admin as _, DeliveryQuery, DeliveryRecord};
 use relay::ports::clock::Clock;
-use relay::ports::dead_letters::{DeadLetterQueue as _, RedriveOutcome};
+use relay::ports::dead_letters::{DeadLetterQueue as _, RedriveOptions, RedriveOutcome};
 use relay::ports::queue::Queue;
 use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
@@ -66,6 +67,10 @@ impl StoreHarness for SqliteHarness {
     }
 
     fn intake(&self) -> &impl RowIntake {
+        &self.store
+    }
+
+    fn accounts(&self) -> &impl AccountLedger {
         &self.store
     }
 
@@ -130,7 +135,8 @@ impl StoreHarness for SqliteHarness {
         let page = queue.next_page().await.unwrap_or_else(|error| panic!("{error}"));
         let dead_letter = page.iter().find(|dead_letter| dead_letter.id() == id.as_str());
         let dead_letter = dead_letter.unwrap_or_else(|| panic!("{id} is no dead letter"));
-        let redriven = queue.redrive(dead_letter, true).await.unwrap_or_else(|error| panic!("{error}"));
+        let options = RedriveOptions { even_if_older: true, ..RedriveOptions::default() };
+        let redriven = queue.redrive(dead_letter, options).await.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(redriven, RedriveOutcome::Redriven, "{id} is no dead letter");
     }
 }

@@ -94,7 +94,7 @@ impl LoopsToClaySecret {
             })
             .collect::<Result<_, _>>()?;
         let routes = document.clay_routes.iter().map(parse_route).collect::<Result<_, _>>()?;
-        Ok(Self { signing_secrets, routes })
+        Ok(Self { signing_secrets, routes, ..Self::default() })
     }
 
     /// Does the same on Lambda, where this machine is no destination: its port 9001 is Lambda's runtime API (Lambda Developer
@@ -120,7 +120,7 @@ impl ClayToLoopsSecret {
         if let Some(index) = tokens.iter().position(is_too_short) {
             return Err(malformed(format!("relay_tokens[{index}]"), "at least 16 characters long"));
         }
-        Ok(Self { api_key: secret_if_set(&document.loops_api_key), tokens: RelayTokens::new(tokens) })
+        Ok(Self { api_key: secret_if_set(&document.loops_api_key), tokens: RelayTokens::new(tokens), ..Self::default() })
     }
 }
 

@@ -15,7 +15,8 @@ use tracing::{error, warn};
 use crate::delivery::pool_usage::PoolUsage;
 use crate::delivery::reroute::{reroute, webhook_without_route};
 use crate::delivery::{
-    Deliver, defer_unavailable, log_attempt, reason_for, record_call, retry_after_response, secret_unavailable,
+    Deliver, OTHER_DESTINATION, defer_unavailable, log_attempt, reason_for, record_call, retry_after_response,
+    secret_unavailable,
 };
 use crate::destination::clay::ClayClient;
 use crate::ports::clock::SharedClock;
@@ -108,6 +109,9 @@ impl<S: SecretSource<LoopsToClaySecret>, C: ClayClient, W: WebhookLedger, P: Rat
         let DeliveryKind::ClayRow { route, webhook_id } = &delivery.kind else {
             return Ok(AttemptResult::DeadLetter(Reason::without_status(ReasonCode::NoRoute)));
         };
+        if delivery.account() != secret.account {
+            return Ok(OTHER_DESTINATION);
+        }
         let mut reason = Reason::without_status(ReasonCode::NoWebhook);
         let mut pool_usage = PoolUsage::default();
         for webhook in self.usable_webhooks(secret.pool(route), &mut pool_usage).await {

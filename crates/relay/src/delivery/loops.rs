@@ -5,10 +5,12 @@ use std::sync::Arc;
 use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, DeliveryKind, Reason, ReasonCode};
 use relay_core::policy::response::{Decision, SendPath, decide};
 use relay_core::policy::retry;
+use relay_core::secret::SecretString;
 use tokio::time::{Duration, Instant};
 
 use crate::delivery::{
-    Deliver, defer_unavailable, log_attempt, reason_for, record_call, retry_after_response, secret_unavailable,
+    Deliver, OTHER_DESTINATION, defer_unavailable, log_attempt, reason_for, record_call, retry_after_response,
+    retry_later, secret_unavailable,
 };
 use crate::destination::loops::LoopsClient;
 use crate::ports::clock::SharedClock;
@@ -52,12 +54,17 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> LoopsDe
         };
         let mut refreshed = false;
         loop {
-            let Some(api_key) = &secret.api_key else {
-                if !refreshed && let Ok(refreshed_secret) = self.secrets.refresh().await {
-                    (refreshed, secret) = (true, refreshed_secret);
-                    continue;
-                }
-                return retry::hold(history, Reason::without_status(ReasonCode::NotConfigured), self.clock.now());
+            let api_key = match self.key_for(delivery, history, &secret) {
+                Ok(api_key) => api_key,
+                // The secret may have been changed a moment ago.
+                Err(result) if refreshed => return result,
+                Err(result) => match self.secrets.refresh().await {
+                    Ok(refreshed_secret) => {
+                        (refreshed, secret) = (true, refreshed_secret);
+                        continue;
+                    }
+                    Err(_) => return result,
+                },
             };
             if let Err(unavailable) = self.limiter.acquire().await {
                 return defer_unavailable(unavailable, self.clock.now());
@@ -83,6 +90,25 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> LoopsDe
                     return retry_after_response(&response, history, reason, &*self.limiter, &self.clock).await;
                 }
             }
+        }
+    }
+
+    /// Returns the key to send a delivery with, or the result for one that must not be sent with the secret's.
+    fn key_for<'a>(
+        &self,
+        delivery: &Delivery,
+        history: AttemptHistory,
+        secret: &'a ClayToLoopsSecret,
+    ) -> Result<&'a SecretString, AttemptResult> {
+        let hold = |reason| retry::hold(history, reason, self.clock.now());
+        let Some(api_key) = &secret.api_key else {
+            return Err(hold(Reason::without_status(ReasonCode::NotConfigured)));
+        };
+        match secret.account.doubt {
+            Some(code @ ReasonCode::LoopsKeyRejected) => Err(hold(Reason { code, status: Some(401) })),
+            Some(code) => Err(retry_later(history, Reason::without_status(code), None, &self.clock)),
+            None if secret.account.id != delivery.account() => Err(OTHER_DESTINATION),
+            None => Ok(api_key),
         }
     }
 }

@@ -28,6 +28,10 @@ pub trait Deliver: Send + Sync {
     fn readiness(&self) -> Readiness;
 }
 
+/// Result for a delivery that was taken for another account than the one it would go to now.
+pub(crate) const OTHER_DESTINATION: AttemptResult =
+    AttemptResult::DeadLetter(Reason::without_status(ReasonCode::OtherDestination));
+
 /// Waits for the response to a call, and records both.
 pub(crate) async fn record_call(
     call: impl Future<Output = DestinationResponse>,

@@ -66,7 +66,7 @@ async fn enqueue_for_routes(
     for route in secret.routes_for(&name) {
         let id = DeliveryId::for_webhook(&route.name, webhook_id);
         let kind = DeliveryKind::ClayRow { route: route.name.clone(), webhook_id: webhook_id.to_owned() };
-        let routed = Delivery { id, kind, ..delivery.clone() };
+        let routed = Delivery { id, kind, ..delivery.clone() }.in_account(&delivery.account());
         if let Err(error) = queue.enqueue_or_dead_letter_conflict(&routed).await {
             // A delivery that is stored already is a duplicate the next time.
             error!(delivery.id = %delivery.id, %error, "an event cannot be stored for its route");

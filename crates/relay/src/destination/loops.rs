@@ -14,7 +14,8 @@ use reqwest::RequestBuilder;
 use crate::destination::http_client::{DestinationResponse, HttpClient};
 use crate::ingress::response::DELIVERY_ID;
 
-/// The calls to Loops (Loops API reference, "Update contact", "Send event" and "List contact properties").
+/// The calls to Loops (Loops API reference, "Update contact", "Send event", "List contact properties" and "Test your API
+/// key").
 pub trait LoopsClient: Send + Sync {
     /// Sends a delivery once and returns the response. Every failure is an outcome of it.
     fn send(
@@ -30,6 +31,9 @@ pub trait LoopsClient: Send + Sync {
         api_key: &SecretString,
         timeout: Duration,
     ) -> impl Future<Output = DestinationResponse> + Send;
+
+    /// Requests the team that the key belongs to once.
+    fn get_team(&self, api_key: &SecretString, timeout: Duration) -> impl Future<Output = DestinationResponse> + Send;
 }
 
 /// Loops over HTTP.
@@ -71,5 +75,8 @@ impl LoopsClient for HttpLoopsClient {
     async fn list_contact_properties(&self, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
         let request = self.request(Method::GET, "/v1/contacts/properties", api_key);
         self.client.send(request, timeout, Timestamp::now()).await
+    }
+    async fn get_team(&self, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
+        self.client.send(self.request(Method::GET, "/v1/api-key", api_key), timeout, Timestamp::now()).await
     }
 }

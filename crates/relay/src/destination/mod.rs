@@ -1,5 +1,6 @@
 //! Clay and Loops as destinations: their HTTP APIs, and the one HTTP client that calls them.
 
+pub mod account_secrets;
 pub mod clay;
 pub(crate) mod connection_pool;
 pub mod deadline;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
-use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
+use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
 use relay_core::error::{ErrorCode, RequestError};
 use relay_core::idempotency::{self, IdempotencyKey};
 use relay_core::row::{Row, RowKind, RowOptions};
@@ -20,7 +20,7 @@ use crate::ingress::request_body::{BodyError, RequestBody};
 use crate::ingress::response::Caller;
 use crate::ingress::row_outcome::{RowContext, RowOutcome};
 use crate::ingress::schema_cache::{SchemaCache, SchemaRefresher};
-use crate::ingress::sync_send::SyncSender;
+use crate::ingress::sync_send::{SyncSender, loops_key_rejected};
 use crate::ports::clock::SharedClock;
 use crate::ports::queue::StoreError;
 use crate::ports::rate_limiter::{Permit, RateLimiter};
@@ -71,12 +71,12 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
         outcome.into_response(&context)
     }
 
-    /// Returns the delivery of an authenticated and clean row, and the key to send it with.
+    /// Returns the delivery of an authenticated and clean row, and the key to send it with, unless it must wait for that.
     async fn accept(
         &self,
         kind: RowKind,
         request: Request<impl RequestBody>,
-    ) -> Result<(Delivery, SecretString, RowContext), RequestError> {
+    ) -> Result<(Delivery, Option<SecretString>, RowContext), RequestError> {
         let (parts, body) = request.into_parts();
         let secret = self.authenticate(&parts.headers).await?;
         let body = body.read().await.map_err(|error| error.into_request_error(Caller::Clay))?;
@@ -92,17 +92,13 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
         if let Some(source) = &self.contact_source {
             row.add_source(source);
         }
-        let api_key = match secret.api_key.clone() {
-            Some(api_key) => Some(api_key),
+        let secret = match &secret.api_key {
+            Some(_) => secret,
             // It may have been filled in a moment ago.
-            None => self.secrets.refresh().await.ok().and_then(|secret| secret.api_key.clone()),
+            None => self.secrets.refresh().await.unwrap_or(secret),
         };
-        let Some(api_key) = api_key else {
-            let name = self.secrets.describe_field(SecretField::LoopsApiKey);
-            let message = format!("The relay has no Loops API key: put one into {name}, then run the row again.");
-            return Err(RequestError::new(ErrorCode::NotConfigured, message));
-        };
-        let delivery = self.build_delivery(&row, options, caller_key);
+        let api_key = self.usable_key(&secret)?;
+        let delivery = self.build_delivery(&row, options, caller_key).in_account(&secret.account.id);
         // Escapes may have made it larger than it came, and a store takes only so much.
         if delivery.body.is_too_large() {
             return Err(BodyError::TooLarge.into_request_error(Caller::Clay));
@@ -114,6 +110,20 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
             prefers_async: prefers_async(&parts.headers),
         };
         Ok((delivery, api_key, context))
+    }
+
+    /// Returns the Loops key, or nothing while it is not known which account it opens: rows are stored then.
+    fn usable_key(&self, secret: &ClayToLoopsSecret) -> Result<Option<SecretString>, RequestError> {
+        let name = self.secrets.describe_field(SecretField::LoopsApiKey);
+        match (&secret.api_key, secret.account.doubt) {
+            (Some(api_key), None) => Ok(Some(api_key.clone())),
+            (Some(_), Some(ReasonCode::LoopsKeyRejected)) => Err(loops_key_rejected(&name)),
+            (Some(_), Some(_)) => Ok(None),
+            (None, _) => {
+                let message = format!("The relay has no Loops API key: put one into {name}, then run the row again.");
+                Err(RequestError::new(ErrorCode::NotConfigured, message))
+            }
+        }
     }
 
     fn clean_row(&self, kind: RowKind, body: &[u8], options: RowOptions) -> Result<Row, RequestError> {
@@ -171,21 +181,21 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
     async fn dispatch(
         &self,
         delivery: &Delivery,
-        api_key: SecretString,
+        api_key: Option<SecretString>,
         prefers_async: bool,
         deadline: Instant,
         stats: &mut CallStats,
     ) -> RowOutcome {
         // The permit comes first: a row without one is queued in one step. The handler waits for the permit's time only after
         // the row holds the contact lock, so that no other delivery of the contact overtakes it meanwhile.
-        let permit = if prefers_async { None } else { self.limiter.try_acquire().await };
+        let permit = if prefers_async || api_key.is_none() { None } else { self.limiter.try_acquire().await };
         let mode = if permit.is_some() { DeliveryMode::Sync } else { DeliveryMode::Async };
         let (admission, permit) = match self.admit(delivery, mode, deadline).await {
             Ok(admission) => (admission, permit),
             Err(error) => {
                 error!(delivery.id = %delivery.id, %error, "the store cannot be written");
                 // The caller preferred to have it queued; to have it delivered is as good.
-                let permit = if prefers_async { self.limiter.try_acquire().await } else { permit };
+                let permit = if prefers_async && api_key.is_some() { self.limiter.try_acquire().await } else { permit };
                 let admission = if permit.is_some() { self.admit_without_record(delivery).await } else { None };
                 let Some(admission) = admission else { return RowOutcome::unavailable("The row cannot be stored") };
                 (admission, permit)
@@ -221,13 +231,16 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
         &self,
         delivery: &Delivery,
         permit: Permit,
-        api_key: SecretString,
+        api_key: Option<SecretString>,
         deadline: Instant,
         stats: &mut CallStats,
     ) -> RowOutcome {
         let (secrets, loops, limiter, clock) = (&self.secrets, &self.loops, &*self.limiter, &self.clock);
         let sender = SyncSender { secrets, loops, limiter, clock };
-        let sent = sender.send(delivery, permit, api_key, deadline, stats).await;
+        let sent = match api_key {
+            Some(api_key) => sender.send(delivery, permit, api_key, deadline, stats).await,
+            None => Err(sender.defer(0, None, Reason::without_status(ReasonCode::Unreachable))),
+        };
         let result = sent.as_ref().map_or_else(|deferred| *deferred, RowOutcome::sync_send_result);
         let completed = self.intake.complete(delivery, result).await;
         if let Err(error) = &completed {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Request, Response, StatusCode};
+use relay_core::account::AccountId;
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Direction, Reason, ReasonCode};
 use relay_core::error::{ErrorCode, RequestError};
 use relay_core::webhook::event::LoopsEvent;
@@ -111,7 +112,7 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
             return Ok((EventOutcome::Ignored, None));
         }
         if event.body.len() > MAX_CLAY_PAYLOAD_BYTES {
-            return self.dead_letter(event, ReasonCode::TooLarge, delivery_ids).await;
+            return self.dead_letter(event, secret, ReasonCode::TooLarge, delivery_ids).await;
         }
         let mut outcome = self.enqueue_for_routes(event, secret, delivery_ids).await?;
         // The route may have been made a moment ago.
@@ -122,7 +123,7 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
         }
         match outcome {
             Some(outcome) => Ok(outcome),
-            None => self.dead_letter(event, ReasonCode::NoRoute, delivery_ids).await,
+            None => self.dead_letter(event, secret, ReasonCode::NoRoute, delivery_ids).await,
         }
     }
 
@@ -135,7 +136,7 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
     ) -> Result<Option<WebhookOutcome>, StoreError> {
         let mut outcome = None;
         for route in secret.routes_for(&event.name) {
-            let delivery = self.build_delivery(event, &route.name);
+            let delivery = self.build_delivery(event, &route.name, &secret.account);
             delivery_ids.push(delivery.id.clone());
             let route_outcome = match self.queue.enqueue_or_dead_letter_conflict(&delivery).await? {
                 Enqueued::New => (EventOutcome::Queued, None),
@@ -147,23 +148,25 @@ impl<S: SecretSource<LoopsToClaySecret>, Q: Queue> LoopsWebhookHandler<S, Q> {
         Ok(outcome)
     }
 
-    fn build_delivery(&self, event: &LoopsEvent, route: &str) -> Delivery {
-        Delivery {
+    fn build_delivery(&self, event: &LoopsEvent, route: &str, account: &AccountId) -> Delivery {
+        let delivery = Delivery {
             id: DeliveryId::for_webhook(route, &event.webhook_id),
             contact: event.contact.clone(),
             received_at: self.clock.now(),
             kind: DeliveryKind::ClayRow { route: route.to_owned(), webhook_id: event.webhook_id.clone() },
             body: event.body.clone(),
-        }
+        };
+        delivery.in_account(account)
     }
 
     async fn dead_letter(
         &self,
         event: &LoopsEvent,
+        secret: &LoopsToClaySecret,
         code: ReasonCode,
         delivery_ids: &mut Vec<DeliveryId>,
     ) -> Result<WebhookOutcome, StoreError> {
-        let delivery = self.build_delivery(event, "");
+        let delivery = self.build_delivery(event, "", &secret.account);
         delivery_ids.push(delivery.id.clone());
         self.queue.dead_letter(&delivery, Reason::without_status(code)).await?;
         Ok((EventOutcome::Rejected, Some(code)))

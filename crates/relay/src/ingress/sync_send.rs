@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use relay_core::account::KeyAccount;
 use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};
 use relay_core::error::{ErrorCode, RequestError};
 use relay_core::policy::response::{Decision, SendPath, decide, status_for_clay};
@@ -63,7 +64,10 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
                 Decision::Duplicate => return Ok(RowOutcome::Duplicate),
                 Decision::RefreshSecret if !refreshed => {
                     refreshed = true;
-                    let refreshed_key = self.secrets.refresh().await.ok().and_then(|secret| secret.api_key.clone());
+                    // A key of another account is not for this row.
+                    let account = KeyAccount::known(delivery.account());
+                    let refreshed_secret = self.secrets.refresh().await.ok().filter(|secret| secret.account == account);
+                    let refreshed_key = refreshed_secret.and_then(|secret| secret.api_key.clone());
                     let Some(refreshed_key) = refreshed_key else { return Ok(self.unauthorized()) };
                     api_key = refreshed_key;
                     // The second call is part of the same try, and needs a permit like any other.
@@ -115,7 +119,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
         self.defer(attempts, response.retry_after, reason_for(SendPath::LoopsFastPath, response))
     }
 
-    fn defer(&self, attempts: u32, retry_after: Option<Duration>, reason: Reason) -> SyncSendResult {
+    pub(crate) fn defer(&self, attempts: u32, retry_after: Option<Duration>, reason: Reason) -> SyncSendResult {
         let delay = retry::retry_delay(attempts, retry_after, self.clock.random());
         SyncSendResult::Deferred {
             attempts,
@@ -126,11 +130,14 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
     }
 
     fn unauthorized(&self) -> RowOutcome {
-        let name = self.secrets.describe_field(SecretField::LoopsApiKey);
-        let message =
-            format!("Loops refuses the relay's API key: put a valid one into {name}, then run the row again.");
-        RequestError::new(ErrorCode::LoopsKeyRejected, message).into()
+        loops_key_rejected(&self.secrets.describe_field(SecretField::LoopsApiKey)).into()
     }
+}
+
+/// Returns the error of a row whose Loops key, found under this name, is not accepted.
+pub(crate) fn loops_key_rejected(name: &str) -> RequestError {
+    let message = format!("Loops refuses the relay's API key: put a valid one into {name}, then run the row again.");
+    RequestError::new(ErrorCode::LoopsKeyRejected, message)
 }
 
 fn to_delivered(response: DestinationResponse) -> RowOutcome {

@@ -42,6 +42,9 @@ pub struct DeliveryRecord {
     pub status: Option<u16>,
     /// Kind: `row`, `contact` or `event`.
     pub kind: String,
+    /// The account that it was taken for, if it is not the first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
     /// Route of a row.
     pub route: Option<String>,
     /// `webhook-id` of a row.

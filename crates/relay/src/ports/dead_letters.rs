@@ -29,6 +29,15 @@ pub struct DeadLetter {
     pub dead_lettered_at: Option<Timestamp>,
 }
 
+/// What an operator allows a redrive to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RedriveOptions {
+    /// Overwrite something newer of the same contact.
+    pub even_if_older: bool,
+    /// Send it to another account than the one it was taken for: the one that is served now.
+    pub redirect: bool,
+}
+
 /// Result of redriving one dead letter, or what the result would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
@@ -45,6 +54,8 @@ pub enum RedriveOutcome {
     /// A newer delivery of its contact was delivered or waits, and would be overwritten.
     #[strum(serialize = "outdated")]
     Superseded,
+    /// It was taken for another account than the one that is served now.
+    OtherDestination,
     /// The contact lock is held by a row that is being sent.
     Busy,
     /// Another body was delivered under its id.
@@ -66,7 +77,10 @@ impl RedriveOutcome {
 
     /// Whether the dead letter stays in the dead-letter queue.
     pub const fn stays_in_dlq(self) -> bool {
-        matches!(self, Self::Superseded | Self::Busy | Self::Conflict | Self::Unreadable | Self::TooLarge)
+        matches!(
+            self,
+            Self::Superseded | Self::OtherDestination | Self::Busy | Self::Conflict | Self::Unreadable | Self::TooLarge
+        )
     }
 }
 
@@ -83,7 +97,7 @@ pub trait DeadLetterQueue {
     fn plan_redrive(
         &self,
         dead_letter: &DeadLetter,
-        even_if_older: bool,
+        options: RedriveOptions,
     ) -> impl Future<Output = Result<RedriveOutcome, Self::Error>>;
 
     /// Redrives a dead letter. After an error it may be redriven in part; it can be repeated, and nothing is delivered
@@ -91,7 +105,7 @@ pub trait DeadLetterQueue {
     fn redrive(
         &mut self,
         dead_letter: &DeadLetter,
-        even_if_older: bool,
+        options: RedriveOptions,
     ) -> impl Future<Output = Result<RedriveOutcome, Self::Error>>;
 
     /// Deletes a dead letter. Returns false if it is no longer one.
@@ -144,6 +158,7 @@ impl DeadLetter {
             reason: self.reason.clone(),
             status: self.status,
             kind: delivery.map(|delivery| delivery.kind.as_str().to_owned()).unwrap_or_default(),
+            destination: delivery.and_then(|delivery| delivery.account().label().map(str::to_owned)),
             route: route.filter(|route| !route.is_empty()),
             webhook_id,
             contact_hash: None,

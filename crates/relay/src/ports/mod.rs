@@ -2,6 +2,7 @@
 //!
 //! See docs/adr/0001-ports-as-async-traits.md.
 
+pub mod accounts;
 pub mod admin;
 pub mod clock;
 pub mod dead_letters;

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use relay_core::account::{AccountId, KeyAccount};
 use relay_core::secret::{RelayTokens, SecretString};
 use relay_core::webhook::route::{ClayRoute, ClayWebhook};
 use relay_core::webhook::signature::SigningSecret;
@@ -14,6 +15,8 @@ pub struct LoopsToClaySecret {
     pub signing_secrets: Vec<SigningSecret>,
     /// Where events go.
     pub routes: Vec<ClayRoute>,
+    /// The account that the routes' webhooks are of: the first one, or the simulated one.
+    pub account: AccountId,
 }
 
 impl LoopsToClaySecret {
@@ -35,6 +38,8 @@ pub struct ClayToLoopsSecret {
     pub api_key: Option<SecretString>,
     /// The tokens that open the two API routes. Empty means closed.
     pub tokens: RelayTokens,
+    /// The account that the key opens.
+    pub account: KeyAccount,
 }
 
 /// A secret cannot be read now; it may be readable later.

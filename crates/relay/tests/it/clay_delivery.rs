@@ -9,6 +9,7 @@ use relay::delivery::clay::ClayDeliverer;
 use relay::destination::http_client::DestinationResponse;
 use relay::ports::secrets::LoopsToClaySecret;
 use relay::ports::webhook_usage::WebhookUsage;
+use relay_core::account::AccountId;
 use relay_core::delivery::{AttemptHistory, AttemptResult, DeliveryKind, Reason, ReasonCode};
 use relay_core::policy::response::CallOutcome;
 use relay_core::webhook::payload::PayloadFormat;
@@ -31,7 +32,7 @@ fn webhook(name: &str, token: Option<&str>) -> ClayWebhook {
 fn pool(names: &[&str], token: Option<&str>) -> LoopsToClaySecret {
     let webhooks = names.iter().map(|name| webhook(name, token)).collect();
     let route = ClayRoute { name: "contacts".to_owned(), events: EventSelection(Vec::new()), webhooks };
-    LoopsToClaySecret { signing_secrets: Vec::new(), routes: vec![route] }
+    LoopsToClaySecret { signing_secrets: Vec::new(), routes: vec![route], ..LoopsToClaySecret::default() }
 }
 
 fn worker(
@@ -304,4 +305,14 @@ async fn row_without_webhook_or_route_is_held() {
         assert_eq!(deliver(&worker, AttemptHistory::default()).await, no_webhook);
         assert!(worker.clay.posts().is_empty());
     }
+}
+
+#[tokio::test]
+async fn event_taken_for_the_simulator_becomes_dead_letter() {
+    let worker = worker_replying(reply(200));
+    let kind = DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_1".to_owned() };
+    let simulated = delivery(kind, ROW).in_account(&AccountId::simulated());
+    let other_destination = AttemptResult::DeadLetter(Reason::without_status(ReasonCode::OtherDestination));
+    assert_eq!(worker.deliver(&simulated, AttemptHistory::default()).await, other_destination);
+    assert!(worker.clay.posts().is_empty());
 }

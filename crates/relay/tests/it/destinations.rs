@@ -89,7 +89,12 @@ pub(crate) struct FakeLoops {
     calls: Mutex<Vec<RecordedCall>>,
     schema_reply: Box<dyn Fn(usize) -> DestinationResponse + Send + Sync>,
     schema_requests: Mutex<Vec<String>>,
+    team_reply: TeamReply,
+    team_requests: Mutex<Vec<String>>,
 }
+
+/// A key, and how often a team was asked for before, make the answer.
+type TeamReply = Box<dyn Fn(&str, usize) -> DestinationResponse + Send + Sync>;
 
 impl FakeLoops {
     /// One that answers so.
@@ -100,7 +105,22 @@ impl FakeLoops {
             calls: Mutex::default(),
             schema_reply: Box::new(|_| reply(404)),
             schema_requests: Mutex::default(),
+            team_reply: Box::new(|_, _| reply(404)),
+            team_requests: Mutex::default(),
         }
+    }
+
+    /// One that answers so when it is asked which team a key belongs to.
+    pub(crate) fn with_team_reply(
+        self,
+        team_reply: impl Fn(&str, usize) -> DestinationResponse + Send + Sync + 'static,
+    ) -> Self {
+        Self { team_reply: Box::new(team_reply), ..self }
+    }
+
+    /// The keys whose team was asked for.
+    pub(crate) fn team_requests(&self) -> Vec<String> {
+        self.team_requests.lock().unwrap().clone()
     }
 
     /// One that answers so when it is asked for its properties, for the first time and later.
@@ -147,5 +167,25 @@ impl LoopsClient for FakeLoops {
         let mut schema_requests = self.schema_requests.lock().unwrap();
         schema_requests.push(api_key.expose_secret().to_owned());
         (self.schema_reply)(schema_requests.len() - 1)
+    }
+    async fn get_team(&self, api_key: &SecretString, _: Duration) -> DestinationResponse {
+        let mut team_requests = self.team_requests.lock().unwrap();
+        team_requests.push(api_key.expose_secret().to_owned());
+        (self.team_reply)(api_key.expose_secret(), team_requests.len() - 1)
+    }
+}
+
+/// A Loops that several parts of a test share.
+impl LoopsClient for &'static FakeLoops {
+    async fn send(&self, delivery: &Delivery, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
+        (**self).send(delivery, api_key, timeout).await
+    }
+
+    async fn list_contact_properties(&self, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
+        (**self).list_contact_properties(api_key, timeout).await
+    }
+
+    async fn get_team(&self, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
+        (**self).get_team(api_key, timeout).await
     }
 }

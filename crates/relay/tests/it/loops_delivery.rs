@@ -21,7 +21,11 @@ const ROW: &str = r#"{"email":"ada@example.com"}"#;
 type Worker = LoopsDeliverer<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRateLimiter>;
 
 fn secret(key: Option<&str>) -> ClayToLoopsSecret {
-    ClayToLoopsSecret { api_key: key.map(SecretString::from), tokens: RelayTokens::default() }
+    ClayToLoopsSecret {
+        api_key: key.map(SecretString::from),
+        tokens: RelayTokens::default(),
+        ..ClayToLoopsSecret::default()
+    }
 }
 
 fn event() -> DeliveryKind {

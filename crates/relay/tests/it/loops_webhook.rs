@@ -26,7 +26,11 @@ fn all_events() -> EventSelection {
 /// A secret that Loops may sign with, and a route for everything, if there is one.
 fn secret(signing_secrets: Vec<SigningSecret>, routed: bool) -> LoopsToClaySecret {
     let route = ClayRoute { name: "contacts".to_owned(), events: all_events(), webhooks: Vec::new() };
-    LoopsToClaySecret { signing_secrets, routes: routed.then_some(route).into_iter().collect() }
+    LoopsToClaySecret {
+        signing_secrets,
+        routes: routed.then_some(route).into_iter().collect(),
+        ..LoopsToClaySecret::default()
+    }
 }
 
 /// What a handler with this secret and queue says to a signed event of that length.

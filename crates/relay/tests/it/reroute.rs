@@ -27,7 +27,11 @@ fn routes(routes: &[(&str, &str)]) -> LoopsToClaySecret {
         let events = EventSelection(vec![event.parse().unwrap()]);
         ClayRoute { name: (*name).to_owned(), events, webhooks: webhooks.clone() }
     };
-    LoopsToClaySecret { signing_secrets: Vec::new(), routes: routes.iter().map(route).collect() }
+    LoopsToClaySecret {
+        signing_secrets: Vec::new(),
+        routes: routes.iter().map(route).collect(),
+        ..LoopsToClaySecret::default()
+    }
 }
 
 fn worker(secrets: FakeSecrets<LoopsToClaySecret>, broken: bool) -> Worker {

@@ -51,7 +51,11 @@ type Refresher = SchemaRefresher<FakeSecrets<ClayToLoopsSecret>, FakeLoops, Fake
 type Handler = ClayRowHandler<FakeSecrets<ClayToLoopsSecret>, FakeLoops, FakeRowIntake, FakeRateLimiter>;
 
 fn secret(key: Option<&str>) -> ClayToLoopsSecret {
-    ClayToLoopsSecret { api_key: key.map(SecretString::from), tokens: RelayTokens::new(["token"]) }
+    ClayToLoopsSecret {
+        api_key: key.map(SecretString::from),
+        tokens: RelayTokens::new(["token"]),
+        ..ClayToLoopsSecret::default()
+    }
 }
 
 /// A handler and what reads its list.

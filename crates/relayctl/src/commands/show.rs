@@ -146,6 +146,7 @@ fn lines(record: &DeliveryRecord) -> Vec<(&'static str, String)> {
         ("state", format_state(record).to_owned()),
         ("attempts", record.attempts.to_string()),
         ("reason", format_reason(record.reason.as_deref(), record.status)),
+        ("destination", record.destination.clone().unwrap_or_default()),
         ("route", record.route.clone().unwrap_or_default()),
         ("webhook id", record.webhook_id.clone().unwrap_or_default()),
         ("contact", record.contact_hash.clone().unwrap_or_default()),

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use relay::config::names::{LOOPS_SIGNING_SECRET, RELAY_TOKEN};
 use relay::destination::http_client::HttpClient;
+use relay_core::account::{DestinationKind, ServedAccounts};
 use relay_core::delivery::Direction;
 use relay_core::delivery_state::DeliveryState;
 use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
@@ -133,21 +134,39 @@ fn check_running(local: &LocalRelay) -> Finding {
 /// `far-ends`: which destinations are real, simulated or closed.
 fn check_destinations(local: &LocalRelay) -> Finding {
     let settings = &local.settings;
-    let loops = match &settings.loops_api_key {
-        Setting::Unset => "simulated",
-        Setting::Set(Some(_)) => "set",
-        Setting::Set(None) => "closed",
+    let half_configured = settings.clone().close_half_configured();
+    let accounts = SqliteAdmin::open(local.data_dir.path()).and_then(|admin| admin.accounts()).unwrap_or_default();
+    let is_half_configured = |direction| {
+        // A relay that was started with --simulate has recorded that.
+        half_configured.iter().any(|half| half.direction == direction) && !accounts.current(direction).is_simulated()
     };
-    let clay = match &settings.clay_webhooks {
-        Setting::Unset => "simulated",
-        Setting::Set(webhooks) if webhooks.is_empty() => "closed",
-        Setting::Set(_) => "set",
+    let describe = |direction| match settings.destination(direction) {
+        DestinationKind::Simulated if is_half_configured(direction) => "closed",
+        DestinationKind::Simulated => "simulated",
+        DestinationKind::Closed => "closed",
+        DestinationKind::Real => "set",
     };
+    let (loops, clay) = (describe(Direction::ClayToLoops), describe(Direction::LoopsToClay));
     let observed = format!("Loops is {loops}, Clay is {clay}");
+    if let Some(half) = half_configured.iter().find(|half| is_half_configured(half.direction)) {
+        let remedy = format!("{} is set, so set {} too, or start the relay with --simulate", half.set, half.missing);
+        return Check::Destinations.fail(observed, remedy);
+    }
     if loops == "closed" || clay == "closed" {
         return Check::Destinations.fail(observed, "what is set but empty is closed: unset it, or fill it in");
     }
     Check::Destinations.ok(observed)
+}
+
+/// Returns which account of each destination the store serves.
+fn describe_accounts(accounts: &ServedAccounts) -> String {
+    let describe = |direction| match accounts.current(direction).label() {
+        None => "the first account".to_owned(),
+        Some(_) if accounts.current(direction).is_simulated() => "the simulator".to_owned(),
+        Some(account) => format!("account {account}"),
+    };
+    let (loops, clay) = (describe(Direction::ClayToLoops), describe(Direction::LoopsToClay));
+    format!("it serves {loops} of Loops and {clay} of Clay")
 }
 
 fn signing_secrets(local: &LocalRelay) -> Result<Vec<SecretString>, LocalError> {
@@ -188,10 +207,11 @@ fn check_paused(admin: &SqliteAdmin) -> Result<Vec<Finding>, LocalError> {
 /// `store`, `paused`, `waiting`, `dead-letters`, `clay-webhook-use`, `last-delivery`: the contents of the store.
 fn check_store(local: &LocalRelay, admin: &SqliteAdmin) -> Result<Vec<Finding>, LocalError> {
     let summary = admin.summary()?;
-    let mut findings = vec![Check::Store.ok(match summary.deliveries {
+    let known = match summary.deliveries {
         1 => "1 delivery is known".to_owned(),
         total => format!("{total} deliveries are known"),
-    })];
+    };
+    let mut findings = vec![Check::Store.ok(format!("{known}; {}", describe_accounts(&admin.accounts()?)))];
     findings.extend(check_paused(admin)?);
     findings.push(match summary.oldest_waiting_at {
         Some(oldest) => {
@@ -208,7 +228,12 @@ fn check_store(local: &LocalRelay, admin: &SqliteAdmin) -> Result<Vec<Finding>, 
     findings.push(match summary.dead_letters {
         0 => Check::DeadLetters.ok("none"),
         count => Check::DeadLetters.warn(
-            format!("{count} could not be delivered"),
+            match summary.other_destination {
+                0 => format!("{count} could not be delivered"),
+                other => {
+                    format!("{count} could not be delivered, {other} of them because they are for another account")
+                }
+            },
             format!("see {} for why, mend that, and retry them", suggest("dead-letters list")),
         ),
     });

@@ -81,13 +81,22 @@ pub(crate) fn summarize_secrets(
 impl SetupReport {
     /// Renders the report for a terminal.
     pub(crate) fn render(&self) -> String {
-        // A stack is closed without a secret; relay-local simulates the destination or generates the secret.
+        // A stack is closed without a secret. relay-local generates the secret, and simulates the destination unless the
+        // secret of its direction is set.
         let [no_key, no_signing_secret, no_relay_token, no_webhook] = if self.is_local {
             [
-                "not stored: Loops is simulated",
+                if self.relay_tokens.is_empty() {
+                    "not stored: Loops is simulated"
+                } else {
+                    "not stored: Loops is closed, because a relay token is"
+                },
                 "none stored: one is generated",
                 "none: one is generated, unless the route was closed",
-                "not stored: Clay is simulated",
+                if self.signing_secrets.is_empty() {
+                    "not stored: Clay is simulated"
+                } else {
+                    "not stored: Clay is closed, because a signing secret is"
+                },
             ]
         } else {
             [

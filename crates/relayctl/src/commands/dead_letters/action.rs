@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOutcome};
+use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOptions, RedriveOutcome};
 use serde_json::{Value, json};
 
 use crate::error::Error;
@@ -16,7 +16,7 @@ pub(crate) const NO_DEAD_LETTERS: &str = "There are no such dead letters.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BulkAction {
-    Retry { even_if_older: bool },
+    Retry(RedriveOptions),
     Drop,
 }
 
@@ -53,6 +53,9 @@ impl Outcome {
                 RedriveOutcome::Superseded => {
                     ("leave", "left", ": something newer of its contact was delivered (--even-if-older)")
                 }
+                RedriveOutcome::OtherDestination => {
+                    ("leave", "left", ": it was taken for another account than is served now (--redirect)")
+                }
                 RedriveOutcome::Busy => ("leave", "left", ": a row of its contact is being sent (try again)"),
                 RedriveOutcome::Conflict => ("leave", "left", ": another body was delivered under its id (drop it)"),
                 RedriveOutcome::Unreadable => ("leave", "left", ": it is no delivery of this relay (drop it)"),
@@ -79,6 +82,7 @@ pub(crate) fn to_json(dead_letter: &DeadLetter, outcome: Option<&'static str>) -
         "id": record.id,
         "direction": record.direction,
         "kind": Some(record.kind).filter(|kind| !kind.is_empty()),
+        "destination": record.destination,
         "reason": record.reason,
         "status": record.status,
         "attempts": dead_letter.attempts,
@@ -135,6 +139,11 @@ pub(crate) async fn run_action<Q: DeadLetterQueue<Error: Into<Error>>>(
         }
         output.print_json(&json!({"dryRun": true, "letters": to_documents(&planned, false), "behind": blocked}))?;
         print_outcomes(&planned, false, blocked, output)?;
+        let elsewhere = Outcome::Redrive(RedriveOutcome::OtherDestination);
+        let elsewhere = planned.iter().filter(|(_, outcome)| *outcome == elsewhere).count();
+        if elsewhere > 0 {
+            output.print(format!("{elsewhere} of {} for another account than is served now.", planned.len()))?;
+        }
         if !planned.is_empty() {
             output.print("Nothing was changed: this was a dry run. The same command with --yes does it.")?;
         }
@@ -200,10 +209,10 @@ async fn plan<Q: DeadLetterQueue<Error: Into<Error>>>(
     dead_letter: &DeadLetter,
     action: BulkAction,
 ) -> Result<Outcome, Error> {
-    let BulkAction::Retry { even_if_older } = action else { return Ok(Outcome::Drop) };
+    let BulkAction::Retry(options) = action else { return Ok(Outcome::Drop) };
     Ok(Outcome::Redrive(match dead_letter.not_redrivable() {
         Some(outcome) => outcome,
-        None => queue.plan_redrive(dead_letter, even_if_older).await.map_err(Into::into)?,
+        None => queue.plan_redrive(dead_letter, options).await.map_err(Into::into)?,
     }))
 }
 
@@ -212,13 +221,13 @@ async fn apply<Q: DeadLetterQueue<Error: Into<Error>>>(
     dead_letter: &DeadLetter,
     action: BulkAction,
 ) -> Result<Outcome, Error> {
-    let BulkAction::Retry { even_if_older } = action else {
+    let BulkAction::Retry(options) = action else {
         let deleted = queue.delete(dead_letter).await.map_err(Into::into)?;
         return Ok(if deleted { Outcome::Drop } else { Outcome::Redrive(RedriveOutcome::NotFound) });
     };
     Ok(Outcome::Redrive(match dead_letter.not_redrivable() {
         Some(outcome) => outcome,
-        None => queue.redrive(dead_letter, even_if_older).await.map_err(Into::into)?,
+        None => queue.redrive(dead_letter, options).await.map_err(Into::into)?,
     }))
 }
 
@@ -282,11 +291,15 @@ mod tests {
             Ok(if std::mem::replace(&mut self.was_read, true) { Vec::new() } else { self.dead_letters.clone() })
         }
 
-        async fn plan_redrive(&self, _: &DeadLetter, _: bool) -> Result<RedriveOutcome, Self::Error> {
+        async fn plan_redrive(&self, _: &DeadLetter, _: RedriveOptions) -> Result<RedriveOutcome, Self::Error> {
             Ok(RedriveOutcome::Redriven)
         }
 
-        async fn redrive(&mut self, dead_letter: &DeadLetter, _: bool) -> Result<RedriveOutcome, Self::Error> {
+        async fn redrive(
+            &mut self,
+            dead_letter: &DeadLetter,
+            _: RedriveOptions,
+        ) -> Result<RedriveOutcome, Self::Error> {
             let index = self.dead_letters.iter().position(|candidate| candidate.key == dead_letter.key).unwrap();
             Ok(if index < self.taken_count { RedriveOutcome::NotFound } else { RedriveOutcome::Redriven })
         }
@@ -326,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn dead_letters_taken_by_others_are_not_counted_done() {
         let dead_letters: Vec<DeadLetter> = (0..2).map(dead_letter).collect();
-        let action = BulkAction::Retry { even_if_older: false };
+        let action = BulkAction::Retry(RedriveOptions::default());
         for (taken_count, expected) in [(0, ExitStatus::Ok), (1, ExitStatus::Failed), (2, ExitStatus::Failed)] {
             let mut queue = SharedQueue { dead_letters: dead_letters.clone(), taken_count, was_read: false };
             let exit_status =
