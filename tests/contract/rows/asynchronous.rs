@@ -154,7 +154,10 @@ async fn async_row_is_delivered_under_its_response_id() {
 async fn stored_row_keeps_characters_that_a_queue_refuses() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;
-    for row in ["{\"email\":\"ada@example.com\",\"note\":\"A\u{fffe}d\u{ffff}a\"}", r#"{"email":"ada@example.com","note":"A\ufffed\uffffa"}"#] {
+    for row in [
+        "{\"email\":\"ada@example.com\",\"note\":\"A\u{fffe}d\u{ffff}a\"}",
+        r#"{"email":"ada@example.com","note":"A\ufffed\uffffa"}"#,
+    ] {
         assert_queued(&send(relay.base(), Route::Contact, "", &[("prefer", "respond-async")], row).await);
     }
     let expected = "{\"email\":\"ada@example.com\",\"note\":\"A\u{fffe}d\u{ffff}a\"}";
