@@ -3,5 +3,6 @@
 mod lost_responses;
 #[path = "../store_contract/mod.rs"]
 mod store_contract;
+mod wrong_clock;
 
 pub(crate) use relay_testkit::store_harness::aws_fake::AwsFakeHarness as Store;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use relay::ports::clock::{Clock, SystemClock};
-use relay::ports::dead_letters::{DeadLetterQueue as _, RedriveOutcome};
+use relay::ports::dead_letters::{DeadLetterQueue as _, RedriveOptions, RedriveOutcome};
 use relay::ports::queue::Queue as _;
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
@@ -34,7 +34,7 @@ async fn redriven_unrouted_event_reaches_the_new_route() {
     let dead_letters = queue.next_page().await.unwrap();
     assert_eq!(dead_letters[0].id(), dead_letter.id.as_str());
     for outcome in [RedriveOutcome::Redriven, RedriveOutcome::NotFound] {
-        assert_eq!(queue.redrive(&dead_letters[0], false).await.unwrap(), outcome);
+        assert_eq!(queue.redrive(&dead_letters[0], RedriveOptions::default()).await.unwrap(), outcome);
     }
     drop(queue);
 

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod attempt;
 pub mod contact;
 pub mod delivery;
 pub mod delivery_state;

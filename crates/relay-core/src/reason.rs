@@ -38,6 +38,9 @@ pub enum ReasonCode {
     Unreachable,
     /// The destination's certificate is not trusted.
     CertificateUntrusted,
+    /// It is not known whether Loops has the event, and Loops has forgotten its key by now: sent again, it might reach people
+    /// twice.
+    OutcomeUnknown,
     /// The delivery has waited for ten days, or was received as often as the queue allows.
     Expired,
     /// An error of the relay itself.

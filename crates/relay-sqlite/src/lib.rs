@@ -11,6 +11,7 @@ mod queue;
 mod row_intake;
 mod schema;
 mod store;
+mod stored_event;
 mod webhook_usage;
 
 pub use claim::{ClaimOrder, ClaimedDelivery};

@@ -13,14 +13,14 @@ use crate::row::scanner;
 pub(super) const MAX_DEPTH: usize = 32;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct JsonError {
+pub(crate) struct JsonError {
     /// The invalid byte, or the end of the text if something is missing there.
     pub(super) offset: usize,
     pub(super) kind: JsonErrorKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum JsonErrorKind {
+pub(crate) enum JsonErrorKind {
     /// The text is not JSON, for a reason in a few words that quote nothing of it.
     Syntax(String),
     /// The text is JSON, but nested too deep.
@@ -48,7 +48,7 @@ impl JsonError {
 
 /// Parses a JSON text; if it is invalid, parses it once more with the line breaks, tabs and other control characters
 /// inside its strings escaped.
-pub(super) fn parse_lenient(text: &str) -> Result<Value, JsonError> {
+pub(crate) fn parse_lenient(text: &str) -> Result<Value, JsonError> {
     let strict = parse_strict(text);
     if strict.is_ok() {
         return strict;

@@ -12,7 +12,7 @@ mod coerce;
 mod error_location;
 mod field_error;
 mod fields;
-mod lenient_json;
+pub(crate) mod lenient_json;
 mod nested;
 mod options;
 mod parse;

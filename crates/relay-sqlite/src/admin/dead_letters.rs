@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use relay::ports::clock::Clock;
-use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOutcome};
+use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOptions, RedriveOutcome};
 use relay_core::delivery::Delivery;
+use relay_core::policy::retry;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use crate::admin::connection::{self, Error};
@@ -38,21 +40,33 @@ impl DeadLetterQueue for SqliteDeadLetters {
         Ok(queries::dead_letters(&self.connection)?)
     }
 
-    async fn plan_redrive(&self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Self::Error> {
-        Ok(plan_redrive(&self.connection, &dead_letter.key, even_if_older)?)
+    async fn plan_redrive(
+        &self,
+        dead_letter: &DeadLetter,
+        options: RedriveOptions,
+    ) -> Result<RedriveOutcome, Self::Error> {
+        Ok(plan_redrive(&self.connection, &dead_letter.key, options, self.clock.now())?)
     }
 
     /// Makes it a waiting delivery, which keeps its position in the order of arrival.
-    async fn redrive(&mut self, dead_letter: &DeadLetter, even_if_older: bool) -> Result<RedriveOutcome, Self::Error> {
+    async fn redrive(
+        &mut self,
+        dead_letter: &DeadLetter,
+        options: RedriveOptions,
+    ) -> Result<RedriveOutcome, Self::Error> {
+        let now = self.clock.now();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let outcome = plan_redrive(&transaction, &dead_letter.key, even_if_older)?;
+        let outcome = plan_redrive(&transaction, &dead_letter.key, options, now)?;
         if outcome == RedriveOutcome::Redriven {
+            let (after, until) = retry::safe_resend_range(now);
             transaction.execute(
                 "UPDATE deliveries
                  SET state = 'waiting', next_at = ?2, settled_at = NULL, failing_since = NULL, held_since = NULL,
-                     reason = NULL, status = NULL
+                     reason = NULL, status = NULL, 
+                     -- What an operator lets be sent again although it may have been sent begins anew.
+                     unknown_since = iif(unknown_since > ?3 AND unknown_since <= ?4, unknown_since, NULL)
                  WHERE id = ?1 AND state = 'dead'",
-                params![dead_letter.key, self.clock.now().as_millisecond()],
+                params![dead_letter.key, now.as_millisecond(), after.as_millisecond(), until.as_millisecond()],
             )?;
         }
         transaction.commit()?;
@@ -82,24 +96,69 @@ impl DeadLetterQueue for SqliteDeadLetters {
     }
 }
 
-fn plan_redrive(connection: &Connection, id: &str, even_if_older: bool) -> rusqlite::Result<RedriveOutcome> {
+fn plan_redrive(
+    connection: &Connection,
+    id: &str,
+    options: RedriveOptions,
+    now: Timestamp,
+) -> rusqlite::Result<RedriveOutcome> {
     let columns = delivery_row::COLUMNS;
-    let dead: Option<(i64, Delivery)> = connection
-        .query_row(&format!("SELECT seq, {columns} FROM deliveries WHERE id = ?1 AND state = 'dead'"), [id], |row| {
-            Ok((row.get("seq")?, delivery_row::from_row(row)?))
+    let sql = format!("SELECT seq, unknown_since, {columns} FROM deliveries WHERE id = ?1 AND state = 'dead'");
+    let dead: Option<(i64, Option<Timestamp>, Delivery)> = connection
+        .query_row(&sql, [id], |row| {
+            let unknown_since = delivery_row::timestamp(row, "unknown_since")?;
+            Ok((row.get("seq")?, unknown_since, delivery_row::from_row(row)?))
         })
         .optional()?;
-    let Some((seq, delivery)) = dead else { return Ok(RedriveOutcome::NotFound) };
-    if even_if_older || !delivery.updates_contact() {
+    let Some((seq, unknown_since, delivery)) = dead else { return Ok(RedriveOutcome::NotFound) };
+    if !options.even_if_sent && retry::is_resend_unsafe(unknown_since, now) {
+        return Ok(RedriveOutcome::OutcomeUnknown);
+    }
+    if options.even_if_older || !delivery.updates_contact() {
         return Ok(RedriveOutcome::Redriven);
     }
     // What waits behind it goes after it: it keeps its position.
     let newer: bool = connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM deliveries
                         WHERE direction = ?1 AND contact = ?2 AND seq > ?3
-                          AND state IN ('delivered', 'sending', 'direct'))",
+                          AND (state IN ('delivered', 'sending')
+                               -- One without a body is left of a caller that is gone.
+                               OR state = 'direct' AND body IS NOT NULL))",
         params![delivery.kind.direction().as_str(), delivery.contact.as_str(), seq],
         |row| row.get(0),
     )?;
     Ok(if newer { RedriveOutcome::Superseded } else { RedriveOutcome::Redriven })
+}
+
+#[cfg(test)]
+mod tests {
+    use relay::ports::clock::SystemClock;
+
+    use super::*;
+    use crate::schema::open;
+
+    async fn redrive_event(unknown_for_hours: i64, even_if_sent: bool) -> (RedriveOutcome, Option<i64>) {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open(folder.path(), SystemClock.now()).unwrap().writer;
+        let unknown_since = SystemClock.now().as_millisecond() - unknown_for_hours * 60 * 60 * 1000;
+        let sql = "INSERT INTO deliveries (id, direction, state, contact, kind, idempotency_key, body, body_hash, received_at,
+                     next_at, settled_at, reason, unknown_since)
+                   VALUES ('event_1', 'clay-to-loops', 'dead', 'c', 'event', 'k', x'7b7d', 'h', 1, 1, 1, 'timed_out', ?1)";
+        connection.execute(sql, [unknown_since]).unwrap();
+        let mut queue = SqliteDeadLetters { connection, clock: Arc::new(SystemClock), was_read: false };
+        let dead_letter = queue.next_page().await.unwrap().remove(0);
+        let options = RedriveOptions { even_if_older: true, even_if_sent };
+        let planned = queue.plan_redrive(&dead_letter, options).await.unwrap();
+        assert_eq!(queue.redrive(&dead_letter, options).await.unwrap(), planned);
+        let sql = "SELECT unknown_since - ?1 FROM deliveries";
+        (planned, queue.connection.query_row(sql, [unknown_since], |row| row.get(0)).unwrap())
+    }
+
+    #[tokio::test]
+    async fn event_that_may_have_been_sent_is_redriven_only_if_allowed() {
+        assert_eq!(redrive_event(22, false).await, (RedriveOutcome::Redriven, Some(0)));
+        assert_eq!(redrive_event(23, false).await, (RedriveOutcome::OutcomeUnknown, Some(0)));
+        assert_eq!(redrive_event(23, true).await, (RedriveOutcome::Redriven, None), "it begins anew");
+        assert_eq!(redrive_event(22, true).await, (RedriveOutcome::Redriven, Some(0)), "Loops knows its key");
+    }
 }

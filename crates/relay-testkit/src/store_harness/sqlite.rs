@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use relay::delivery::Deliver as _;
 use relay::ports::admin::{Admin as _, DeliveryQuery, DeliveryRecord};
 use relay::ports::clock::Clock;
-use relay::ports::dead_letters::{DeadLetterQueue as _, RedriveOutcome};
+use relay::ports::dead_letters::{DeadLetterQueue as _, RedriveOptions, RedriveOutcome};
 use relay::ports::queue::Queue;
 use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
@@ -76,8 +76,14 @@ impl StoreHarness for SqliteHarness {
     async fn work(&mut self, destination: &ScriptedDestination) {
         for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
             while let Some(claimed) = self.claim(direction).await {
-                let disposition = destination.deliver(&claimed.delivery, claimed.history).await;
-                let settled = self.store.finish_attempt(&claimed.delivery.id, disposition).await;
+                let finished = tokio::select! {
+                    finished = destination.deliver(&claimed.delivery, claimed.history) => finished,
+                    () = destination.wait_until_hung() => {
+                        self.store = Self::open(&self.folder, &self.clock);
+                        return;
+                    }
+                };
+                let settled = self.store.finish_attempt(&claimed.delivery.id, finished).await;
                 settled.unwrap_or_else(|error| panic!("{error}"));
             }
         }
@@ -130,7 +136,12 @@ impl StoreHarness for SqliteHarness {
         let page = queue.next_page().await.unwrap_or_else(|error| panic!("{error}"));
         let dead_letter = page.iter().find(|dead_letter| dead_letter.id() == id.as_str());
         let dead_letter = dead_letter.unwrap_or_else(|| panic!("{id} is no dead letter"));
-        let redriven = queue.redrive(dead_letter, true).await.unwrap_or_else(|error| panic!("{error}"));
+        let options = RedriveOptions { even_if_older: true, even_if_sent: false };
+        let redriven = queue.redrive(dead_letter, options).await.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(redriven, RedriveOutcome::Redriven, "{id} is no dead letter");
+    }
+
+    async fn kill_callers(&mut self) {
+        self.store = Self::open(&self.folder, &self.clock);
     }
 }

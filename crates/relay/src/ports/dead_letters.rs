@@ -29,6 +29,15 @@ pub struct DeadLetter {
     pub dead_lettered_at: Option<Timestamp>,
 }
 
+/// What an operator allows a redrive to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RedriveOptions {
+    /// Overwrite something newer of the same contact.
+    pub even_if_older: bool,
+    /// Send an event that Loops may have already, and could not tell from a new one.
+    pub even_if_sent: bool,
+}
+
 /// Result of redriving one dead letter, or what the result would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
@@ -45,6 +54,8 @@ pub enum RedriveOutcome {
     /// A newer delivery of its contact was delivered or waits, and would be overwritten.
     #[strum(serialize = "outdated")]
     Superseded,
+    /// Loops may have its event, and has forgotten the key by now: its e-mail might be sent a second time.
+    OutcomeUnknown,
     /// The contact lock is held by a row that is being sent.
     Busy,
     /// Another body was delivered under its id.
@@ -66,7 +77,10 @@ impl RedriveOutcome {
 
     /// Whether the dead letter stays in the dead-letter queue.
     pub const fn stays_in_dlq(self) -> bool {
-        matches!(self, Self::Superseded | Self::Busy | Self::Conflict | Self::Unreadable | Self::TooLarge)
+        matches!(
+            self,
+            Self::Superseded | Self::OutcomeUnknown | Self::Busy | Self::Conflict | Self::Unreadable | Self::TooLarge
+        )
     }
 }
 
@@ -83,7 +97,7 @@ pub trait DeadLetterQueue {
     fn plan_redrive(
         &self,
         dead_letter: &DeadLetter,
-        even_if_older: bool,
+        options: RedriveOptions,
     ) -> impl Future<Output = Result<RedriveOutcome, Self::Error>>;
 
     /// Redrives a dead letter. After an error it may be redriven in part; it can be repeated, and nothing is delivered
@@ -91,7 +105,7 @@ pub trait DeadLetterQueue {
     fn redrive(
         &mut self,
         dead_letter: &DeadLetter,
-        even_if_older: bool,
+        options: RedriveOptions,
     ) -> impl Future<Output = Result<RedriveOutcome, Self::Error>>;
 
     /// Deletes a dead letter. Returns false if it is no longer one.

@@ -95,7 +95,7 @@ async fn replacement_connection_is_not_replaced_again() {
     let server = Server::start([vec![respond(200, "", ""), Step::Reset], vec![Step::Reset]]).await;
     let client = build().unwrap();
     assert_eq!(post(&client, &server.url(), LONG_TIMEOUT).await.outcome, CallOutcome::Responded(200));
-    assert_eq!(post(&client, &server.url(), LONG_TIMEOUT).await.outcome, CallOutcome::Unreachable);
+    assert_eq!(post(&client, &server.url(), LONG_TIMEOUT).await.outcome, CallOutcome::ConnectionLost);
     assert_eq!((server.connections(), server.requests().len()), (2, 3));
 }
 
@@ -103,7 +103,7 @@ async fn replacement_connection_is_not_replaced_again() {
 async fn reset_new_connection_is_not_replaced() {
     for disconnect in [Step::Reset, Step::Close] {
         let (response, server) = response_to(disconnect.clone()).await;
-        assert_eq!(response.outcome, CallOutcome::Unreachable, "{disconnect:?}");
+        assert_eq!(response.outcome, CallOutcome::ConnectionLost, "{disconnect:?}");
         assert_eq!((server.connections(), server.requests().len()), (1, 1), "{disconnect:?}");
     }
 }
@@ -178,8 +178,8 @@ async fn status_with_truncated_body_is_still_a_response() {
 }
 
 #[tokio::test]
-async fn non_http_response_is_unreachable() {
+async fn non_http_response_is_a_lost_connection() {
     let (response, server) = response_to(Step::RespondThenClose("SMTP ready\r\n\r\n".to_owned())).await;
-    assert_eq!(response.outcome, CallOutcome::Unreachable);
+    assert_eq!(response.outcome, CallOutcome::ConnectionLost);
     assert_eq!(server.requests().len(), 1);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOutcome};
+use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOptions, RedriveOutcome};
 use serde_json::{Value, json};
 
 use crate::error::Error;
@@ -16,7 +16,7 @@ pub(crate) const NO_DEAD_LETTERS: &str = "There are no such dead letters.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BulkAction {
-    Retry { even_if_older: bool },
+    Retry(RedriveOptions),
     Drop,
 }
 
@@ -52,6 +52,9 @@ impl Outcome {
                 RedriveOutcome::AlreadyDelivered => ("take away", "taken away", ": it is delivered"),
                 RedriveOutcome::Superseded => {
                     ("leave", "left", ": something newer of its contact was delivered (--even-if-older)")
+                }
+                RedriveOutcome::OutcomeUnknown => {
+                    ("leave", "left", ": Loops may have it, and may send its e-mail a second time (--even-if-sent)")
                 }
                 RedriveOutcome::Busy => ("leave", "left", ": a row of its contact is being sent (try again)"),
                 RedriveOutcome::Conflict => ("leave", "left", ": another body was delivered under its id (drop it)"),
@@ -135,6 +138,7 @@ pub(crate) async fn run_action<Q: DeadLetterQueue<Error: Into<Error>>>(
         }
         output.print_json(&json!({"dryRun": true, "letters": to_documents(&planned, false), "behind": blocked}))?;
         print_outcomes(&planned, false, blocked, output)?;
+        print_risk(action, output)?;
         if !planned.is_empty() {
             output.print("Nothing was changed: this was a dry run. The same command with --yes does it.")?;
         }
@@ -183,6 +187,7 @@ pub(crate) async fn run_action<Q: DeadLetterQueue<Error: Into<Error>>>(
     output
         .print_json(&json!({"dryRun": false, "letters": letters, "behind": blocked, "notFoundAgain": unprocessed}))?;
     print_outcomes(&processed, true, blocked, output)?;
+    print_risk(action, output)?;
     output.print(format!("{done} of {} {} done.", selected.len(), if done == 1 { "is" } else { "are" }))?;
     if missing > 0 {
         let verb = if missing == 1 { "was" } else { "were" };
@@ -200,10 +205,10 @@ async fn plan<Q: DeadLetterQueue<Error: Into<Error>>>(
     dead_letter: &DeadLetter,
     action: BulkAction,
 ) -> Result<Outcome, Error> {
-    let BulkAction::Retry { even_if_older } = action else { return Ok(Outcome::Drop) };
+    let BulkAction::Retry(options) = action else { return Ok(Outcome::Drop) };
     Ok(Outcome::Redrive(match dead_letter.not_redrivable() {
         Some(outcome) => outcome,
-        None => queue.plan_redrive(dead_letter, even_if_older).await.map_err(Into::into)?,
+        None => queue.plan_redrive(dead_letter, options).await.map_err(Into::into)?,
     }))
 }
 
@@ -212,13 +217,13 @@ async fn apply<Q: DeadLetterQueue<Error: Into<Error>>>(
     dead_letter: &DeadLetter,
     action: BulkAction,
 ) -> Result<Outcome, Error> {
-    let BulkAction::Retry { even_if_older } = action else {
+    let BulkAction::Retry(options) = action else {
         let deleted = queue.delete(dead_letter).await.map_err(Into::into)?;
         return Ok(if deleted { Outcome::Drop } else { Outcome::Redrive(RedriveOutcome::NotFound) });
     };
     Ok(Outcome::Redrive(match dead_letter.not_redrivable() {
         Some(outcome) => outcome,
-        None => queue.redrive(dead_letter, even_if_older).await.map_err(Into::into)?,
+        None => queue.redrive(dead_letter, options).await.map_err(Into::into)?,
     }))
 }
 
@@ -234,6 +239,17 @@ fn print_outcomes(
     });
     output.print_table(["died", "direction", "what", "reason", "id", "outcome"], rows, NO_DEAD_LETTERS)?;
     print_blocked(blocked, output)
+}
+
+/// Prints what an operator has taken upon them.
+fn print_risk(action: BulkAction, output: Output) -> Result<(), Error> {
+    match action {
+        BulkAction::Retry(RedriveOptions { even_if_sent: true, .. }) => output.print(
+            "With --even-if-sent, Loops may send the e-mail of an event a second time: it has forgotten the keys of what is \
+             older than a day.",
+        ),
+        BulkAction::Retry(_) | BulkAction::Drop => Ok(()),
+    }
 }
 
 /// Returns the first cells of a dead letter in every table: when it died, its direction, what it is, and why it died.
@@ -282,11 +298,15 @@ mod tests {
             Ok(if std::mem::replace(&mut self.was_read, true) { Vec::new() } else { self.dead_letters.clone() })
         }
 
-        async fn plan_redrive(&self, _: &DeadLetter, _: bool) -> Result<RedriveOutcome, Self::Error> {
+        async fn plan_redrive(&self, _: &DeadLetter, _: RedriveOptions) -> Result<RedriveOutcome, Self::Error> {
             Ok(RedriveOutcome::Redriven)
         }
 
-        async fn redrive(&mut self, dead_letter: &DeadLetter, _: bool) -> Result<RedriveOutcome, Self::Error> {
+        async fn redrive(
+            &mut self,
+            dead_letter: &DeadLetter,
+            _: RedriveOptions,
+        ) -> Result<RedriveOutcome, Self::Error> {
             let index = self.dead_letters.iter().position(|candidate| candidate.key == dead_letter.key).unwrap();
             Ok(if index < self.taken_count { RedriveOutcome::NotFound } else { RedriveOutcome::Redriven })
         }
@@ -326,7 +346,7 @@ mod tests {
     #[tokio::test]
     async fn dead_letters_taken_by_others_are_not_counted_done() {
         let dead_letters: Vec<DeadLetter> = (0..2).map(dead_letter).collect();
-        let action = BulkAction::Retry { even_if_older: false };
+        let action = BulkAction::Retry(RedriveOptions::default());
         for (taken_count, expected) in [(0, ExitStatus::Ok), (1, ExitStatus::Failed), (2, ExitStatus::Failed)] {
             let mut queue = SharedQueue { dead_letters: dead_letters.clone(), taken_count, was_read: false };
             let exit_status =

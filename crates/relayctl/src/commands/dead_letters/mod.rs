@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use relay::ports::clock::SystemClock;
-use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue};
+use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOptions};
 use relay_aws::sqs::dead_letter::MALFORMED;
 use relay_core::delivery::{Direction, ReasonCode};
 use relay_sqlite::admin::SqliteDeadLetters;
@@ -50,6 +50,9 @@ pub(crate) enum DeadLettersCommand {
         /// Also what would overwrite something newer that was delivered of the same contact
         #[arg(long)]
         even_if_older: bool,
+        /// Also events that Loops may have, and whose e-mail it may then send a second time
+        #[arg(long)]
+        even_if_sent: bool,
     },
     /// Throw them away for good: a dry run, unless --yes is given
     Drop {
@@ -150,8 +153,9 @@ async fn apply_to_selected<Q: DeadLetterQueue<Error: Into<Error>>>(
     let direction = direction_filter(command);
     let has_direction = |dead_letter: &DeadLetter| direction.is_none_or(|direction| dead_letter.direction == direction);
     let (filter, bulk, action) = match command {
-        DeadLettersCommand::Retry { filter, bulk, even_if_older } => {
-            (filter, bulk, BulkAction::Retry { even_if_older: *even_if_older })
+        DeadLettersCommand::Retry { filter, bulk, even_if_older, even_if_sent } => {
+            let options = RedriveOptions { even_if_older: *even_if_older, even_if_sent: *even_if_sent };
+            (filter, bulk, BulkAction::Retry(options))
         }
         DeadLettersCommand::Drop { filter, bulk } => (filter, bulk, BulkAction::Drop),
         DeadLettersCommand::List { reason, .. } => {
