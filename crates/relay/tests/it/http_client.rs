@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use relay::destination::http_client::{DestinationResponse, HttpClient, build};
 use relay_core::policy::response::CallOutcome;
-use tokio::net::TcpSocket;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Barrier;
 
 use crate::harness::now;
@@ -106,6 +107,24 @@ async fn reset_new_connection_is_not_replaced() {
         assert_eq!(response.outcome, CallOutcome::ConnectionLost, "{disconnect:?}");
         assert_eq!((server.connections(), server.requests().len()), (1, 1), "{disconnect:?}");
     }
+}
+
+#[tokio::test]
+async fn request_lost_before_a_refused_reconnect_is_a_lost_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        for response in ["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""] {
+            let mut request = Vec::new();
+            while !request.ends_with(br#"{"a":1}"#) && stream.read_buf(&mut request).await.unwrap() > 0 {}
+            stream.write_all(response.as_bytes()).await.unwrap();
+        }
+    });
+    let client = build().unwrap();
+    assert_eq!(post(&client, &url, LONG_TIMEOUT).await.outcome, CallOutcome::Responded(200));
+    assert_eq!(post(&client, &url, LONG_TIMEOUT).await.outcome, CallOutcome::ConnectionLost);
 }
 
 #[tokio::test]
