@@ -80,7 +80,7 @@ async fn row_taken_before_the_account_changed_becomes_dead_letter() {
     let (store, loops) = (Store::new().await, MockDestination::start(Reply::json(200, "{}")).await);
     name_team(&loops, "Acme");
     let deliver = async |key, delivery: &Delivery| {
-        sandbox(&store, &loops, key).deliver(delivery, AttemptHistory::default()).await
+        sandbox(&store, &loops, key).deliver(delivery, AttemptHistory::default()).await.result
     };
     assert_eq!(deliver("key", &row(&store)).await, AttemptResult::Delivered);
     name_team(&loops, "Acme staging");

@@ -47,7 +47,7 @@ fn seconds(seconds: i64) -> jiff::SignedDuration {
 fn deferral(store: &Store) -> SyncSendResult {
     let at = store.clock().now().checked_add(seconds(30)).unwrap();
     let reason = Reason { code: ReasonCode::DestinationFailed, status: Some(503) };
-    SyncSendResult::Deferred { attempts: 2, retry_at: at, reason, no_early_retry: false }
+    SyncSendResult::Deferred { attempts: 2, retry_at: at, reason, no_early_retry: false, outcome_unknown: true }
 }
 
 /// A deferred update, and one queued behind it.

@@ -1,5 +1,6 @@
 //! Hours and days of both deployments in simulated time: handlers, store and workers, without sockets.
 
+mod asleep;
 mod backlog;
 mod outage;
 mod poison_messages;

@@ -5,7 +5,7 @@ use relay_testkit::store_harness::StoreHarness as _;
 use relay_testkit::store_harness::scripted_destination::Reply;
 
 use super::{
-    accept_webhook, clay_row, contact_update, days, event_with_caller_key, loops_event, new_store, snapshot_of,
+    accept_webhook, clay_row, contact_update, days, event_with_caller_key, loops_event, new_store, seconds, snapshot_of,
 };
 
 #[tokio::test]
@@ -81,6 +81,9 @@ async fn delivered_record_expires_after_30_days() {
     store.work(&destination).await;
     assert_eq!(snapshot_of(&store, &row).await.state, "delivered");
     store.advance(days(31)).await;
+    accept_webhook(&store, &clay_row(&store, "msg_2", "bob@example.com", "two")).await;
+    store.work(&destination).await;
+    store.advance(seconds(1)).await;
     assert_eq!(store.snapshot(&row.id).await, None);
 }
 

@@ -13,7 +13,7 @@ use crate::Store;
 fn deferral(store: &Store, wait: i64) -> SyncSendResult {
     let at: Timestamp = store.clock().now().checked_add(seconds(wait)).unwrap();
     let reason = Reason { code: ReasonCode::DestinationFailed, status: Some(503) };
-    SyncSendResult::Deferred { attempts: 2, retry_at: at, reason, no_early_retry: false }
+    SyncSendResult::Deferred { attempts: 2, retry_at: at, reason, no_early_retry: false, outcome_unknown: true }
 }
 
 /// A row that has to wait after all, and behind it another one of its contact; gives the first.
@@ -95,7 +95,8 @@ async fn retry_after_is_honoured_despite_other_success() {
     let SyncSendResult::Deferred { attempts, retry_at, reason, .. } = deferral(&store, 600) else {
         panic!("it is put off")
     };
-    let pinned_deferral = SyncSendResult::Deferred { attempts, retry_at, reason, no_early_retry: true };
+    let pinned_deferral =
+        SyncSendResult::Deferred { attempts, retry_at, reason, no_early_retry: true, outcome_unknown: true };
     store.intake().complete(&first, pinned_deferral).await.unwrap();
     destination.enqueue_replies([Reply::Fail(503)]);
     let other = contact_update(&store, "bob@example.com", "2");

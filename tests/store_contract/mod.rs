@@ -6,8 +6,11 @@ mod crashes_and_retries;
 mod dead_letters;
 mod duplicates;
 mod fast_path;
+mod keys;
 mod order;
+mod unknown_outcome;
 mod webhook_usage;
+mod wrong_clock;
 
 use bytes::Bytes;
 use jiff::SignedDuration;

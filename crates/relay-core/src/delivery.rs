@@ -1,4 +1,4 @@
-//! A delivery, and the result of an attempt at it.
+//! A delivery: its id, its kind, and what two events under one key are compared by.
 //!
 //! See docs/adr/0015-one-hexagon.md.
 
@@ -10,9 +10,11 @@ use sha2::{Digest, Sha256};
 use strum::{EnumString, IntoStaticStr};
 
 use crate::account_id::AccountId;
+pub use crate::attempt::{AttemptHistory, AttemptResult, FinishedAttempt};
 use crate::contact::ContactKey;
 use crate::idempotency::IdempotencyKey;
 pub use crate::reason::{Reason, ReasonCode};
+use crate::row::json::lenient_json;
 
 /// Id of a delivery: the same for every attempt and for every duplicate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -205,18 +207,26 @@ impl Delivery {
         Self { id: self.id.with_body_hash(&BodyHash::compute(&self.body)), ..self.clone() }
     }
 
-    /// Derived key of an event that has its caller's own key: it shows whether two events with one key have the same
-    /// content. Nothing if the event's key is the derived one, because that cannot conflict.
+    /// Key that follows from an event's content, whatever key it has: it shows whether two events under one key are the
+    /// same. Nothing if the body cannot be read.
     pub fn content_key(&self) -> Option<String> {
-        let DeliveryKind::LoopsEvent { key } = &self.kind else { return None };
-        self.derived_key().filter(|derived| derived != key).map(|derived| derived.as_str().to_owned())
+        self.derived_key().map(|derived| derived.as_str().to_owned())
     }
 
-    /// Copy of an event whose key was used for another one, to be stored beside the first: as a conflict, and under the
-    /// derived key, so that an operator can redrive it and Loops processes it once.
+    /// Whether an event has other content than the one that is stored under its key, with this content key. A store that
+    /// has none for an event has it from a relay that stored only those that differed from the event's own key.
+    pub fn conflicts_with(&self, stored_content_key: Option<&str>) -> bool {
+        let DeliveryKind::LoopsEvent { key } = &self.kind else { return false };
+        self.content_key().is_some_and(|content_key| content_key != stored_content_key.unwrap_or(key.as_str()))
+    }
+
+    /// Copy of an event whose key was used for another one, to be stored beside the first: as a conflict, and under a key
+    /// that nothing else has, so that an operator can redrive it and Loops processes it once. That is the derived key, or
+    /// one that follows from it if the other event was sent under the derived key of this one.
     pub fn as_conflicting_event(&self) -> Self {
         let mut copy = self.as_conflict();
-        if let Some(key) = self.derived_key() {
+        if let (Some(derived), DeliveryKind::LoopsEvent { key }) = (self.derived_key(), &self.kind) {
+            let key = if derived == *key { derived.for_conflict() } else { derived };
             copy.kind = DeliveryKind::LoopsEvent { key };
         }
         copy
@@ -233,7 +243,11 @@ impl Delivery {
     }
 
     fn body_fields(&self) -> Option<Map<String, Value>> {
-        serde_json::from_slice(&self.body).ok()
+        // Not serde_json's own `Value`, which takes an object with a certain field for a number.
+        match lenient_json::parse_lenient(std::str::from_utf8(&self.body).ok()?) {
+            Ok(Value::Object(fields)) => Some(fields),
+            _ => None,
+        }
     }
 }
 
@@ -241,42 +255,6 @@ impl std::fmt::Debug for Delivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Delivery").field("id", &self.id).field("bytes", &self.body.len()).finish_non_exhaustive()
     }
-}
-
-/// Result of an attempt at a delivery: it says what the queue does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttemptResult {
-    /// The destination has accepted it.
-    Delivered,
-    /// The destination will never accept it: it becomes a dead letter.
-    DeadLetter(Reason),
-    /// A worker retries it at this time.
-    RetryAt {
-        /// Time of the next attempt.
-        at: Timestamp,
-        /// Why this attempt failed.
-        reason: Reason,
-        /// Whether it is never retried earlier. Otherwise it may be, when another delivery shows that the destination is back.
-        no_early_retry: bool,
-    },
-    /// It waits until an operator fixes the cause. A worker retries it at this time, or once the cause has changed.
-    HoldUntil {
-        /// Time of the next attempt.
-        at: Timestamp,
-        /// What the operator has to fix.
-        reason: Reason,
-    },
-}
-
-/// Earlier attempts of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AttemptHistory {
-    /// Number of attempts that were begun before this one.
-    pub attempts: u32,
-    /// Time since when every attempt has failed for a reason that should pass by itself.
-    pub failing_since: Option<Timestamp>,
-    /// Time since when it is held.
-    pub held_since: Option<Timestamp>,
 }
 
 #[cfg(test)]
@@ -369,11 +347,36 @@ mod tests {
         assert_ne!(pro.content_key(), free.content_key());
         let conflicting = free.as_conflicting_event();
         assert!(conflicting.id != pro.id && conflicting.body == free.body);
-        // Its key is now the one that the relay would have derived.
-        assert_eq!(conflicting.content_key(), None);
+        assert!(!conflicting.conflicts_with(conflicting.content_key().as_deref()));
         assert_eq!(event(caller_key(), "?").content_key(), None);
         let contact = Delivery { kind: DeliveryKind::LoopsContact, ..pro };
         assert_eq!((contact.content_key(), contact.as_conflicting_event().kind), (None, DeliveryKind::LoopsContact));
+    }
+
+    #[test]
+    fn event_conflicts_with_another_under_its_derived_key() {
+        let event = |key: IdempotencyKey, plan: &str| Delivery {
+            id: DeliveryId::for_event(&key),
+            contact: ContactKey::from_email("ada@example.com"),
+            received_at: Timestamp::UNIX_EPOCH,
+            kind: DeliveryKind::LoopsEvent { key },
+            body: format!(r#"{{"email":"a@b.co","eventName":"e","eventProperties":{plan}}}"#).into(),
+        };
+        let key_of =
+            |plan| IdempotencyKey::from_stored(event(IdempotencyKey::random("1"), plan).content_key().unwrap());
+        let (own, other) = (r#"{"plan":"pro"}"#, r#"{"plan":"free"}"#);
+        assert!(!event(key_of(own), own).conflicts_with(None), "as an older relay stored it");
+        assert!(event(key_of(own), other).conflicts_with(None));
+        assert!(event(key_of(own), own).conflicts_with(event(key_of(own), other).content_key().as_deref()));
+        let conflicting = event(key_of(own), own).as_conflicting_event();
+        assert_ne!(conflicting.kind, event(key_of(own), own).kind, "Loops knows that key by now");
+        // The private name by which serde_json marks a number.
+        let marked = |number| format!(r#"{{"$serde_json::private::Number":"{number}"}}"#);
+        let (first, second) = (marked(1), marked(2));
+        assert!(event(key_of(own), &second).conflicts_with(event(key_of(own), &first).content_key().as_deref()));
+        let mut updating = event(key_of(own), own);
+        updating.body = Bytes::from_static(br#"{"$serde_json::private::Number":"1"}"#);
+        assert!(updating.updates_contact());
     }
 
     #[test]

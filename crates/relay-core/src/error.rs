@@ -37,6 +37,8 @@ pub enum ErrorCode {
     ValueTooLong,
     /// An option of the route has an unknown value.
     InvalidOption,
+    /// It is not known whether Loops has the event, and only an operator may have it sent again.
+    OutcomeUnknown,
     /// Loops rejected the call for good.
     LoopsRejected,
     /// Loops rejected the relay's key, also after the secret was read again.

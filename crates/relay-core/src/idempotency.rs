@@ -81,6 +81,11 @@ impl IdempotencyKey {
         Self(format!("relay-once-{random}"))
     }
 
+    /// Key of an event whose own derived key another event was sent under.
+    pub(crate) fn for_conflict(&self) -> Self {
+        Self(format!("relay-{}", hex::encode(Sha256::digest(["conflict", self.as_str()].join(" ")))))
+    }
+
     /// Key from a store.
     pub fn from_stored(key: String) -> Self {
         Self(key)

@@ -2,6 +2,7 @@
 
 pub mod account;
 mod account_id;
+mod attempt;
 pub mod contact;
 pub mod delivery;
 pub mod delivery_state;

@@ -40,6 +40,9 @@ pub enum ReasonCode {
     CertificateUntrusted,
     /// It was taken for another account than the relay serves now.
     OtherDestination,
+    /// It is not known whether Loops has the event, and Loops has forgotten its key by now: sent again, it might reach people
+    /// twice.
+    OutcomeUnknown,
     /// The delivery has waited for ten days, or was received as often as the queue allows.
     Expired,
     /// An error of the relay itself.

@@ -24,6 +24,7 @@ use relay_sqlite::data_dir::{DataDir, DataDirError};
 use relay_sqlite::{OpenError, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::app::Relay;
@@ -42,6 +43,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(6);
 const SCHEMA_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time between two deletions of old records.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
+/// How long the process runs before it forgets anything, by the monotonic clock.
+const MIN_UPTIME_TO_PURGE: Duration = Duration::from_secs(3 * 3600);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -255,14 +258,16 @@ fn program_path() -> String {
     executable.strip_prefix(current_dir).unwrap_or(&executable).display().to_string()
 }
 
+/// Forgets what was delivered long ago, for the first time some hours after the start: a machine may start with a wrong clock.
 async fn purge_loop(store: SqliteStore, mut stop: watch::Receiver<bool>) {
-    while !*stop.borrow() {
+    let mut ticks = tokio::time::interval_at(Instant::now() + MIN_UPTIME_TO_PURGE, PURGE_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = stop.changed() => return,
+            _ = ticks.tick() => {}
+        }
         if let Err(error) = store.purge_delivered().await {
             error!(error = %error, "what was delivered long ago cannot be forgotten");
-        }
-        tokio::select! {
-            _ = stop.changed() => {}
-            () = tokio::time::sleep(PURGE_INTERVAL) => {}
         }
     }
 }
@@ -275,4 +280,71 @@ async fn shutdown_signal() -> io::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use jiff::Timestamp;
+    use relay::ports::clock::Clock;
+    use relay::ports::queue::Queue as _;
+    use relay_core::contact::ContactKey;
+    use relay_core::delivery::{AttemptResult, Delivery, DeliveryId, DeliveryKind};
+    use relay_sqlite::ClaimOrder;
+    use relay_sqlite::admin::SqliteAdmin;
+
+    use super::*;
+
+    /// A clock that is set.
+    #[derive(Debug)]
+    struct SetClock(Mutex<Timestamp>);
+
+    impl Clock for SetClock {
+        fn now(&self) -> Timestamp {
+            *self.0.lock().unwrap()
+        }
+
+        fn random(&self) -> f64 {
+            0.5
+        }
+
+        fn new_id(&self) -> String {
+            "1".to_owned()
+        }
+    }
+
+    async fn deliver(store: &SqliteStore, webhook_id: &str, received_at: Timestamp) {
+        let delivery = Delivery {
+            id: DeliveryId::for_webhook("a", webhook_id),
+            contact: ContactKey::from_email("ada@example.com"),
+            received_at,
+            kind: DeliveryKind::ClayRow { route: "a".to_owned(), webhook_id: webhook_id.to_owned() },
+            body: "{}".into(),
+        };
+        store.enqueue(&delivery).await.unwrap();
+        let claimed = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest).await.unwrap().unwrap();
+        store.finish_attempt(&claimed.delivery.id, AttemptResult::Delivered.into()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn relay_forgets_nothing_in_its_first_three_hours() {
+        let folder = tempfile::tempdir().unwrap();
+        let (long_ago, today) = (Timestamp::constant(1_700_000_000, 0), Timestamp::constant(1_800_000_000, 0));
+        let clock = Arc::new(SetClock(Mutex::new(long_ago)));
+        let opened = relay_sqlite::open(folder.path(), long_ago).unwrap();
+        let store = SqliteStore::new(opened, Arc::<SetClock>::clone(&clock));
+        deliver(&store, "msg_1", long_ago).await;
+        *clock.0.lock().unwrap() = today;
+        deliver(&store, "msg_2", today).await;
+        let count = || SqliteAdmin::open(folder.path()).unwrap().summary().unwrap().deliveries;
+        let (stop, stopping) = watch::channel(false);
+        let purging = tokio::spawn(purge_loop(store, stopping));
+        tokio::time::sleep(Duration::from_secs(3 * 3600 - 60)).await;
+        assert_eq!(count(), 2);
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        stop.send_replace(true);
+        purging.await.unwrap();
+        assert_eq!(count(), 1);
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use relay::delivery::Deliver;
 use relay::ports::rate_limiter::{Readiness, Unavailable};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
-use relay_core::delivery::{AttemptResult, Direction, Reason, ReasonCode};
+use relay_core::delivery::{AttemptResult, DeliveryKind, Direction, FinishedAttempt, Reason, ReasonCode};
 use relay_core::policy::retry;
 use relay_sqlite::{ClaimOrder, ClaimedDelivery, SqliteStore};
 use tokio::sync::watch;
@@ -75,23 +75,25 @@ where
 
 async fn deliver<D: Deliver + 'static>(store: SqliteStore, deliverer: Arc<D>, claimed: ClaimedDelivery) {
     let ClaimedDelivery { delivery, history } = claimed;
-    let release_epoch = store.release_epoch();
+    let (release_epoch, began_at) = (store.release_epoch(), store.clock().now());
     let (id, attempts, panicked_delivery) = (delivery.id.clone(), history.attempts.saturating_add(1), delivery.clone());
     // In a task of its own: a panic is a failed attempt and does not lose the delivery.
     let attempt_result = tokio::spawn(async move { deliverer.deliver(&delivery, history).await }).await;
-    let result = attempt_result.unwrap_or_else(|_| {
+    let finished = attempt_result.unwrap_or_else(|_| {
         let reason = Reason::without_status(ReasonCode::Internal);
         let event = DeliveryEvent::for_delivery(&panicked_delivery, EventOutcome::Retried);
         DeliveryEvent { reason: Some(reason), attempts, ..event }.emit();
-        retry::retry_or_dead_letter(history, reason, None, store.clock().now(), store.clock().random())
+        let result = retry::retry_or_dead_letter(history, reason, None, store.clock().now(), store.clock().random());
+        let is_event = matches!(panicked_delivery.kind, DeliveryKind::LoopsEvent { .. });
+        FinishedAttempt::new(result, history, began_at, is_event)
     });
     // The result must be recorded before the contact's next delivery is sent, however long the store takes.
-    while let Err(error) = store.finish_attempt(&id, result).await {
+    while let Err(error) = store.finish_attempt(&id, finished).await {
         error!(delivery.id = %id, error = %error, "the end of an attempt cannot be recorded");
         tokio::time::sleep(STORE_RETRY_DELAY).await;
     }
     // The cause may have been fixed while the attempt was in progress.
-    if matches!(result, AttemptResult::HoldUntil { .. })
+    if matches!(finished.result, AttemptResult::HoldUntil { .. })
         && store.release_epoch() != release_epoch
         && let Err(error) = store.release_held(Some(&id)).await
     {
@@ -108,7 +110,7 @@ mod tests {
     use relay::ports::clock::{Clock as _, SystemClock};
     use relay::ports::queue::Queue as _;
     use relay_core::contact::ContactKey;
-    use relay_core::delivery::{AttemptHistory, Delivery, DeliveryId, DeliveryKind};
+    use relay_core::delivery::{AttemptHistory, Delivery, DeliveryId};
     use relay_sqlite::open;
 
     use super::*;
@@ -125,15 +127,15 @@ mod tests {
             Readiness::Ready
         }
 
-        async fn deliver(&self, _: &Delivery, _: AttemptHistory) -> AttemptResult {
+        async fn deliver(&self, _: &Delivery, _: AttemptHistory) -> FinishedAttempt {
             if self.attempts.fetch_add(1, Ordering::SeqCst) > 0 {
-                return AttemptResult::Delivered;
+                return AttemptResult::Delivered.into();
             }
             if self.release_meanwhile {
                 self.store.release_all_held().await.unwrap();
             }
             let at = SystemClock.now() + SignedDuration::from_hours(1);
-            AttemptResult::HoldUntil { at, reason: Reason::without_status(ReasonCode::NoWebhook) }
+            AttemptResult::HoldUntil { at, reason: Reason::without_status(ReasonCode::NoWebhook) }.into()
         }
     }
 

@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use relay::ports::queue::StoreError;
-use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, DeliveryId, Direction, Reason};
+use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, DeliveryId, Direction, FinishedAttempt};
+use relay_core::policy::retry;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use crate::store::SqliteStore;
 use crate::{delivery_row, failure_counts};
 
-/// How long a delivered delivery stays in the ledger: longer than any duplicate can take.
-const RETENTION: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How long a delivered delivery stays in the ledger, in milliseconds: longer than any duplicate can take.
+const RETENTION_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
 /// A delivery that a worker has claimed.
 #[derive(Debug, Clone)]
@@ -43,8 +44,10 @@ impl SqliteStore {
         direction: Direction,
         claim_order: ClaimOrder,
     ) -> Result<Option<ClaimedDelivery>, StoreError> {
-        let (now, locks) = (self.clock.now().as_millisecond(), Arc::clone(&self.locks));
+        let (claimed_at, locks) = (self.clock.now(), Arc::clone(&self.locks));
+        let now = claimed_at.as_millisecond();
         self.write(move |transaction| {
+            forget_incredible_waits(transaction, direction, claimed_at)?;
             // A caller that takes a contact lock from here on sees the claim.
             let locked = match direction {
                 Direction::ClayToLoops => locks.locked_contacts(),
@@ -76,21 +79,19 @@ impl SqliteStore {
             let first = find_due(claim_order != ClaimOrder::Oldest)?;
             let seq = if claim_order == ClaimOrder::Oldest || first.is_some() { first } else { find_due(false)? };
             let Some(seq) = seq else { return Ok(None) };
+            let history = load_history(transaction, seq, claimed_at)?;
             transaction
                 .prepare_cached(&format!(
                     "UPDATE deliveries
                      SET state = 'sending', attempts = attempts + 1, last_attempt_at = ?2,
-                         first_attempt_at = coalesce(first_attempt_at, ?2)
+                         first_attempt_at = coalesce(first_attempt_at, ?2), failing_since = ?3,
+                         -- The process may be killed before the outcome is known.
+                         unknown_since = iif(kind = 'event', coalesce(unknown_since, ?2), NULL)
                      WHERE seq = ?1
-                     RETURNING {}, attempts, failing_since, held_since",
+                     RETURNING {}",
                     delivery_row::COLUMNS
                 ))?
-                .query_row([seq, now], |row| {
-                    let history = AttemptHistory {
-                        attempts: row.get::<_, u32>("attempts")?.saturating_sub(1),
-                        failing_since: delivery_row::timestamp(row, "failing_since")?,
-                        held_since: delivery_row::timestamp(row, "held_since")?,
-                    };
+                .query_row(params![seq, now, history.failing_since.map(Timestamp::as_millisecond)], |row| {
                     Ok(Some(ClaimedDelivery { delivery: delivery_row::from_row(row)?, history }))
                 })
         })
@@ -98,9 +99,9 @@ impl SqliteStore {
     }
 
     /// Records the result of an attempt. If that fails, the worker must record it before it sends anything else.
-    pub async fn finish_attempt(&self, id: &DeliveryId, result: AttemptResult) -> Result<(), StoreError> {
+    pub async fn finish_attempt(&self, id: &DeliveryId, finished: FinishedAttempt) -> Result<(), StoreError> {
         let (id, now) = (id.as_str().to_owned(), self.clock.now().as_millisecond());
-        self.write(move |transaction| finish_attempt(transaction, &id, result, now)).await?;
+        self.write(move |transaction| finish_attempt(transaction, &id, finished, now)).await?;
         self.work_available.notify_waiters();
         Ok(())
     }
@@ -151,12 +152,24 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Deletes deliveries that were delivered longer ago than any duplicate can come.
+    /// Deletes the records of deliveries that ended longer ago than any duplicate can come: by the clock, which may be wrong,
+    /// and by what ended last.
     pub async fn purge_delivered(&self) -> Result<(), StoreError> {
-        let cutoff = self.clock.now().checked_sub(RETENTION).unwrap_or(Timestamp::UNIX_EPOCH).as_millisecond();
+        let now = self.clock.now().as_millisecond();
         self.write(move |transaction| {
+            let newest: Option<i64> = transaction.query_row(
+                "SELECT max(settled_at) FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered'",
+                [],
+                |row| row.get(0),
+            )?;
+            let cutoff = newest.unwrap_or(now).min(now).saturating_sub(RETENTION_MS);
             transaction.execute(
                 "DELETE FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered' AND settled_at < ?1",
+                [cutoff],
+            )?;
+            // What is left of callers that are gone.
+            transaction.execute(
+                "DELETE FROM deliveries WHERE settled_at IS NULL AND state = 'direct' AND received_at < ?1",
                 [cutoff],
             )?;
             let orphans = "DELETE FROM failures WHERE delivery_id NOT IN (SELECT id FROM deliveries)";
@@ -166,20 +179,59 @@ impl SqliteStore {
     }
 }
 
-fn finish_attempt(transaction: &Transaction<'_>, id: &str, result: AttemptResult, now: i64) -> rusqlite::Result<()> {
-    let (at, reason, no_early_retry, is_held) = match result {
+/// Makes deliveries due whose next attempt is later than the rules can say: a clock that was wrong has written that.
+fn forget_incredible_waits(
+    transaction: &Transaction<'_>,
+    direction: Direction,
+    now: Timestamp,
+) -> rusqlite::Result<usize> {
+    transaction
+        .prepare_cached(
+            "UPDATE deliveries SET next_at = ?2, not_before = NULL
+             WHERE settled_at IS NULL AND direction = ?1 AND state = 'waiting' AND next_at > ?3",
+        )?
+        .execute(params![direction.as_str(), now.as_millisecond(), retry::latest_credible_wait(now).as_millisecond()])
+}
+
+fn load_history(transaction: &Transaction<'_>, seq: i64, now: Timestamp) -> rusqlite::Result<AttemptHistory> {
+    transaction
+        .prepare_cached(
+            "SELECT attempts, failing_since, held_since, last_attempt_at, unknown_since FROM deliveries WHERE seq = ?1",
+        )?
+        .query_row([seq], |row| {
+            let last_tried_at = delivery_row::timestamp(row, "last_attempt_at")?.unwrap_or(now);
+            let failing_since = delivery_row::timestamp(row, "failing_since")?;
+            Ok(AttemptHistory {
+                attempts: row.get("attempts")?,
+                failing_since: failing_since.map(|since| retry::failing_since_while_tried(since, last_tried_at, now)),
+                held_since: delivery_row::timestamp(row, "held_since")?,
+                unknown_since: delivery_row::timestamp(row, "unknown_since")?,
+            })
+        })
+}
+
+fn finish_attempt(
+    transaction: &Transaction<'_>,
+    id: &str,
+    finished: FinishedAttempt,
+    now: i64,
+) -> rusqlite::Result<()> {
+    let unknown_since = finished.unknown_since.map(Timestamp::as_millisecond);
+    let (at, reason, no_early_retry, is_held) = match finished.result {
         AttemptResult::Delivered => {
             release_others(transaction, id, now)?;
             let sql = "UPDATE deliveries
-                       SET state = 'delivered', body = NULL, reason = NULL, status = NULL, settled_at = ?2
+                       SET state = 'delivered', body = NULL, reason = NULL, status = NULL, settled_at = ?2,
+                           unknown_since = NULL
                        WHERE id = ?1";
             return transaction.prepare_cached(sql)?.execute(params![id, now]).map(drop);
         }
         AttemptResult::DeadLetter(reason) => {
             failure_counts::increment(transaction, id, reason, now)?;
-            let sql = "UPDATE deliveries SET state = 'dead', reason = ?3, status = ?4, settled_at = ?2 WHERE id = ?1";
-            let Reason { code, status } = reason;
-            return transaction.prepare_cached(sql)?.execute(params![id, now, code.as_str(), status]).map(drop);
+            let sql = "UPDATE deliveries
+                       SET state = 'dead', reason = ?3, status = ?4, settled_at = ?2, unknown_since = ?5 WHERE id = ?1";
+            let values = params![id, now, reason.code.as_str(), reason.status, unknown_since];
+            return transaction.prepare_cached(sql)?.execute(values).map(drop);
         }
         AttemptResult::RetryAt { at, reason, no_early_retry } => (at, reason, no_early_retry, false),
         AttemptResult::HoldUntil { at, reason } => (at, reason, false, true),
@@ -190,10 +242,19 @@ fn finish_attempt(transaction: &Transaction<'_>, id: &str, result: AttemptResult
             "UPDATE deliveries
              SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5, not_before = iif(?6, ?3, NULL),
                  failing_since = iif(?7, NULL, coalesce(failing_since, ?2)),
-                 held_since = iif(?7, coalesce(held_since, ?2), NULL)
+                 held_since = iif(?7, coalesce(held_since, ?2), NULL), unknown_since = ?8
              WHERE id = ?1",
         )?
-        .execute(params![id, now, at.as_millisecond(), reason.code.as_str(), reason.status, no_early_retry, is_held])
+        .execute(params![
+            id,
+            now,
+            at.as_millisecond(),
+            reason.code.as_str(),
+            reason.status,
+            no_early_retry,
+            is_held,
+            unknown_since
+        ])
         .map(drop)
 }
 
@@ -209,4 +270,81 @@ fn release_others(transaction: &Transaction<'_>, id: &str, now: i64) -> rusqlite
                            WHERE id = ?1 AND (failing_since IS NOT NULL OR held_since IS NOT NULL))",
         )?
         .execute(params![id, now])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use jiff::SignedDuration;
+    use relay::ports::clock::Clock;
+    use relay::ports::queue::Queue as _;
+    use relay_core::contact::ContactKey;
+    use relay_core::delivery::DeliveryKind;
+
+    use super::*;
+    use crate::schema::open;
+
+    /// A clock that is set.
+    #[derive(Debug)]
+    struct SetClock(Mutex<Timestamp>);
+
+    impl SetClock {
+        fn advance(&self, hours: i64) {
+            *self.0.lock().unwrap() += SignedDuration::from_hours(hours);
+        }
+    }
+
+    impl Clock for SetClock {
+        fn now(&self) -> Timestamp {
+            *self.0.lock().unwrap()
+        }
+
+        fn random(&self) -> f64 {
+            0.5
+        }
+
+        fn new_id(&self) -> String {
+            "1".to_owned()
+        }
+    }
+
+    async fn deliver(store: &SqliteStore, webhook_id: &str) {
+        let delivery = Delivery {
+            id: DeliveryId::for_webhook("a", webhook_id),
+            contact: ContactKey::from_email("ada@example.com"),
+            received_at: store.clock.now(),
+            kind: DeliveryKind::ClayRow { route: "a".to_owned(), webhook_id: webhook_id.to_owned() },
+            body: "{}".into(),
+        };
+        store.enqueue(&delivery).await.unwrap();
+        let claimed = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest).await.unwrap().unwrap();
+        store.finish_attempt(&claimed.delivery.id, AttemptResult::Delivered.into()).await.unwrap();
+    }
+
+    async fn count(store: &SqliteStore) -> u32 {
+        store
+            .read(|connection| connection.query_row("SELECT count(*) FROM deliveries", [], |row| row.get(0)))
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn clock_that_is_ahead_for_a_moment_forgets_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SetClock(Mutex::new(Timestamp::constant(1_800_000_000, 0))));
+        let store = SqliteStore::new(open(folder.path(), clock.now()).unwrap(), Arc::<SetClock>::clone(&clock));
+        deliver(&store, "msg_1").await;
+        clock.advance(31 * 24);
+        store.purge_delivered().await.unwrap();
+        assert_eq!(count(&store).await, 1);
+        clock.advance(-31 * 24);
+        store.purge_delivered().await.unwrap();
+        assert_eq!(count(&store).await, 1);
+        // Time has really passed.
+        clock.advance(31 * 24);
+        deliver(&store, "msg_2").await;
+        store.purge_delivered().await.unwrap();
+        assert_eq!(count(&store).await, 1);
+    }
 }

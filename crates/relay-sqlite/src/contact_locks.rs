@@ -59,6 +59,15 @@ impl ContactLocks {
         self.holders().get(&delivery.contact).is_some_and(|id| **id == delivery.id)
     }
 
+    /// Whether another caller holds a lock for a delivery with this id, of whatever contact. `has_lock`: the lock of the
+    /// delivery's own contact is its caller's.
+    pub(crate) fn is_sent_for_another(&self, delivery: &Delivery, has_lock: bool) -> bool {
+        let is_other = |(contact, id): (&ContactKey, &Arc<DeliveryId>)| {
+            **id == delivery.id && !(has_lock && *contact == delivery.contact)
+        };
+        self.holders().iter().any(is_other)
+    }
+
     /// Returns the locked contacts as a JSON array.
     pub(crate) fn locked_contacts(&self) -> String {
         serde_json::Value::from_iter(self.holders().keys().map(ContactKey::as_str)).to_string()

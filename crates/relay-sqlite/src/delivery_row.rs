@@ -23,14 +23,16 @@ pub(crate) fn insert(
         DeliveryKind::LoopsContact => (None, None, None),
         DeliveryKind::LoopsEvent { key } => (None, None, Some(key.as_str())),
     };
+    // The caller sends it at once, and may be gone before it is recorded what became of it.
+    let unknown_since = (idempotency_key.is_some() && state == "direct").then_some(delivery.received_at);
     let inserted = transaction
         .prepare_cached(
             "INSERT INTO deliveries
                (id, direction, state, contact, kind, route, webhook_id, idempotency_key, body, body_hash, received_at, next_at,
-                contact_hash, event_hash)
+                contact_hash, event_hash, unknown_since)
              VALUES
                (:id, :direction, :state, :contact, :kind, :route, :webhook_id, :key, :body, :hash, :received_at, :next_at,
-                :contact_hash, :event_hash)
+                :contact_hash, :event_hash, :unknown_since)
              ON CONFLICT (id) DO NOTHING",
         )?
         .execute(named_params! {
@@ -48,6 +50,7 @@ pub(crate) fn insert(
             ":next_at": next_at.as_millisecond(),
             ":contact_hash": contact_hash,
             ":event_hash": delivery.content_key(),
+            ":unknown_since": unknown_since.map(Timestamp::as_millisecond),
         })?;
     Ok(inserted == 1)
 }
@@ -95,24 +98,28 @@ pub(crate) fn timestamp(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<
     Ok(milliseconds.map(|milliseconds| Timestamp::from_millisecond(milliseconds).unwrap_or_default()))
 }
 
-/// Deletes the `direct` rows that were never acknowledged: one by its id, or all but those with the ids in `locked`, a JSON
-/// array. A row that was a dead letter before is one again. Returns the number of rows.
-pub(crate) fn remove_direct(
+/// Ends the `direct` rows that were never acknowledged: one by its id, or all but those with the ids in `locked`, a JSON array.
+/// A row that was a dead letter before is one again. Of an event that its destination may have, the record stays without
+/// its body. Everything else is deleted.
+pub(crate) fn end_direct(
     connection: &Connection,
     id: Option<&DeliveryId>,
     locked: &str,
     now: Timestamp,
-) -> rusqlite::Result<usize> {
+) -> rusqlite::Result<()> {
     let condition = "settled_at IS NULL AND direction = ?1 AND state = 'direct' AND (?2 IS NULL OR id = ?2)
                      AND id NOT IN (SELECT value FROM json_each(?3))";
     let (direction, id) = (Direction::ClayToLoops.as_str(), id.map(DeliveryId::as_str));
-    let restored = connection
+    connection
         .prepare_cached(&format!(
             "UPDATE deliveries SET state = 'dead', settled_at = ?4 WHERE reason IS NOT NULL AND {condition}"
         ))?
         .execute(params![direction, id, locked, now.as_millisecond()])?;
-    let deleted = connection
-        .prepare_cached(&format!("DELETE FROM deliveries WHERE {condition}"))?
+    connection
+        .prepare_cached(&format!("DELETE FROM deliveries WHERE unknown_since IS NULL AND {condition}"))?
         .execute(params![direction, id, locked])?;
-    Ok(restored + deleted)
+    connection
+        .prepare_cached(&format!("UPDATE deliveries SET body = NULL WHERE body IS NOT NULL AND {condition}"))?
+        .execute(params![direction, id, locked])
+        .map(drop)
 }

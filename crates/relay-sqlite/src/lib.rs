@@ -13,6 +13,7 @@ mod row_intake;
 mod schema;
 mod store;
 mod store_files;
+mod stored_event;
 mod webhook_usage;
 
 pub use claim::{ClaimOrder, ClaimedDelivery};

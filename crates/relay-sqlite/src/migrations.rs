@@ -26,13 +26,15 @@ CREATE TABLE IF NOT EXISTS accounts (id INTEGER PRIMARY KEY CHECK (id = 1), docu
 ";
 
 /// The columns of `deliveries` that were added over time: the hash of its contact; when the first and the last attempt began;
-/// the content key of an event under a caller's own key; before when it is not attempted (a time in the past means nothing).
-const ADDED_COLUMNS: [(&str, &str); 5] = [
+/// the content key of an event; before when it is not attempted (a time in the past means nothing); when the first attempt at
+/// an event began whose outcome is not known.
+const ADDED_COLUMNS: [(&str, &str); 6] = [
     ("contact_hash", "TEXT"),
     ("first_attempt_at", "INTEGER"),
     ("last_attempt_at", "INTEGER"),
     ("event_hash", "TEXT"),
     ("not_before", "INTEGER"),
+    ("unknown_since", "INTEGER"),
 ];
 
 /// The renames of version 2.
@@ -117,6 +119,7 @@ mod tests {
             ALTER TABLE deliveries DROP COLUMN last_attempt_at;
             ALTER TABLE deliveries DROP COLUMN event_hash;
             ALTER TABLE deliveries DROP COLUMN not_before;
+            ALTER TABLE deliveries DROP COLUMN unknown_since;
             INSERT INTO deliveries (id, direction, state, contact, kind, body_hash, received_at, next_at, attempts)
             VALUES ('old', 'clay-to-loops', 'waiting', 'c', 'contact', 'h', 1, 1, 3)";
         opened.writer.execute_batch(sql).unwrap();

@@ -11,18 +11,20 @@ use relay::ports::queue::StoreError;
 use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake, SyncSendResult};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Direction, Reason, ReasonCode};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use relay_core::delivery::{BodyHash, Delivery, Direction, Reason, ReasonCode};
+use rusqlite::{Connection, Transaction, params};
 
 use crate::admin::queries::paused_since;
 use crate::contact_locks::ContactLockGuard;
 use crate::store::SqliteStore;
+use crate::stored_event::{Known, StoredEvent, carry_over, delete, rename_conflicting};
 use crate::{delivery_row, failure_counts};
 
 /// Maximum wait for other writes: admission, completion and the call between them fit into the caller's timeout.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const ID_CONFLICT: Reason = Reason::without_status(ReasonCode::IdConflict);
+const OUTCOME_UNKNOWN: Reason = Reason::without_status(ReasonCode::OutcomeUnknown);
 
 impl RowIntake for SqliteStore {
     type Guard = ContactLockGuard;
@@ -32,41 +34,47 @@ impl RowIntake for SqliteStore {
         let guard = if mode == DeliveryMode::Sync { self.locks.try_lock(delivery) } else { None };
         let (has_lock, locks) = (guard.is_some(), Arc::clone(&self.locks));
         let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.clock.now());
-        let (admission, conflict) = self
+        let (admission, dead_letter) = self
             .write_within(WRITE_TIMEOUT, move |transaction| {
                 if !has_lock && locks.is_locked_by(&delivery) {
                     return Ok((Admission::InFlight, None));
                 }
-                delivery_row::remove_direct(transaction, None, &locks.locked_deliveries(), now)?;
-                let existing = lookup(transaction, &delivery, has_lock)?;
-                if let Existing::Admission(known) = existing {
-                    if known == Admission::InFlight || !is_conflicting_event(transaction, &delivery)? {
-                        return Ok((known, None));
-                    }
-                    let conflict = delivery.as_conflicting_event();
-                    let inserted =
-                        delivery_row::insert_dead(transaction, &conflict, contact_hash.as_deref(), ID_CONFLICT, now)?;
-                    return Ok((known, inserted.then_some(conflict)));
-                }
-                let (state, admission) = if has_lock && may_send(transaction, &delivery.contact)? {
-                    ("direct", Admission::SendNow)
-                } else {
-                    ("waiting", Admission::Queued)
+                delivery_row::end_direct(transaction, None, &locks.locked_deliveries(), now)?;
+                let in_flight = locks.is_sent_for_another(&delivery, has_lock);
+                let stored = StoredEvent::load(transaction, &delivery.id)?;
+                let insert_dead = |dead: &Delivery, reason| {
+                    delivery_row::insert_dead(transaction, dead, contact_hash.as_deref(), reason, now)
                 };
-                delivery_row::insert(transaction, &delivery, contact_hash.as_deref(), state, now)?;
-                if let (Existing::DeadLetter(reason, status), Admission::SendNow) = (existing, admission) {
-                    // It is still a dead letter if the caller is gone before it is completed.
-                    transaction
-                        .prepare_cached("UPDATE deliveries SET reason = ?2, status = ?3 WHERE id = ?1")?
-                        .execute(params![delivery.id.as_str(), reason, status])?;
+                match stored.as_ref().map(|stored| stored.compare(&delivery, in_flight, now)) {
+                    Some(Known::Repeat(admission)) => return Ok((admission, None)),
+                    Some(Known::Conflict(admission)) => {
+                        let conflict = delivery.as_conflicting_event();
+                        let inserted = insert_dead(&conflict, ID_CONFLICT)?;
+                        return Ok((admission, inserted.then_some((conflict, ID_CONFLICT))));
+                    }
+                    Some(Known::Lost) => {
+                        delete(transaction, &delivery.id)?;
+                        insert_dead(&delivery, OUTCOME_UNKNOWN)?;
+                        carry_over(transaction, &delivery.id, stored.as_ref(), false)?;
+                        return Ok((Admission::OutcomeUnknown, Some((delivery, OUTCOME_UNKNOWN))));
+                    }
+                    Some(Known::OtherDeadLetter) => rename_conflicting(transaction, delivery.id.as_str())?,
+                    Some(Known::Rerun) => delete(transaction, &delivery.id)?,
+                    None => {}
                 }
+                let sends_now = has_lock && may_send(transaction, &delivery.contact)?;
+                let (state, admission) =
+                    if sends_now { ("direct", Admission::SendNow) } else { ("waiting", Admission::Queued) };
+                delivery_row::insert(transaction, &delivery, contact_hash.as_deref(), state, now)?;
+                let earlier = stored.filter(|stored| stored.content_is_of(&delivery));
+                carry_over(transaction, &delivery.id, earlier.as_ref(), sends_now)?;
                 Ok((admission, None))
             })
             .await?;
-        if let Some(conflict) = conflict {
+        if let Some((dead_letter, reason)) = dead_letter {
             DeliveryEvent {
-                reason: Some(ID_CONFLICT),
-                ..DeliveryEvent::for_delivery(&conflict, EventOutcome::DeadLettered)
+                reason: Some(reason),
+                ..DeliveryEvent::for_delivery(&dead_letter, EventOutcome::DeadLettered)
             }
             .emit();
         }
@@ -76,7 +84,10 @@ impl RowIntake for SqliteStore {
                 drop(guard);
                 self.work_available.notify_waiters();
             }
-            Admission::AlreadyDelivered | Admission::InFlight => {}
+            Admission::AlreadyDelivered
+            | Admission::InFlight
+            | Admission::KeyOfOtherContact
+            | Admission::OutcomeUnknown => {}
         }
         Ok(admission)
     }
@@ -85,21 +96,18 @@ impl RowIntake for SqliteStore {
         // What is gone cannot tell what of the contact waits, and the row would not be remembered.
         self.files.check()?;
         let Some(guard) = self.locks.try_lock(delivery) else { return Ok(Admission::InFlight) };
-        let delivery = delivery.clone();
+        let (delivery, in_flight, now) =
+            (delivery.clone(), self.locks.is_sent_for_another(delivery, true), self.clock.now());
         // Whatever is stored from here on finds the contact locked.
         let admission = self
             .read(move |connection| {
-                let state: Option<String> = connection
-                    .prepare_cached("SELECT state FROM deliveries WHERE id = ?1")?
-                    .query_row([delivery.id.as_str()], |row| row.get(0))
-                    .optional()?;
-                Ok(match state.as_deref() {
-                    // Another event under its key would have to be dead-lettered.
-                    Some(_) if is_conflicting_event(connection, &delivery)? => Admission::InFlight,
-                    Some("delivered") => Admission::AlreadyDelivered,
-                    Some("waiting" | "sending") => Admission::Queued,
-                    _ if may_send(connection, &delivery.contact)? => Admission::SendNow,
-                    _ => Admission::InFlight,
+                let stored = StoredEvent::load(connection, &delivery.id)?;
+                Ok(match stored.map(|stored| stored.compare(&delivery, in_flight, now)) {
+                    Some(Known::Repeat(admission)) => admission,
+                    Some(Known::Lost) => Admission::OutcomeUnknown,
+                    Some(Known::Rerun) | None if may_send(connection, &delivery.contact)? => Admission::SendNow,
+                    // Others go first, or one of two events would have to be dead-lettered.
+                    Some(Known::Conflict(_) | Known::OtherDeadLetter | Known::Rerun) | None => Admission::InFlight,
                 })
             })
             .await?;
@@ -121,7 +129,7 @@ impl RowIntake for SqliteStore {
         let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.clock.now());
         let completed = self
             .write_within(WRITE_TIMEOUT, move |transaction| {
-                if complete(transaction, &delivery.id, result, now)? {
+                if complete(transaction, &delivery, result, now)? {
                     return Ok(true);
                 }
                 // It could not be recorded at its admission, and joins the queue only if nothing has joined it since.
@@ -130,10 +138,10 @@ impl RowIntake for SqliteStore {
                     SyncSendResult::Deferred { .. } if !has_no_pending(transaction, &delivery.contact)? => {
                         return Ok(false);
                     }
-                    SyncSendResult::Deferred { .. } | SyncSendResult::Delivered => {}
+                    SyncSendResult::Deferred { .. } | SyncSendResult::Delivered | SyncSendResult::OutcomeUnknown => {}
                 }
                 delivery_row::insert(transaction, &delivery, contact_hash.as_deref(), "direct", now)?;
-                complete(transaction, &delivery.id, result, now)
+                complete(transaction, &delivery, result, now)
             })
             .await;
         drop(guard);
@@ -142,101 +150,65 @@ impl RowIntake for SqliteStore {
     }
 }
 
-/// Records the result of a `direct` delivery. Returns false if there is none.
+/// Records the result of a `direct` delivery. Returns false if the row under its id is not the one that its caller has sent.
 fn complete(
     transaction: &Transaction<'_>,
-    id: &DeliveryId,
+    delivery: &Delivery,
     result: SyncSendResult,
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
-    let (stored_id, now_ms) = (id.as_str(), now.as_millisecond());
-    let changed = match result {
-        SyncSendResult::Delivered => transaction
-            .prepare_cached(
-                "UPDATE deliveries
-                 SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2, first_attempt_at = ?2,
-                     last_attempt_at = ?2, reason = NULL, status = NULL
-                 WHERE id = ?1 AND state = 'direct'",
-            )?
-            .execute(params![stored_id, now_ms])?,
-        SyncSendResult::Rejected => delivery_row::remove_direct(transaction, Some(id), "[]", now)?,
-        SyncSendResult::Deferred { attempts, retry_at, reason, no_early_retry } => {
+    let (id, now_ms) = (delivery.id.as_str(), now.as_millisecond());
+    let is_own: bool = transaction
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM deliveries
+                            WHERE id = ?1 AND state = 'direct' AND contact = ?2 AND body_hash = ?3)",
+        )?
+        .query_row(params![id, delivery.contact.as_str(), BodyHash::compute(&delivery.body).as_str()], |row| {
+            row.get(0)
+        })?;
+    if !is_own {
+        return Ok(false);
+    }
+    let outcome_unknown = match result {
+        SyncSendResult::OutcomeUnknown => true,
+        SyncSendResult::Deferred { outcome_unknown, .. } => outcome_unknown,
+        SyncSendResult::Delivered | SyncSendResult::Rejected => false,
+    };
+    if !outcome_unknown {
+        // Only what this caller's tries have left unknown: an earlier one stays so.
+        transaction
+            .prepare_cached("UPDATE deliveries SET unknown_since = nullif(unknown_since, received_at) WHERE id = ?1")?
+            .execute([id])?;
+    }
+    match result {
+        SyncSendResult::Delivered => {
+            transaction
+                .prepare_cached(
+                    "UPDATE deliveries
+                     SET state = 'delivered', body = NULL, attempts = 1, settled_at = ?2, first_attempt_at = ?2,
+                         last_attempt_at = ?2, reason = NULL, status = NULL, unknown_since = NULL
+                     WHERE id = ?1",
+                )?
+                .execute(params![id, now_ms])?;
+        }
+        SyncSendResult::Rejected | SyncSendResult::OutcomeUnknown => {
+            delivery_row::end_direct(transaction, Some(&delivery.id), "[]", now)?;
+        }
+        SyncSendResult::Deferred { attempts, retry_at, reason, no_early_retry, .. } => {
             let (at, Reason { code, status }) = (retry_at.as_millisecond(), reason);
-            let changed = transaction
+            transaction
                 .prepare_cached(
                     "UPDATE deliveries
                      SET state = 'waiting', attempts = ?3, next_at = ?4, failing_since = ?2, reason = ?5,
                          status = ?6, first_attempt_at = ?2, last_attempt_at = ?2, not_before = iif(?7, ?4, NULL)
-                     WHERE id = ?1 AND state = 'direct'",
+                     WHERE id = ?1",
                 )?
-                .execute(params![stored_id, now_ms, attempts, at, code.as_str(), status, no_early_retry])?;
+                .execute(params![id, now_ms, attempts, at, code.as_str(), status, no_early_retry])?;
             // The attempts while the caller waited count as one failure, by the last reason.
-            if changed == 1 {
-                failure_counts::increment(transaction, stored_id, reason, now_ms)?;
-            }
-            changed
+            failure_counts::increment(transaction, id, reason, now_ms)?;
         }
-    };
-    Ok(changed == 1)
-}
-
-/// What the store has under a delivery's id.
-enum Existing {
-    New,
-    Admission(Admission),
-    /// A dead letter with this reason and status, which the delivery replaces: the row was run again.
-    DeadLetter(String, Option<u16>),
-}
-
-fn lookup(transaction: &Transaction<'_>, delivery: &Delivery, has_lock: bool) -> rusqlite::Result<Existing> {
-    let id = delivery.id.as_str();
-    let stored: Option<(String, Option<String>, Option<u16>)> = transaction
-        .prepare_cached("SELECT state, reason, status FROM deliveries WHERE id = ?1")?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    let Some((state, reason, status)) = stored else { return Ok(Existing::New) };
-    Ok(match state.as_str() {
-        "delivered" => Existing::Admission(Admission::AlreadyDelivered),
-        "direct" if !has_lock => Existing::Admission(Admission::InFlight),
-        "dead" if is_conflicting_event(transaction, delivery)? => {
-            rename_conflicting(transaction, id)?;
-            Existing::New
-        }
-        // Only the holder of the contact lock sends it: the result of a `direct` one could not be recorded.
-        "dead" | "direct" => {
-            transaction.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id])?;
-            reason.map_or(Existing::New, |reason| Existing::DeadLetter(reason, status))
-        }
-        _ => Existing::Admission(Admission::Queued),
-    })
-}
-
-/// Gives the dead letter of an event an id of its own, because another event comes under its key.
-fn rename_conflicting(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
-    let dead_letter = transaction
-        .prepare_cached(&format!("SELECT {} FROM deliveries WHERE id = ?1", delivery_row::COLUMNS))?
-        .query_row([id], delivery_row::from_row)?
-        .as_conflicting_event();
-    let key = match &dead_letter.kind {
-        DeliveryKind::LoopsEvent { key } => Some(key.as_str()),
-        DeliveryKind::ClayRow { .. } | DeliveryKind::LoopsContact => None,
-    };
-    transaction
-        .prepare_cached("UPDATE OR IGNORE deliveries SET id = ?2, idempotency_key = ?3 WHERE id = ?1")?
-        .execute(params![id, dead_letter.id.as_str(), key])?;
-    // If the id is taken, the same event is dead-lettered already.
-    transaction.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id]).map(drop)
-}
-
-/// Returns whether another event is stored under the id of an event.
-fn is_conflicting_event(connection: &Connection, delivery: &Delivery) -> rusqlite::Result<bool> {
-    let Some(content_key) = delivery.content_key() else { return Ok(false) };
-    let stored_key: Option<String> = connection
-        .prepare_cached("SELECT event_hash FROM deliveries WHERE id = ?1")?
-        .query_row([delivery.id.as_str()], |row| row.get(0))
-        .optional()?
-        .flatten();
-    Ok(stored_key.is_some_and(|known| known != content_key))
+    }
+    Ok(true)
 }
 
 fn may_send(connection: &Connection, contact: &ContactKey) -> rusqlite::Result<bool> {

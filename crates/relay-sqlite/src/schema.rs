@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::data_dir::{DataDir, STORE_FILE};
-use crate::delivery_row::remove_direct;
+use crate::delivery_row::end_direct;
 use crate::migrations::{VERSION, is_outdated, upgrade};
 use crate::store_files::StoreFiles;
 
@@ -115,7 +115,7 @@ pub struct Connections {
 /// Opens the store of a data folder for serving, and creates it if there is none.
 ///
 /// What was under way when the last process ended is put back: a delivery that a worker was sending waits again, a row whose
-/// caller waited was never acknowledged and is deleted, a held delivery is tried at once.
+/// caller waited was never acknowledged and [ends](end_direct), a held delivery is tried at once.
 ///
 /// # Errors
 /// [`OpenError`]; nothing is changed then.
@@ -136,7 +136,7 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
         }
         upgrade(&mut connection)?;
         // No contact is locked yet.
-        remove_direct(&connection, None, "[]", now)?;
+        end_direct(&connection, None, "[]", now)?;
         connection
             .execute("UPDATE deliveries SET state = 'waiting' WHERE settled_at IS NULL AND state = 'sending'", [])?;
         connection.execute(

@@ -162,6 +162,23 @@ async fn conflicting_event_under_same_key_is_dead_lettered() {
 }
 
 #[tokio::test]
+async fn key_used_for_another_contact_is_an_error_in_the_cell() {
+    let loops = start_loops().await;
+    let relay = start_relay(&loops, &[]).await;
+    let key = [("idempotency-key", "welcome-2026")];
+    let first = send(relay.base(), Route::Event, "", &key, row_for("ada@example.com")).await;
+    assert_response(&first, 200, &json!({"success": true}));
+    for contact in ["bob@example.com", "cyd@example.com", "bob@example.com"] {
+        let response = send(relay.base(), Route::Event, "", &key, row_for(contact)).await;
+        response.assert_error_response(400, "invalid_option", Some("Idempotency-Key"));
+        assert!(!response.json().to_string().contains("example.com"), "{}", response.json());
+    }
+    let all = relay.deliveries().await;
+    let dead = all.iter().filter(|delivery| delivery["reason"] == "id_conflict").count();
+    assert_eq!((all.len(), dead, loops.received().len()), (3, 2, 1), "{all:?}");
+}
+
+#[tokio::test]
 async fn invalid_key_of_the_caller_is_400_and_named() {
     let loops = start_loops().await;
     let relay = start_relay(&loops, &[]).await;

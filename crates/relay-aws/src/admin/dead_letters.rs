@@ -10,13 +10,15 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOptions, RedriveOutcome};
 use relay_core::delivery::{BodyHash, Delivery, Direction};
+use relay_core::policy::retry;
 
 use crate::admin::{StackAdmin, call, message_count, queue_name};
 use crate::ledger::accounts;
 use crate::ledger::contacts::{contact_key, is_locked};
 use crate::ledger::deliveries::{LedgerState, delivery_key, state_of};
 use crate::ledger::items::{
-    BODY_HASH, DELIVERED_THROUGH, DROPPED, DROPPED_AT, LEASE_UNTIL, LOCK_HOLDER, RETRIED, RETRIED_AT, WAITING,
+    BODY_HASH, DELIVERED_THROUGH, DROPPED, DROPPED_AT, LEASE_UNTIL, LOCK_HOLDER, RETRIED, RETRIED_AT, UNKNOWN_SINCE,
+    WAITING,
 };
 use crate::ledger::table::{Item, Update, number_attr, string_attr, time_attr};
 use crate::ledger::waiting::{self, arrival_key};
@@ -83,15 +85,16 @@ impl StackDeadLetters {
         delivery: &Delivery,
         options: RedriveOptions,
     ) -> Result<(RedriveOutcome, Item), AwsError> {
+        let now = Timestamp::now();
         let ledger_item = self.stack.ledger.get(&delivery_key(&delivery.id)).await?;
-        if let Some(outcome) = existing_outcome(&ledger_item, delivery, &dead_letter.key) {
+        if let Some(outcome) = existing_outcome(&ledger_item, delivery, &dead_letter.key, options, now) {
             return Ok((outcome, Item::new()));
         }
         if dead_letter.direction == Direction::LoopsToClay {
             return Ok((RedriveOutcome::Redriven, Item::new()));
         }
         let contact = self.stack.ledger.get(&contact_key(&delivery.contact)).await?;
-        let outcome = outcome_after_contact(&contact, delivery, options.even_if_older, Timestamp::now());
+        let outcome = outcome_after_contact(&contact, delivery, options.even_if_older, now);
         Ok((outcome, contact))
     }
 
@@ -112,12 +115,28 @@ impl StackDeadLetters {
         let now = Timestamp::now();
         let update = Update::default()
             .add(WAITING, vec![arrival_key(delivery)])
-            .only_if(format!("attribute_not_exists({LOCK_HOLDER}) OR {LEASE_UNTIL} < :now"))
+            .only_if(format!(
+                "attribute_not_exists({LOCK_HOLDER}) OR {LEASE_UNTIL} < :now OR {LEASE_UNTIL} > :latest_credible"
+            ))
+            .bind("latest_credible", retry::latest_credible_wait(now))
             .bind("now", now)
             .only_if_unchanged(DELIVERED_THROUGH, number_attr(contact, DELIVERED_THROUGH));
         let update = waiting::only_if_unchanged(update, contact);
         let updated = self.stack.ledger.update(&contact_key(&delivery.contact), update.no_ttl(), now).await?;
         Ok(updated.is_some())
+    }
+
+    /// Lets an event begin anew that an operator sends again although it may have been sent, before a worker can receive it.
+    async fn forget_unknown_outcome(&self, delivery: &Delivery) -> Result<(), AwsError> {
+        let (now, key) = (Timestamp::now(), delivery_key(&delivery.id));
+        let (after, until) = retry::safe_resend_range(now);
+        let update = Update::default()
+            .remove(&[UNKNOWN_SINCE])
+            .only_if(format!("{UNKNOWN_SINCE} <= :safe_after OR {UNKNOWN_SINCE} > :safe_until"))
+            .bind("safe_after", after)
+            .bind("safe_until", until)
+            .no_ttl();
+        self.stack.ledger.update(&key, update, now).await.map(drop)
     }
 
     /// Records the operator's action in the ledger, in an attribute for the dead letter and one for the time. The state of the
@@ -209,6 +228,9 @@ impl DeadLetterQueue for StackDeadLetters {
         if dead_letter.direction == Direction::ClayToLoops && !self.close_fast_path(&delivery, &contact).await? {
             return Ok(RedriveOutcome::Busy);
         }
+        if options.even_if_sent {
+            self.forget_unknown_outcome(&delivery).await?;
+        }
         // In this order: after an interruption, the dead letter is still there, and the ledger tells what was done.
         self.send_to_queue(dead_letter, delivery.contact.as_str(), body).await?;
         self.record_action(taken, dead_letter, (RETRIED, RETRIED_AT)).await?;
@@ -247,12 +269,23 @@ impl DeadLetterQueue for StackDeadLetters {
 }
 
 /// Returns the outcome that the ledger's item of a delivery decides.
-fn existing_outcome(item: &Item, delivery: &Delivery, key: &str) -> Option<RedriveOutcome> {
+fn existing_outcome(
+    item: &Item,
+    delivery: &Delivery,
+    key: &str,
+    options: RedriveOptions,
+    now: Timestamp,
+) -> Option<RedriveOutcome> {
     let hash = BodyHash::compute(&delivery.body);
     let same_body = string_attr(item, BODY_HASH).is_none_or(|known| known == hash.as_str());
     match state_of(item) {
         _ if string_attr(item, RETRIED) == Some(key) => Some(RedriveOutcome::AlreadyRedriven),
         Some(LedgerState::Delivered) if same_body => Some(RedriveOutcome::AlreadyDelivered),
+        Some(LedgerState::Dead)
+            if !options.even_if_sent && retry::is_resend_unsafe(time_attr(item, UNKNOWN_SINCE), now) =>
+        {
+            Some(RedriveOutcome::OutcomeUnknown)
+        }
         // An event whose row was corrected and failed again has another body, and may be sent.
         Some(LedgerState::Dead) => None,
         Some(_) if !same_body => Some(RedriveOutcome::Conflict),
@@ -289,5 +322,40 @@ fn dead_letter_from_message(key: String, direction: Direction, message: &Message
         status: attribute(STATUS).and_then(|status| status.parse().ok()),
         attempts: attribute(ATTEMPTS).and_then(|attempts| attempts.parse().ok()),
         dead_lettered_at: attribute(DIED_AT).and_then(|at| at.parse().ok()).or_else(sent_at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+    use relay_core::contact::ContactKey;
+    use relay_core::delivery::{DeliveryId, DeliveryKind};
+    use relay_core::idempotency::IdempotencyKey;
+
+    use super::*;
+    use crate::ledger::items::{DEAD, STATE};
+
+    #[test]
+    fn event_that_may_have_been_sent_is_redriven_only_if_allowed() {
+        let now = Timestamp::constant(1_800_000_000, 0);
+        let delivery = Delivery {
+            id: DeliveryId::random("1"),
+            contact: ContactKey::from_email("ada@example.com"),
+            received_at: now,
+            kind: DeliveryKind::LoopsEvent { key: IdempotencyKey::random("1") },
+            body: Bytes::from_static(b"{}"),
+        };
+        let outcome = |unknown_for_hours: i64, even_if_sent| {
+            let unknown_since = now.as_millisecond() - unknown_for_hours * 60 * 60 * 1000;
+            let item = Item::from([
+                (STATE.to_owned(), AttributeValue::S(DEAD.to_owned())),
+                (UNKNOWN_SINCE.to_owned(), AttributeValue::N(unknown_since.to_string())),
+            ]);
+            let options = RedriveOptions { even_if_older: true, even_if_sent, redirect: false };
+            existing_outcome(&item, &delivery, "key", options, now)
+        };
+        assert_eq!(outcome(22, false), None);
+        assert_eq!(outcome(23, false), Some(RedriveOutcome::OutcomeUnknown));
+        assert_eq!(outcome(23, true), None);
     }
 }

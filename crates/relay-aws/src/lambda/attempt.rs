@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use relay::delivery::Deliver;
 use relay::ports::clock::SharedClock;
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
-use relay_core::delivery::{AttemptResult, Delivery, Reason, ReasonCode};
+use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, Reason, ReasonCode};
 use relay_core::policy::retry;
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -87,12 +87,13 @@ impl<D: Deliver> Attempt<'_, D> {
                 return AttemptOutcome::Pending(MessageAction::BACKOFF);
             }
         };
-        let result = self.deliverer.deliver(delivery, history).await;
+        let finished = self.deliverer.deliver(delivery, history).await;
+        let result = finished.result;
         if result == AttemptResult::Delivered {
             return AttemptOutcome::Delivered { recorded: self.record_delivered(&attempt_id).await };
         }
         let now = clock.now();
-        let attempts = match ledger.finish_attempt(&delivery.id, &attempt_id, result, now).await {
+        let attempts = match ledger.finish_attempt(&delivery.id, &attempt_id, history, finished, now).await {
             Ok(Some(attempts)) => attempts,
             Ok(None) => {
                 warn!(delivery.id = %delivery.id, "another attempt was begun meanwhile, and what it comes to counts");
@@ -159,9 +160,10 @@ impl<D: Deliver> Attempt<'_, D> {
     async fn record_delivered(&self, attempt_id: &str) -> bool {
         let Self { ledger, clock, delivery, .. } = *self;
         let recorded = async {
-            let mut attempts = 0;
+            let (mut attempts, delivered) = (0, AttemptResult::Delivered.into());
+            let history = AttemptHistory::default();
             while let Err(error) =
-                ledger.finish_attempt(&delivery.id, attempt_id, AttemptResult::Delivered, clock.now()).await
+                ledger.finish_attempt(&delivery.id, attempt_id, history, delivered, clock.now()).await
             {
                 attempts += 1;
                 error!(delivery.id = %delivery.id, attempts, %error, "the end of an attempt cannot be recorded");

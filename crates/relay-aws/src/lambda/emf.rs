@@ -89,6 +89,7 @@ mod tests {
         let stats = CallStats {
             calls: 1,
             last_call_duration: Some(Duration::from_millis(5)),
+            outcome_unknown: false,
             duplicate: false,
             pool: Some(pool),
         };

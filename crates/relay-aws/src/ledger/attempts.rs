@@ -3,16 +3,17 @@
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::queue::StoreError;
 use relay_core::delivery::{
-    AttemptHistory, AttemptResult, BodyHash, Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode,
+    AttemptHistory, AttemptResult, BodyHash, Delivery, DeliveryId, DeliveryKind, FinishedAttempt, Reason, ReasonCode,
 };
+use relay_core::policy::retry;
 
 use crate::lambda::time_budget::WORKER_TIMEOUT;
 use crate::ledger::deliveries::{Ledger, delivery_key, set_reason};
 use crate::ledger::failure_counts::add_failure;
 use crate::ledger::items::{
-    ATTEMPT_ID, ATTEMPT_UNTIL, ATTEMPTS, BODY_HASH, DEAD, DEAD_LETTER_OF, DELIVERED, DIED_AT, FAILING_SINCE,
+    ATTEMPT_ID, ATTEMPT_UNTIL, ATTEMPTS, BODY_HASH, DEAD, DEAD_LETTER_OF, DELIVERED, DIED_AT, FAILED_AT, FAILING_SINCE,
     FIRST_ATTEMPT_AT, HELD_SINCE, KIND, LAST_ATTEMPT_AT, LAST_STATUS, LEASE_UNTIL, NOT_BEFORE, QUEUED, REASON,
-    RECEIVED_AT, STATE, STATE_NAME,
+    RECEIVED_AT, STATE, STATE_NAME, UNKNOWN_SINCE,
 };
 use crate::ledger::table::{Item, Update, number_attr, string_attr, time_attr};
 use crate::sqs::dead_letter::FailureInfo;
@@ -77,9 +78,13 @@ impl Ledger {
             .set(ATTEMPT_UNTIL, now.checked_add(ATTEMPT_LEASE).unwrap_or(now))
             .remove(&[NOT_BEFORE])
             .add(ATTEMPTS, 1)
-            .only_if(format!("attribute_not_exists({NOT_BEFORE}) OR {NOT_BEFORE} <= :now"))
-            .only_if(format!("attribute_not_exists({ATTEMPT_UNTIL}) OR {ATTEMPT_UNTIL} <= :now"))
+            .only_if(is_over(NOT_BEFORE))
+            .only_if(is_over(ATTEMPT_UNTIL))
+            .bind("latest_credible", retry::latest_credible_wait(now))
             .bind("now", now);
+        let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
+        // The worker may be killed before the outcome is known.
+        let update = if is_event { update.set_if_missing(UNKNOWN_SINCE, now) } else { update };
         let item = match self.table().update_or_current(&delivery_key(&delivery.id), update, now).await? {
             Ok(item) => item,
             // The write succeeded, its response was lost, and the SDK has retried it.
@@ -87,20 +92,28 @@ impl Ledger {
             Err(item) if is_conflict(&item, delivery, ignore_failures_until) => return Ok(BeginAttempt::Conflict),
             Err(item) if string_attr(&item, STATE) == Some(DELIVERED) => return Ok(BeginAttempt::AlreadyDelivered),
             Err(item) => {
-                let not_before = time_attr(&item, NOT_BEFORE).max(time_attr(&item, ATTEMPT_UNTIL));
+                let credible = |at: &Timestamp| *at <= retry::latest_credible_wait(now);
+                let time_of = |name| time_attr(&item, name).filter(credible);
+                let not_before = time_of(NOT_BEFORE).max(time_of(ATTEMPT_UNTIL));
                 return Ok(match prior(&item).filter(|died| died.info.at > ignore_failures_until) {
                     Some(died) => BeginAttempt::AlreadyDead(died),
                     None => BeginAttempt::NotBefore(not_before.unwrap_or(now)),
                 });
             }
         };
+        let begun_now = |since: &Timestamp| since.as_millisecond() == now.as_millisecond();
+        let unknown_since = time_attr(&item, UNKNOWN_SINCE).filter(|since| !begun_now(since));
         Ok(BeginAttempt::Proceed(match string_attr(&item, STATE) {
             // An operator has redriven it.
-            Some(DEAD) => AttemptHistory::default(),
+            Some(DEAD) => AttemptHistory { unknown_since, ..AttemptHistory::default() },
             _ => AttemptHistory {
                 attempts: attempt_count(&item).saturating_sub(1),
-                failing_since: time_attr(&item, FAILING_SINCE),
+                failing_since: time_attr(&item, FAILING_SINCE).map(|since| {
+                    let last_tried_at = time_attr(&item, FAILED_AT).unwrap_or(now);
+                    retry::failing_since_while_tried(since, last_tried_at, now)
+                }),
                 held_since: time_attr(&item, HELD_SINCE),
+                unknown_since,
             },
         }))
     }
@@ -158,17 +171,19 @@ impl Ledger {
         &self,
         id: &DeliveryId,
         attempt_id: &str,
-        result: AttemptResult,
+        history: AttemptHistory,
+        finished: FinishedAttempt,
         now: Timestamp,
     ) -> Result<Option<u32>, StoreError> {
         let failed = |state, reason| {
             add_failure(set_reason(Update::default().set(STATE, state), reason), reason)
                 .only_if(format!("attribute_not_exists({ATTEMPT_ID}) OR {ATTEMPT_ID} = :attempt"))
                 .only_if(format!("attribute_not_exists({STATE_NAME}) OR {STATE_NAME} <> :delivered"))
+                .set(FAILED_AT, now)
                 .bind("attempt", attempt_id)
                 .bind("delivered", DELIVERED)
         };
-        let update = match result {
+        let update = match finished.result {
             AttemptResult::Delivered => Update::default().set(STATE, DELIVERED).remove(&[
                 REASON,
                 LAST_STATUS,
@@ -183,7 +198,7 @@ impl Ledger {
                 update.remove(&[FAILING_SINCE, HELD_SINCE, ATTEMPT_UNTIL, DEAD_LETTER_OF])
             }
             AttemptResult::RetryAt { at, reason, no_early_retry } => {
-                let update = failed(QUEUED, reason).set_if_missing(FAILING_SINCE, now);
+                let update = failed(QUEUED, reason).set(FAILING_SINCE, history.failing_since.unwrap_or(now));
                 let update = update.remove(&[HELD_SINCE, ATTEMPT_UNTIL]);
                 // The message may come back earlier, if its worker is killed.
                 if no_early_retry { update.set(NOT_BEFORE, at) } else { update }
@@ -192,8 +207,18 @@ impl Ledger {
                 failed(QUEUED, reason).set_if_missing(HELD_SINCE, now).remove(&[FAILING_SINCE, ATTEMPT_UNTIL])
             }
         };
+        let update = match finished.unknown_since {
+            Some(since) => update.set(UNKNOWN_SINCE, since),
+            None => update.remove(&[UNKNOWN_SINCE]),
+        };
         Ok(self.table().update(&delivery_key(id), update, now).await?.as_ref().map(attempt_count))
     }
+}
+
+/// Returns the condition that a time of an item has come. One that is later than the rules can say was written by a clock that
+/// was wrong.
+fn is_over(time: &str) -> String {
+    format!("attribute_not_exists({time}) OR {time} <= :now OR {time} > :latest_credible")
 }
 
 /// Adds the conditions under which the item may be processed for a message.

@@ -16,12 +16,13 @@ use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake, SyncSendResul
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};
+use relay_core::policy::retry;
 use tracing::warn;
 
 use crate::lambda::contact_order::{ContactOrder, SendOrder};
-use crate::ledger::deliveries::{Ledger, LedgerState};
+use crate::ledger::deliveries::{Ledger, LedgerState, is_lease_running};
 use crate::ledger::items::{DEFERRED_ID, DEFERRED_MESSAGE, DELIVERED_THROUGH, LEASE_UNTIL, LOCK_HOLDER, WAITING};
-use crate::ledger::table::{Item, Update, string_attr, time_attr};
+use crate::ledger::table::{Item, Update, string_attr};
 use crate::ledger::waiting::{self, arrival_key};
 use crate::sqs::message;
 use crate::sqs::queue::{SendError, SqsQueue};
@@ -48,22 +49,44 @@ impl ContactLedger {
     }
 
     /// Records a delivery that can be repeated. If it is known, returns the answer for the repeat.
-    async fn reserve(&self, delivery: &Delivery) -> Result<Option<Admission>, StoreError> {
+    async fn reserve(&self, delivery: &Delivery, sends_now: bool) -> Result<Option<Admission>, StoreError> {
         let now = self.clock.now();
-        if !is_idempotent(delivery) || self.ledger.reserve(delivery, &self.clock.new_id(), lease_end(now), now).await? {
+        let (caller, lease_until) = (self.clock.new_id(), lease_end(now));
+        if !is_idempotent(delivery) || self.ledger.reserve(delivery, &caller, sends_now, lease_until, now).await? {
             return Ok(None);
         }
-        let (state, is_conflicting) = self.ledger.event_state(delivery).await?;
-        let admission = match state {
+        let known = self.ledger.known_event(delivery, now).await?;
+        let admission = match known.state {
             Some(LedgerState::Delivered) => Admission::AlreadyDelivered,
             Some(LedgerState::Queued) => Admission::Queued,
-            // It was or is being sent for another caller.
+            Some(LedgerState::Sending) if known.is_in_flight => return Ok(Some(Admission::InFlight)),
+            Some(LedgerState::Sending | LedgerState::Dead) if known.unknown_since.is_some() && known.is_other => {
+                // Loops might take it for a repeat of the other one.
+                return Ok(Some(Admission::OutcomeUnknown));
+            }
+            Some(LedgerState::Sending) if known.is_resend_unsafe => {
+                self.dead_letter_lost(delivery, known.unknown_since).await?;
+                return Ok(Some(Admission::OutcomeUnknown));
+            }
+            Some(LedgerState::Dead) if known.is_resend_unsafe => return Ok(Some(Admission::OutcomeUnknown)),
+            // It has changed meanwhile.
             Some(LedgerState::Sending | LedgerState::Dead) | None => return Ok(Some(Admission::InFlight)),
         };
-        if is_conflicting {
+        if known.is_other || known.is_of_other_contact {
             self.dead_letter_conflict(delivery).await?;
         }
-        Ok(Some(admission))
+        Ok(Some(if known.is_of_other_contact { Admission::KeyOfOtherContact } else { admission }))
+    }
+
+    /// Dead-letters an event that was sent for a caller who is gone, and that cannot be sent again.
+    async fn dead_letter_lost(&self, delivery: &Delivery, unknown_since: Option<Timestamp>) -> Result<(), StoreError> {
+        let reason = Reason::without_status(ReasonCode::OutcomeUnknown);
+        // The dead letter first, because a recorded one is not sent again.
+        self.queue.dead_letter(delivery, reason).await?;
+        self.ledger.mark_lost(delivery, unknown_since, reason, self.clock.now()).await?;
+        DeliveryEvent { reason: Some(reason), ..DeliveryEvent::for_delivery(delivery, EventOutcome::DeadLettered) }
+            .emit();
+        Ok(())
     }
 
     /// Dead-letters another event under a known key, once. Its caller gets the answer of a repeat.
@@ -87,8 +110,10 @@ impl ContactLedger {
             .set(LEASE_UNTIL, lease_end(now))
             // If the holder is this delivery, the response was lost, and the SDK has retried the write.
             .only_if(format!(
-                "attribute_not_exists({LOCK_HOLDER}) OR {LEASE_UNTIL} < :now OR {LOCK_HOLDER} = :{LOCK_HOLDER}"
+                "attribute_not_exists({LOCK_HOLDER}) OR {LEASE_UNTIL} < :now OR {LEASE_UNTIL} > :latest_credible \
+                 OR {LOCK_HOLDER} = :{LOCK_HOLDER}"
             ))
+            .bind("latest_credible", retry::latest_credible_wait(now))
             .bind("now", now);
         Ok(self.update_contact(delivery, update).await?.is_some())
     }
@@ -110,9 +135,13 @@ impl ContactLedger {
         admission
     }
 
-    /// Deletes the record of a delivery that was neither sent nor claimed, so that the next run of its row need not wait.
-    async fn discard_record(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        if is_idempotent(delivery) { self.ledger.delete_if_unclaimed(&delivery.id).await } else { Ok(()) }
+    /// Deletes the record of a delivery that was neither sent nor claimed, so that the next run of its row need not wait. It
+    /// stays if the destination may have the delivery.
+    async fn discard_record(&self, delivery: &Delivery, outcome_unknown: bool) -> Result<(), StoreError> {
+        if !is_idempotent(delivery) {
+            return Ok(());
+        }
+        self.ledger.end_reservation(delivery, outcome_unknown, self.clock.now()).await
     }
 
     async fn unlock(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
@@ -135,7 +164,7 @@ impl ContactLedger {
             return Err(error);
         }
         // Without the record, a repeat is enqueued once more, and sent once.
-        if let Err(error) = self.ledger.mark_queued(delivery, self.clock.now()).await {
+        if let Err(error) = self.ledger.mark_queued(delivery, false, self.clock.now()).await {
             warn!(delivery.id = %delivery.id, %error, "a stored delivery could not be recorded");
         }
         Ok(())
@@ -148,10 +177,11 @@ impl ContactLedger {
         attempts: u32,
         retry_at: Timestamp,
         reason: Reason,
+        outcome_unknown: bool,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
         // The ledger first, so that no worker attempts it early.
-        self.ledger.record_sync_failure(delivery, attempts, retry_at, reason, now).await?;
+        self.ledger.record_sync_failure(delivery, attempts, retry_at, reason, outcome_unknown, now).await?;
         // Deferred even if nothing waits yet: a later delivery may be in the queue before this one.
         let message = message::encode_bytes(delivery).map_err(StoreError::new)?;
         let update = Update::default()
@@ -169,10 +199,10 @@ impl ContactLedger {
             if !maybe_enqueued {
                 self.record_ended(delivery, false).await?;
             }
-            self.ledger.delete_if_unclaimed(&delivery.id).await?;
+            self.discard_record(delivery, outcome_unknown).await?;
             return Err(error);
         }
-        self.ledger.mark_queued(delivery, self.clock.now()).await
+        self.ledger.mark_queued(delivery, true, self.clock.now()).await
     }
 }
 
@@ -181,7 +211,7 @@ impl RowIntake for ContactLedger {
     type Guard = ();
 
     async fn admit(&self, delivery: &Delivery, mode: DeliveryMode) -> Result<Admission, StoreError> {
-        if let Some(admission) = self.reserve(delivery).await? {
+        if let Some(admission) = self.reserve(delivery, mode == DeliveryMode::Sync).await? {
             return Ok(admission);
         }
         let admission = async {
@@ -192,19 +222,19 @@ impl RowIntake for ContactLedger {
         };
         let admission = admission.await;
         if admission.is_err() {
-            self.discard_record(delivery).await?;
+            self.discard_record(delivery, false).await?;
         }
         admission
     }
 
     /// The lock is all that sandboxes know of each other, so nothing is sent without it.
     async fn admit_without_record(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
-        if let Some(admission) = self.reserve(delivery).await? {
+        if let Some(admission) = self.reserve(delivery, true).await? {
             return Ok(admission);
         }
         let admission = self.lock_if_unknown(delivery).await;
         if !matches!(admission, Ok(Admission::SendNow)) {
-            self.discard_record(delivery).await?;
+            self.discard_record(delivery, false).await?;
         }
         admission
     }
@@ -219,13 +249,13 @@ impl RowIntake for ContactLedger {
                 }
                 self.unlock(delivery, true).await
             }
-            SyncSendResult::Rejected => {
-                self.discard_record(delivery).await?;
+            SyncSendResult::Rejected | SyncSendResult::OutcomeUnknown => {
+                self.discard_record(delivery, result == SyncSendResult::OutcomeUnknown).await?;
                 self.unlock(delivery, false).await
             }
             // `retry_at` always binds: no worker attempts a deferred delivery earlier.
-            SyncSendResult::Deferred { attempts, retry_at, reason, no_early_retry: _ } => {
-                self.defer(delivery, attempts, retry_at, reason).await
+            SyncSendResult::Deferred { attempts, retry_at, reason, no_early_retry: _, outcome_unknown } => {
+                self.defer(delivery, attempts, retry_at, reason, outcome_unknown).await
             }
         }
     }
@@ -276,7 +306,7 @@ fn is_idempotent(delivery: &Delivery) -> bool {
 
 /// Whether a caller holds the contact's lock.
 pub(crate) fn is_locked(item: &Item, now: Timestamp) -> bool {
-    string_attr(item, LOCK_HOLDER).is_some() && time_attr(item, LEASE_UNTIL).is_some_and(|lease_end| lease_end > now)
+    string_attr(item, LOCK_HOLDER).is_some() && is_lease_running(item, now)
 }
 
 /// Returns the end of a lease that begins now.

@@ -17,9 +17,11 @@ pub(crate) const DEAD: &str = "dead";
 /// Kind of a delivery: row, contact or event.
 pub(crate) const KIND: &str = "kind";
 pub(crate) const BODY_HASH: &str = "body_hash";
-/// Hash of an event's content without what may differ between repeats.
+/// Content key of an event. Empty if it has none; an older relay has left it empty where it was the event's own key.
 pub(crate) const EVENT_HASH: &str = "event_hash";
 pub(crate) const CONTACT_HASH: &str = "contact_hash";
+/// Contact key of an event.
+pub(crate) const CONTACT: &str = "contact";
 pub(crate) const RECEIVED_AT: &str = "received_at";
 /// Id of the request whose caller waits.
 pub(crate) const CALLER: &str = "caller";
@@ -31,6 +33,11 @@ pub(crate) const LAST_ATTEMPT_AT: &str = "last_attempt_at";
 pub(crate) const NOT_BEFORE: &str = "not_before";
 /// Start of the present series of failures.
 pub(crate) const FAILING_SINCE: &str = "failing_since";
+/// When an attempt failed last.
+pub(crate) const FAILED_AT: &str = "failed_at";
+/// When the first attempt at an event began whose outcome is not known. An attempt sets it at its begin, and its end removes
+/// it again if the outcome is known.
+pub(crate) const UNKNOWN_SINCE: &str = "unknown_since";
 pub(crate) const HELD_SINCE: &str = "held_since";
 pub(crate) const REASON: &str = "reason";
 /// Status of the destination's latest response, 0 if there was none.

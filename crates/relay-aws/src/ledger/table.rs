@@ -231,19 +231,27 @@ impl LedgerTable {
         AwsCall::new(operation, &self.name, self.client.config().region())
     }
 
-    /// Deletes an item if a condition, in which `:sending` is that state, is true.
-    pub(crate) async fn delete_if(&self, key: &str, condition: String) -> Result<(), AwsError> {
+    /// Deletes an item if a condition is true, in which `:sending` is that state and `:received_at` a time. Returns whether it
+    /// is deleted.
+    pub(crate) async fn delete_if(
+        &self,
+        key: &str,
+        condition: String,
+        received_at: Timestamp,
+    ) -> Result<bool, AwsError> {
         let request =
             self.client.delete_item().table_name(&self.name).key(PARTITION_KEY, AttributeValue::S(key.to_owned()));
         let request = request.condition_expression(condition).expression_attribute_names(STATE_NAME, STATE);
-        let request = request.expression_attribute_values(":sending", AttributeValue::S(SENDING.to_owned()));
+        let request = request
+            .expression_attribute_values(":sending", AttributeValue::S(SENDING.to_owned()))
+            .expression_attribute_values(":received_at", Value::from(received_at).0);
         match request.send().await {
             Err(error)
                 if error.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
             {
-                Ok(())
+                Ok(false)
             }
-            result => result.map(drop).map_err(|error| self.call("dynamodb:DeleteItem").to_error(&error)),
+            result => result.map(|_| true).map_err(|error| self.call("dynamodb:DeleteItem").to_error(&error)),
         }
     }
 }

@@ -9,10 +9,20 @@ pub enum CallOutcome {
     Responded(u16),
     /// The destination did not respond in time; whether it processed the request is not known.
     TimedOut,
-    /// The connection failed or broke; whether the destination processed the request is not known.
+    /// No connection could be made, so nothing was sent.
     Unreachable,
+    /// The connection broke; whether the destination processed the request is not known.
+    ConnectionLost,
     /// The destination's certificate is not trusted, so nothing was sent.
     CertificateUntrusted,
+}
+
+impl CallOutcome {
+    /// Whether the destination may have processed the request although it did not say so: it did not answer, or it failed
+    /// (5xx) at some point of the processing.
+    pub const fn is_unknown(self) -> bool {
+        matches!(self, Self::TimedOut | Self::ConnectionLost | Self::Responded(500..))
+    }
 }
 
 /// The ways in which a delivery is sent.
@@ -79,6 +89,7 @@ const fn classify(outcome: CallOutcome, is_event: bool) -> ResponseClass {
         CallOutcome::Responded(_)
         | CallOutcome::TimedOut
         | CallOutcome::Unreachable
+        | CallOutcome::ConnectionLost
         | CallOutcome::CertificateUntrusted => ResponseClass::Transient,
     }
 }
@@ -107,7 +118,7 @@ pub const fn reason_for(path: SendPath, outcome: CallOutcome) -> ReasonCode {
     let to_clay = matches!(path, SendPath::ClayWorker);
     match (outcome, classify(outcome, false)) {
         (CallOutcome::TimedOut, _) => ReasonCode::TimedOut,
-        (CallOutcome::Unreachable, _) => ReasonCode::Unreachable,
+        (CallOutcome::Unreachable | CallOutcome::ConnectionLost, _) => ReasonCode::Unreachable,
         (CallOutcome::CertificateUntrusted, _) => ReasonCode::CertificateUntrusted,
         (_, ResponseClass::Throttled) => ReasonCode::DestinationThrottled,
         (_, ResponseClass::Unauthorized) if to_clay => ReasonCode::ClayTokenRejected,
@@ -182,12 +193,28 @@ mod tests {
     #[test]
     fn transient_outcome_is_retried() {
         let transient = (300..400).chain(500..600).chain([408, 425, 429]).map(CallOutcome::Responded);
-        for outcome in
-            transient.chain([CallOutcome::TimedOut, CallOutcome::Unreachable, CallOutcome::CertificateUntrusted])
-        {
+        let without_response = [
+            CallOutcome::TimedOut,
+            CallOutcome::Unreachable,
+            CallOutcome::ConnectionLost,
+            CallOutcome::CertificateUntrusted,
+        ];
+        for outcome in transient.chain(without_response) {
             assert_eq!(decide(SendPath::ClayWorker, outcome, false), Decision::RetryLater, "{outcome:?}");
             assert_eq!(decide(SendPath::LoopsWorker, outcome, true), Decision::RetryLater, "{outcome:?}");
             assert_eq!(decide(SendPath::LoopsFastPath, outcome, true), Decision::RetryThenQueue, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn outcome_is_unknown_if_the_request_may_have_been_processed() {
+        let unknown = [500, 502, 503, 504, 599].map(CallOutcome::Responded);
+        for outcome in unknown.into_iter().chain([CallOutcome::TimedOut, CallOutcome::ConnectionLost]) {
+            assert!(outcome.is_unknown(), "{outcome:?}");
+        }
+        let known = [200, 301, 400, 401, 408, 409, 425, 429, 499].map(CallOutcome::Responded);
+        for outcome in known.into_iter().chain([CallOutcome::Unreachable, CallOutcome::CertificateUntrusted]) {
+            assert!(!outcome.is_unknown(), "{outcome:?}");
         }
     }
 

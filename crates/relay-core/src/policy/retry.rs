@@ -14,6 +14,16 @@ const MIN_DELAY: Duration = Duration::from_secs(1);
 const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
 /// Maximum wait that a destination can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+/// The longest wait that is believed: the longest that the rules give, and what two clocks may differ by. A later time was
+/// written by a clock that was wrong.
+const MAX_CREDIBLE_WAIT: SignedDuration = SignedDuration::from_mins(65);
+/// The longest time between two attempts in which a delivery counts as tried. It is the longest wait that the rules give.
+const MAX_TRIED_GAP: SignedDuration = SignedDuration::from_hours(1);
+/// How long after an attempt with an unknown outcome an event may be sent again: Loops remembers its key for 24 hours (Loops
+/// API reference, "Send event"), less an hour for the attempt itself and for clocks that differ.
+const UNKNOWN_OUTCOME_WINDOW: SignedDuration = SignedDuration::from_hours(23);
+/// How far ahead of now such an attempt may be recorded, because clocks differ. Further ahead, its time is not known.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(1);
 /// Time for which a failing delivery is retried before it becomes a dead letter.
 const MAX_RETRY_AGE: SignedDuration = SignedDuration::from_hours(4 * 24);
 /// Time for which a held delivery is retried every minute; after that it is retried every quarter of an hour.
@@ -82,6 +92,30 @@ pub const fn pins_next_attempt(retry_after: Option<Duration>, reason: Reason) ->
 pub fn hold(history: AttemptHistory, reason: Reason, now: Timestamp) -> AttemptResult {
     let delay = held_retry_delay(history.held_since.unwrap_or(now), now);
     AttemptResult::HoldUntil { at: add_saturating(now, delay), reason }
+}
+
+/// Returns the latest time until which a delivery, a lease or a lock may say that it waits. A later one is not believed.
+pub fn latest_credible_wait(now: Timestamp) -> Timestamp {
+    now.saturating_add(MAX_CREDIBLE_WAIT).unwrap_or(Timestamp::MAX)
+}
+
+/// Returns since when a delivery fails, without the time in which nobody tried it: what is over an hour between its last
+/// attempt and now does not count.
+pub fn failing_since_while_tried(failing_since: Timestamp, last_tried_at: Timestamp, now: Timestamp) -> Timestamp {
+    let untried = now.duration_since(last_tried_at).saturating_sub(MAX_TRIED_GAP).max(SignedDuration::ZERO);
+    failing_since.saturating_add(untried).unwrap_or(now).min(now)
+}
+
+/// Whether Loops may have processed an event since that time and has forgotten its key by now, so that another attempt may
+/// reach people twice.
+pub fn is_resend_unsafe(unknown_since: Option<Timestamp>, now: Timestamp) -> bool {
+    unknown_since.is_some_and(|since| !(-MAX_CLOCK_SKEW..UNKNOWN_OUTCOME_WINDOW).contains(&now.duration_since(since)))
+}
+
+/// Returns between which times [`is_resend_unsafe`] is false: after the first, and not after the second.
+pub fn safe_resend_range(now: Timestamp) -> (Timestamp, Timestamp) {
+    let after = now.saturating_sub(UNKNOWN_OUTCOME_WINDOW).unwrap_or(Timestamp::MIN);
+    (after, now.saturating_add(MAX_CLOCK_SKEW).unwrap_or(Timestamp::MAX))
 }
 
 /// Adds a delay to a time; the latest possible time if that overflows.
@@ -157,6 +191,32 @@ mod tests {
         assert_eq!(held_retry_delay(unix_time(0), unix_time(0)), Duration::from_secs(60));
         assert_eq!(held_retry_delay(unix_time(0), unix_time(899)), Duration::from_secs(60));
         assert_eq!(held_retry_delay(unix_time(0), unix_time(900)), Duration::from_secs(900));
+    }
+
+    #[test]
+    fn time_in_which_nobody_tried_does_not_count() {
+        let hour = 3600;
+        let since = |failing: i64, tried: i64, now: i64| {
+            failing_since_while_tried(unix_time(failing), unix_time(tried), unix_time(now)).as_second()
+        };
+        assert_eq!(since(0, hour, 2 * hour), 0);
+        assert_eq!(since(0, 10, 10 + 121 * hour), 120 * hour, "five days off count an hour");
+        assert_eq!(since(30 * hour, 30 * hour, hour), hour, "the clock was ahead");
+        assert_eq!(since(0, 30 * hour, hour), 0, "the clock was ahead at the last attempt");
+    }
+
+    #[test]
+    fn resend_is_safe_for_23_hours_of_a_credible_clock() {
+        let is_unsafe = |since: i64| is_resend_unsafe(Some(unix_time(since)), unix_time(86_400));
+        let hour = 3600;
+        assert!(!is_resend_unsafe(None, unix_time(0)));
+        for (since, expected) in
+            [(0, true), (hour, true), (hour + 1, false), (86_400, false), (25 * hour, false), (25 * hour + 1, true)]
+        {
+            assert_eq!(is_unsafe(since), expected, "{since}");
+            let (after, before) = safe_resend_range(unix_time(86_400));
+            assert_eq!(!(after < unix_time(since) && unix_time(since) <= before), expected, "{since}");
+        }
     }
 
     proptest! {

@@ -13,7 +13,7 @@ mod email;
 mod field_error;
 mod field_errors;
 mod fields;
-mod json;
+pub(crate) mod json;
 mod names;
 mod nested;
 mod options;

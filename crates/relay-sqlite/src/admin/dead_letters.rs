@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use relay::ports::clock::Clock;
 use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOptions, RedriveOutcome};
 use relay_core::delivery::Delivery;
+use relay_core::policy::retry;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use crate::admin::connection::{self, Error};
@@ -43,7 +45,7 @@ impl DeadLetterQueue for SqliteDeadLetters {
         dead_letter: &DeadLetter,
         options: RedriveOptions,
     ) -> Result<RedriveOutcome, Self::Error> {
-        Ok(plan_redrive(&self.connection, &dead_letter.key, options)?.0)
+        Ok(plan_redrive(&self.connection, &dead_letter.key, options, self.clock.now())?.0)
     }
 
     /// Makes it a waiting delivery, which keeps its position in the order of arrival.
@@ -52,20 +54,27 @@ impl DeadLetterQueue for SqliteDeadLetters {
         dead_letter: &DeadLetter,
         options: RedriveOptions,
     ) -> Result<RedriveOutcome, Self::Error> {
+        let now = self.clock.now();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let (outcome, delivery) = plan_redrive(&transaction, &dead_letter.key, options)?;
+        let (outcome, delivery) = plan_redrive(&transaction, &dead_letter.key, options, now)?;
         match delivery {
             Some(delivery) if outcome == RedriveOutcome::Redriven => {
+                let (after, until) = retry::safe_resend_range(now);
                 transaction.execute(
                     "UPDATE deliveries
                      SET id = ?3, contact = ?4, state = 'waiting', next_at = ?2, settled_at = NULL,
-                         failing_since = NULL, held_since = NULL, reason = NULL, status = NULL
+                         failing_since = NULL, held_since = NULL, reason = NULL, status = NULL,
+                         -- Another account does not have it. What an operator lets be sent again although it may have been
+                         -- sent begins anew.
+                         unknown_since = iif(id = ?3 AND unknown_since > ?5 AND unknown_since <= ?6, unknown_since, NULL)
                      WHERE id = ?1 AND state = 'dead'",
                     params![
                         dead_letter.key,
-                        self.clock.now().as_millisecond(),
+                        now.as_millisecond(),
                         delivery.id.as_str(),
-                        delivery.contact.as_str()
+                        delivery.contact.as_str(),
+                        after.as_millisecond(),
+                        until.as_millisecond(),
                     ],
                 )?;
                 let failures = "UPDATE OR IGNORE failures SET delivery_id = ?2 WHERE delivery_id = ?1";
@@ -109,14 +118,17 @@ fn plan_redrive(
     connection: &Connection,
     id: &str,
     options: RedriveOptions,
+    now: Timestamp,
 ) -> rusqlite::Result<(RedriveOutcome, Option<Delivery>)> {
     let columns = delivery_row::COLUMNS;
-    let dead: Option<(i64, Delivery)> = connection
-        .query_row(&format!("SELECT seq, {columns} FROM deliveries WHERE id = ?1 AND state = 'dead'"), [id], |row| {
-            Ok((row.get("seq")?, delivery_row::from_row(row)?))
+    let sql = format!("SELECT seq, unknown_since, {columns} FROM deliveries WHERE id = ?1 AND state = 'dead'");
+    let dead: Option<(i64, Option<Timestamp>, Delivery)> = connection
+        .query_row(&sql, [id], |row| {
+            let unknown_since = delivery_row::timestamp(row, "unknown_since")?;
+            Ok((row.get("seq")?, unknown_since, delivery_row::from_row(row)?))
         })
         .optional()?;
-    let Some((seq, mut delivery)) = dead else { return Ok((RedriveOutcome::NotFound, None)) };
+    let Some((seq, unknown_since, mut delivery)) = dead else { return Ok((RedriveOutcome::NotFound, None)) };
     let accounts = accounts::served(connection)?;
     let current = accounts.current(delivery.kind.direction());
     if delivery.account() != *current {
@@ -132,6 +144,8 @@ fn plan_redrive(
             Some("dead") => return Ok((RedriveOutcome::Conflict, None)),
             Some(_) => return Ok((RedriveOutcome::AlreadyRedriven, None)),
         }
+    } else if !options.even_if_sent && retry::is_resend_unsafe(unknown_since, now) {
+        return Ok((RedriveOutcome::OutcomeUnknown, None));
     }
     if options.even_if_older || !delivery.updates_contact() {
         return Ok((RedriveOutcome::Redriven, Some(delivery)));
@@ -140,7 +154,9 @@ fn plan_redrive(
     let newer: bool = connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM deliveries
                         WHERE direction = ?1 AND contact = ?2 AND seq > ?3
-                          AND state IN ('delivered', 'sending', 'direct'))",
+                          AND (state IN ('delivered', 'sending')
+                               -- One without a body is left of a caller that is gone.
+                               OR state = 'direct' AND body IS NOT NULL))",
         params![delivery.kind.direction().as_str(), delivery.contact.as_str(), seq],
         |row| row.get(0),
     )?;
@@ -150,4 +166,37 @@ fn plan_redrive(
 fn state_of(connection: &Connection, delivery: &Delivery) -> rusqlite::Result<Option<String>> {
     let sql = "SELECT state FROM deliveries WHERE id = ?1";
     connection.query_row(sql, [delivery.id.as_str()], |row| row.get(0)).optional()
+}
+
+#[cfg(test)]
+mod tests {
+    use relay::ports::clock::SystemClock;
+
+    use super::*;
+    use crate::schema::open;
+
+    async fn redrive_event(unknown_for_hours: i64, even_if_sent: bool) -> (RedriveOutcome, Option<i64>) {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open(folder.path(), SystemClock.now()).unwrap().writer;
+        let unknown_since = SystemClock.now().as_millisecond() - unknown_for_hours * 60 * 60 * 1000;
+        let sql = "INSERT INTO deliveries (id, direction, state, contact, kind, idempotency_key, body, body_hash, received_at,
+                     next_at, settled_at, reason, unknown_since)
+                   VALUES ('event_1', 'clay-to-loops', 'dead', 'c', 'event', 'k', x'7b7d', 'h', 1, 1, 1, 'timed_out', ?1)";
+        connection.execute(sql, [unknown_since]).unwrap();
+        let mut queue = SqliteDeadLetters { connection, clock: Arc::new(SystemClock), was_read: false };
+        let dead_letter = queue.next_page().await.unwrap().remove(0);
+        let options = RedriveOptions { even_if_older: true, even_if_sent, redirect: false };
+        let planned = queue.plan_redrive(&dead_letter, options).await.unwrap();
+        assert_eq!(queue.redrive(&dead_letter, options).await.unwrap(), planned);
+        let sql = "SELECT unknown_since - ?1 FROM deliveries";
+        (planned, queue.connection.query_row(sql, [unknown_since], |row| row.get(0)).unwrap())
+    }
+
+    #[tokio::test]
+    async fn event_that_may_have_been_sent_is_redriven_only_if_allowed() {
+        assert_eq!(redrive_event(22, false).await, (RedriveOutcome::Redriven, Some(0)));
+        assert_eq!(redrive_event(23, false).await, (RedriveOutcome::OutcomeUnknown, Some(0)));
+        assert_eq!(redrive_event(23, true).await, (RedriveOutcome::Redriven, None), "it begins anew");
+        assert_eq!(redrive_event(22, true).await, (RedriveOutcome::Redriven, Some(0)), "Loops knows its key");
+    }
 }

@@ -1,6 +1,6 @@
 //! A destination in simulated time, with a strict rate limit of ten calls in any second, some latency, and an outage.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,9 @@ use super::SimulatedClock;
 const MAX_CALLS_PER_SECOND: u32 = 10;
 /// Maximum time for a request to arrive, and for a prompt destination's response to come back.
 const MAX_LATENCY_MS: u64 = 100;
+
+/// How long Loops knows a key (Loops API reference, "Send event").
+const KEY_MEMORY: Duration = Duration::from_secs(24 * 3600);
 
 /// Loops or Clay. Clones share it, and it outlives the relay.
 #[derive(Debug, Clone)]
@@ -58,8 +61,12 @@ pub struct DestinationState {
     pub throttled: u64,
     /// When a new row was last accepted.
     pub last_accepted_at: Duration,
-    /// Hashes of the known event keys; preallocated, so that the heap does not grow.
-    idempotency_keys: HashSet<u64>,
+    /// Hashes of the known event keys, and when each was taken; preallocated, so that the heap does not grow.
+    idempotency_keys: HashMap<u64, Duration>,
+    /// Until when it accepts rows and does not respond.
+    silent_until: Duration,
+    /// Calls answered 409, because their key was known.
+    pub repeats: u64,
 }
 
 impl DestinationState {
@@ -80,13 +87,20 @@ impl DestinationState {
             calls_during_outage: 0,
             throttled: 0,
             last_accepted_at: Duration::ZERO,
-            idempotency_keys: HashSet::with_capacity(rows),
+            idempotency_keys: HashMap::with_capacity(rows),
+            silent_until: Duration::ZERO,
+            repeats: 0,
         }))
     }
 
     /// Adds a delay to each response from now on.
     pub const fn set_response_delay(&mut self, delay: Duration) {
         self.response_delay = delay;
+    }
+
+    /// Accepts rows and does not respond, until that time.
+    pub const fn set_silent(&mut self, until: Duration) {
+        self.silent_until = until;
     }
 
     /// Is down for that time.
@@ -124,6 +138,15 @@ impl DestinationState {
         just_now.map(|(_, number)| number).chain(std::mem::take(&mut self.responding)).collect()
     }
 
+    /// Takes a key that is new, or older than Loops remembers. Returns false if it is known.
+    fn remember_key(&mut self, key: &str, now: Duration) -> bool {
+        let is_known = self.idempotency_keys.get(&hash(key)).is_some_and(|at| now.saturating_sub(*at) < KEY_MEMORY);
+        if !is_known {
+            self.idempotency_keys.insert(hash(key), now);
+        }
+        !is_known
+    }
+
     fn record_response(&mut self, number: usize, now: Duration) {
         self.responding.remove(&number);
         while self.responded.front().is_some_and(|(at, _)| now.saturating_sub(*at) > Duration::from_secs(1)) {
@@ -147,7 +170,8 @@ impl DestinationState {
         };
         self.window.push_back(now);
         let quota = Some(QuotaHeaders { limit: MAX_CALLS_PER_SECOND, remaining });
-        if key.is_some_and(|key| !self.idempotency_keys.insert(hash(key))) {
+        if key.is_some_and(|key| !self.remember_key(key, now)) {
+            self.repeats += 1;
             return DestinationResponse {
                 rate_limit: quota,
                 ..DestinationResponse::without_response(CallOutcome::Responded(409))
@@ -214,6 +238,10 @@ impl SimulatedDestination {
             return DestinationResponse::without_response(CallOutcome::Responded(500));
         }
         let response = self.state().respond(number, key, now);
+        if now < self.state().silent_until {
+            tokio::time::sleep(timeout).await;
+            return DestinationResponse::without_response(CallOutcome::TimedOut);
+        }
         let delay = self.state().response_delay;
         tokio::time::sleep(delay).await;
         self.network_delay().await;

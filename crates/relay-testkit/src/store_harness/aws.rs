@@ -360,6 +360,11 @@ impl StoreHarness for AwsHarness {
         }
         panic!("{id} is no dead letter");
     }
+
+    /// Waits until their leases have ended.
+    async fn kill_callers(&mut self) {
+        self.advance(SignedDuration::from_secs(61)).await;
+    }
 }
 
 impl AwsHarness {

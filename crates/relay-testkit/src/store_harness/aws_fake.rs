@@ -182,4 +182,9 @@ impl StoreHarness for AwsFakeHarness {
         }
         panic!("{id} is no dead letter");
     }
+
+    /// Waits until their leases have ended.
+    async fn kill_callers(&mut self) {
+        self.advance(SignedDuration::from_secs(61)).await;
+    }
 }

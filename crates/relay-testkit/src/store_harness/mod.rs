@@ -90,7 +90,7 @@ pub trait StoreHarness: Sized {
     /// Returns the usage of Clay's webhooks.
     fn webhook_usage(&self) -> &impl WebhookLedger;
 
-    /// Sends what is due, in both directions, until nothing is.
+    /// Sends what is due, in both directions, until nothing is. A worker that gets no response is killed.
     fn work(&mut self, destination: &ScriptedDestination) -> impl Future<Output = ()>;
 
     /// Starts to send what is due, is killed, and restarts with the stored state.
@@ -111,4 +111,7 @@ pub trait StoreHarness: Sized {
 
     /// Redrives a dead letter, as an operator does.
     fn redrive(&mut self, id: &DeliveryId) -> impl Future<Output = ()>;
+
+    /// Kills the callers on the fast path: nobody holds a lock any more.
+    fn kill_callers(&mut self) -> impl Future<Output = ()>;
 }

@@ -8,7 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use relay::delivery::Deliver;
 use relay::ports::clock::Clock;
 use relay::ports::rate_limiter::Readiness;
-use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, Reason, ReasonCode};
+use relay_core::delivery::{
+    AttemptHistory, AttemptResult, Delivery, DeliveryKind, FinishedAttempt, Reason, ReasonCode,
+};
 use relay_core::policy::retry;
 use tokio::sync::Notify;
 
@@ -113,36 +115,41 @@ impl Deliver for ScriptedDestination {
         Readiness::Ready
     }
 
-    async fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> AttemptResult {
+    /// Refuses what is not to be sent again, as the deliverer to Loops does.
+    async fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> FinishedAttempt {
+        let now = self.0.clock.now();
+        let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
+        if is_event && retry::is_resend_unsafe(history.unknown_since, now) {
+            let dead = AttemptResult::DeadLetter(Reason::without_status(ReasonCode::OutcomeUnknown));
+            return FinishedAttempt::new(dead, history, now, false);
+        }
         lock(&self.0.received).push(String::from_utf8_lossy(&delivery.body).into_owned());
         let reply = {
             let mut replies = lock(&self.0.replies);
             replies.0.pop_front().unwrap_or(replies.1)
         };
-        let now = self.0.clock.now();
         let failure_reason = |status| Reason { code: ReasonCode::DestinationFailed, status };
-        match reply {
-            Reply::Accept => AttemptResult::Delivered,
+        let (result, outcome_unknown) = match reply {
+            Reply::Accept => (AttemptResult::Delivered, false),
             Reply::AcceptThenHang => {
                 self.0.hung.notify_one();
                 std::future::pending().await
             }
             Reply::Reject(status) => {
-                AttemptResult::DeadLetter(Reason { code: ReasonCode::ClayRejected, status: Some(status) })
+                (AttemptResult::DeadLetter(Reason { code: ReasonCode::ClayRejected, status: Some(status) }), false)
             }
             Reply::RetryAfter(seconds) => {
                 let retry_after = Some(std::time::Duration::from_secs(seconds.into()));
-                retry::retry_or_dead_letter(
-                    history,
-                    Reason::without_status(ReasonCode::TimedOut),
-                    retry_after,
-                    now,
-                    0.5,
-                )
+                let reason = Reason::without_status(ReasonCode::TimedOut);
+                (retry::retry_or_dead_letter(history, reason, retry_after, now, 0.5), true)
             }
-            Reply::Fail(status) => retry::retry_or_dead_letter(history, failure_reason(Some(status)), None, now, 0.5),
-            Reply::NeedsOperator => retry::hold(history, Reason::without_status(ReasonCode::NoWebhook), now),
-        }
+            Reply::Fail(status) => {
+                let result = retry::retry_or_dead_letter(history, failure_reason(Some(status)), None, now, 0.5);
+                (result, status >= 500)
+            }
+            Reply::NeedsOperator => (retry::hold(history, Reason::without_status(ReasonCode::NoWebhook), now), false),
+        };
+        FinishedAttempt::new(result, history, now, is_event && outcome_unknown)
     }
 }
 

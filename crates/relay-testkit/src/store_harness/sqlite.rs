@@ -81,8 +81,14 @@ impl StoreHarness for SqliteHarness {
     async fn work(&mut self, destination: &ScriptedDestination) {
         for direction in [Direction::LoopsToClay, Direction::ClayToLoops] {
             while let Some(claimed) = self.claim(direction).await {
-                let disposition = destination.deliver(&claimed.delivery, claimed.history).await;
-                let settled = self.store.finish_attempt(&claimed.delivery.id, disposition).await;
+                let finished = tokio::select! {
+                    finished = destination.deliver(&claimed.delivery, claimed.history) => finished,
+                    () = destination.wait_until_hung() => {
+                        self.store = Self::open(&self.folder, &self.clock);
+                        return;
+                    }
+                };
+                let settled = self.store.finish_attempt(&claimed.delivery.id, finished).await;
                 settled.unwrap_or_else(|error| panic!("{error}"));
             }
         }
@@ -138,5 +144,9 @@ impl StoreHarness for SqliteHarness {
         let options = RedriveOptions { even_if_older: true, ..RedriveOptions::default() };
         let redriven = queue.redrive(dead_letter, options).await.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(redriven, RedriveOutcome::Redriven, "{id} is no dead letter");
+    }
+
+    async fn kill_callers(&mut self) {
+        self.store = Self::open(&self.folder, &self.clock);
     }
 }

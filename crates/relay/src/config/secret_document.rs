@@ -120,7 +120,11 @@ impl ClayToLoopsSecret {
         if let Some(index) = tokens.iter().position(is_too_short) {
             return Err(malformed(format!("relay_tokens[{index}]"), "at least 16 characters long"));
         }
-        Ok(Self { api_key: secret_if_set(&document.loops_api_key), tokens: RelayTokens::new(tokens), ..Self::default() })
+        Ok(Self {
+            api_key: secret_if_set(&document.loops_api_key),
+            tokens: RelayTokens::new(tokens),
+            ..Self::default()
+        })
     }
 }
 

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, DeliveryKind, Reason, ReasonCode};
+use relay_core::delivery::{
+    AttemptHistory, AttemptResult, Delivery, DeliveryKind, FinishedAttempt, Reason, ReasonCode,
+};
 use relay_core::policy::response::{Decision, SendPath, decide};
 use relay_core::policy::retry;
 use relay_core::webhook::payload::PayloadFormat;
@@ -61,14 +63,14 @@ where
         self.limiter.readiness()
     }
 
-    async fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> AttemptResult {
+    async fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> FinishedAttempt {
         if let Some(webhook_id) = webhook_without_route(delivery) {
-            return reroute(delivery, webhook_id, history, &self.secrets, &self.queue, &self.clock).await;
+            return reroute(delivery, webhook_id, history, &self.secrets, &self.queue, &self.clock).await.into();
         }
         let (started_at, mut stats) = (Instant::now(), CallStats::default());
         let result = self.try_deliver(delivery, history, &mut stats).await;
         log_attempt(delivery, history, result, started_at, stats, self.clock.now());
-        result
+        result.into()
     }
 }
 

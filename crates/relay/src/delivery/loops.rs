@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, DeliveryKind, Reason, ReasonCode};
+use relay_core::delivery::{
+    AttemptHistory, AttemptResult, Delivery, DeliveryKind, FinishedAttempt, Reason, ReasonCode,
+};
 use relay_core::policy::response::{Decision, SendPath, decide};
 use relay_core::policy::retry;
 use relay_core::secret::SecretString;
@@ -38,17 +40,28 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> Deliver
         self.limiter.readiness()
     }
 
-    async fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> AttemptResult {
-        let (started_at, mut stats) = (Instant::now(), CallStats::default());
-        let result = self.try_deliver(delivery, history, &mut stats).await;
+    async fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> FinishedAttempt {
+        let (started_at, began_at, mut stats) = (Instant::now(), self.clock.now(), CallStats::default());
+        let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
+        let result = if is_event && retry::is_resend_unsafe(history.unknown_since, began_at) {
+            AttemptResult::DeadLetter(Reason::without_status(ReasonCode::OutcomeUnknown))
+        } else {
+            self.try_deliver(delivery, is_event, history, &mut stats).await
+        };
+        let outcome_unknown = is_event && stats.outcome_unknown;
         log_attempt(delivery, history, result, started_at, stats, self.clock.now());
-        result
+        FinishedAttempt::new(result, history, began_at, outcome_unknown)
     }
 }
 
 impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> LoopsDeliverer<S, L, P> {
-    async fn try_deliver(&self, delivery: &Delivery, history: AttemptHistory, stats: &mut CallStats) -> AttemptResult {
-        let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
+    async fn try_deliver(
+        &self,
+        delivery: &Delivery,
+        is_event: bool,
+        history: AttemptHistory,
+        stats: &mut CallStats,
+    ) -> AttemptResult {
         let Ok(mut secret) = self.secrets.current().await else {
             return secret_unavailable(history, &self.clock);
         };

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, Reason, ReasonCode};
+use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, FinishedAttempt, Reason, ReasonCode};
 use relay_core::policy::response::{self, SendPath};
 use relay_core::policy::retry;
 use tokio::time::Instant;
@@ -22,7 +22,7 @@ use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome};
 /// What a queue's worker needs to know of an attempt.
 pub trait Deliver: Send + Sync {
     /// Tries a delivery once and returns what its queue does with it.
-    fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> impl Future<Output = AttemptResult> + Send;
+    fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> impl Future<Output = FinishedAttempt> + Send;
 
     /// Whether the destination can be called now.
     fn readiness(&self) -> Readiness;
@@ -41,6 +41,7 @@ pub(crate) async fn record_call(
     let called_at = Instant::now();
     let response = call.await;
     stats.calls = stats.calls.saturating_add(1);
+    stats.outcome_unknown |= response.outcome.is_unknown();
     stats.last_call_duration = Some(called_at.elapsed());
     limiter.record(&response).await;
     response

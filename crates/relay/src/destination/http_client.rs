@@ -113,7 +113,7 @@ impl HttpClient {
         let response = match deadline::timeout_at_with_grace(deadline, self.send_with_reconnect(request, &opened)).await
         {
             Some(Ok(response)) => read_response(response, now, deadline).await,
-            Some(Err(error)) => DestinationResponse::without_response(outcome_of(&error)),
+            Some(Err(error)) => DestinationResponse::without_response(error.outcome()),
             None => DestinationResponse::without_response(CallOutcome::TimedOut),
         };
         DestinationResponse { reused_connection: !opened.load(Ordering::Relaxed), ..response }
@@ -121,17 +121,18 @@ impl HttpClient {
 
     /// Sends a request like [`send`](Self::send), without a timeout. Fails if no response came.
     pub async fn execute(&self, request: RequestBuilder) -> reqwest::Result<reqwest::Response> {
-        self.send_with_reconnect(request, &Arc::default()).await
+        self.send_with_reconnect(request, &Arc::default()).await.map_err(|failed| failed.error)
     }
 
     async fn send_with_reconnect(
         &self,
         request: RequestBuilder,
         opened: &Arc<AtomicBool>,
-    ) -> reqwest::Result<reqwest::Response> {
-        let request = request.build()?;
+    ) -> Result<reqwest::Response, FailedRequest> {
+        let once = |error| FailedRequest { error, was_resent: false };
+        let request = request.build().map_err(once)?;
         if let Some(client) = self.pool.unpooled_for_large_body(&request) {
-            return OPENED_NEW.scope(Arc::clone(opened), client.execute(request)).await;
+            return OPENED_NEW.scope(Arc::clone(opened), client.execute(request)).await.map_err(once);
         }
         let retry = request.try_clone();
         let (client, generation) = self.pool.current(SystemTime::now());
@@ -148,9 +149,10 @@ impl HttpClient {
             Some(retry) if connection_died => {
                 // The pool has no old connection left.
                 opened.store(true, Ordering::Relaxed);
-                self.pool.current(SystemTime::now()).0.execute(retry).await
+                let response = self.pool.current(SystemTime::now()).0.execute(retry).await;
+                response.map_err(|error| FailedRequest { error, was_resent: true })
             }
-            _ => Err(error),
+            _ => Err(once(error)),
         }
     }
 }
@@ -174,12 +176,35 @@ async fn read_response(mut response: reqwest::Response, now: Timestamp, deadline
     DestinationResponse { outcome, retry_after, rate_limit, body: body.into(), reused_connection: false }
 }
 
+/// A request without a response.
+struct FailedRequest {
+    error: reqwest::Error,
+    /// Whether it was sent before, on a pooled connection that had died, and so may have arrived then.
+    was_resent: bool,
+}
+
+impl FailedRequest {
+    fn outcome(&self) -> CallOutcome {
+        match outcome_of(&self.error) {
+            CallOutcome::Unreachable if self.was_resent => CallOutcome::ConnectionLost,
+            outcome => outcome,
+        }
+    }
+}
+
 fn outcome_of(error: &reqwest::Error) -> CallOutcome {
     let mut causes = std::iter::successors(error.source(), |cause| cause_of(*cause));
     if causes.any(|cause| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))) {
         return CallOutcome::CertificateUntrusted;
     }
-    if error.is_timeout() { CallOutcome::TimedOut } else { CallOutcome::Unreachable }
+    if error.is_connect() || error.is_builder() {
+        // Also one that took too long: nothing was sent.
+        CallOutcome::Unreachable
+    } else if error.is_timeout() {
+        CallOutcome::TimedOut
+    } else {
+        CallOutcome::ConnectionLost
+    }
 }
 
 /// Returns what an error wraps. `io::Error::source` passes over the error inside it, and the TLS layers wrap one

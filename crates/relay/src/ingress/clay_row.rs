@@ -209,6 +209,8 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
             // A contact whose first response from the store was lost, so that a worker was faster.
             Admission::AlreadyDelivered => RowOutcome::Delivered { status: StatusCode::OK, body: Bytes::new() },
             Admission::InFlight => RowOutcome::unavailable("The same row is being sent right now"),
+            Admission::KeyOfOtherContact => RowOutcome::key_of_other_contact(),
+            Admission::OutcomeUnknown => RowOutcome::outcome_unknown(),
             Admission::SendNow => {
                 let _guard = self.intake.guard(delivery);
                 // A row without a permit asks to be queued. If it is admitted all the same, it is sent at once.
@@ -239,9 +241,9 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
         let sender = SyncSender { secrets, loops, limiter, clock };
         let sent = match api_key {
             Some(api_key) => sender.send(delivery, permit, api_key, deadline, stats).await,
-            None => Err(sender.defer(0, None, Reason::without_status(ReasonCode::Unreachable))),
+            None => Err(sender.defer(0, None, Reason::without_status(ReasonCode::Unreachable), stats)),
         };
-        let result = sent.as_ref().map_or_else(|deferred| *deferred, RowOutcome::sync_send_result);
+        let result = sent.as_ref().map_or_else(|deferred| *deferred, |outcome| outcome.sync_send_result(stats));
         let completed = self.intake.complete(delivery, result).await;
         if let Err(error) = &completed {
             error!(delivery.id = %delivery.id, %error, "direct delivery not recorded");

@@ -135,6 +135,7 @@ const fn status(caller: Caller, code: ErrorCode) -> StatusCode {
         }
         (ErrorCode::NotFound, _) => StatusCode::NOT_FOUND,
         (ErrorCode::MethodNotAllowed, _) => StatusCode::METHOD_NOT_ALLOWED,
+        (ErrorCode::OutcomeUnknown, _) => StatusCode::CONFLICT,
         (ErrorCode::Internal, _) => StatusCode::INTERNAL_SERVER_ERROR,
         (
             ErrorCode::TooLarge

@@ -7,6 +7,7 @@ use http::{HeaderValue, Response, StatusCode};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::error::{ErrorCode, RequestError};
+use relay_core::idempotency;
 use relay_core::row::RowKind;
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -56,10 +57,25 @@ impl RowOutcome {
         RequestError::new(ErrorCode::Unavailable, format!("{problem}: run the row again in a moment.")).into()
     }
 
+    /// An event under a key that another contact's event has.
+    pub(crate) fn key_of_other_contact() -> Self {
+        let message = "This Idempotency-Key was used for another contact, so the event was not sent: insert a column \
+                       that differs for each row into the header, then run the row again.";
+        RequestError::new(ErrorCode::InvalidOption, message).with_field(idempotency::HEADER).into()
+    }
+
+    /// An event that Loops may have, and could not tell from a new one.
+    pub(crate) fn outcome_unknown() -> Self {
+        let message = "It is not known whether Loops has this event, so it is not sent again: the relay's operator \
+                       decides about it (relayctl dead-letters), or give it another Idempotency-Key to send it anyway.";
+        RequestError::new(ErrorCode::OutcomeUnknown, message).into()
+    }
+
     /// The result as the store has to record it.
-    pub(crate) const fn sync_send_result(&self) -> SyncSendResult {
+    pub(crate) const fn sync_send_result(&self, stats: &CallStats) -> SyncSendResult {
         match self {
             Self::Delivered { .. } | Self::Duplicate => SyncSendResult::Delivered,
+            Self::Queued | Self::Rejected { .. } if stats.outcome_unknown => SyncSendResult::OutcomeUnknown,
             Self::Queued | Self::Rejected { .. } => SyncSendResult::Rejected,
         }
     }

@@ -51,7 +51,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
         let is_throttled = |readiness| matches!(readiness, Readiness::Unavailable(Unavailable::Throttled(_)));
         if !self.wait_for_permit(permit, deadline).await || is_throttled(self.limiter.readiness()) {
             // Loops has asked for fewer calls meanwhile, other callers have used the quota, or the deadline is too near.
-            return Err(self.defer(0, None, Reason::without_status(ReasonCode::DestinationThrottled)));
+            return Err(self.defer(0, None, Reason::without_status(ReasonCode::DestinationThrottled), stats));
         }
         let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
         let (mut tries, mut refreshed) = (0, false);
@@ -76,7 +76,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
                     if time_left.is_zero()
                         || !matches!(tokio::time::timeout(time_left, self.limiter.acquire()).await, Ok(Ok(())))
                     {
-                        return Err(self.defer_after(1, &response));
+                        return Err(self.defer_after(1, &response, stats));
                     }
                 }
                 Decision::RefreshSecret => return Ok(self.unauthorized()),
@@ -94,9 +94,9 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
                         tokio::time::sleep(pause).await;
                     }
                     let permit = if can_retry { self.limiter.try_acquire().await } else { None };
-                    let Some(permit) = permit else { return Err(self.defer_after(tries, &response)) };
+                    let Some(permit) = permit else { return Err(self.defer_after(tries, &response, stats)) };
                     if !self.wait_for_permit(permit, deadline).await {
-                        return Err(self.defer_after(tries, &response));
+                        return Err(self.defer_after(tries, &response, stats));
                     }
                 }
                 Decision::Reject | Decision::DeadLetter | Decision::NextWebhook => return Ok(to_rejected(&response)),
@@ -115,17 +115,24 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
         Instant::now() + MIN_TRY_TIME <= deadline
     }
 
-    fn defer_after(&self, attempts: u32, response: &DestinationResponse) -> SyncSendResult {
-        self.defer(attempts, response.retry_after, reason_for(SendPath::LoopsFastPath, response))
+    fn defer_after(&self, attempts: u32, response: &DestinationResponse, stats: &CallStats) -> SyncSendResult {
+        self.defer(attempts, response.retry_after, reason_for(SendPath::LoopsFastPath, response), stats)
     }
 
-    pub(crate) fn defer(&self, attempts: u32, retry_after: Option<Duration>, reason: Reason) -> SyncSendResult {
+    pub(crate) fn defer(
+        &self,
+        attempts: u32,
+        retry_after: Option<Duration>,
+        reason: Reason,
+        stats: &CallStats,
+    ) -> SyncSendResult {
         let delay = retry::retry_delay(attempts, retry_after, self.clock.random());
         SyncSendResult::Deferred {
             attempts,
             retry_at: retry::add_saturating(self.clock.now(), delay),
             reason,
             no_early_retry: retry::pins_next_attempt(retry_after, reason),
+            outcome_unknown: stats.outcome_unknown,
         }
     }
 

@@ -36,6 +36,8 @@ pub struct RedriveOptions {
     pub even_if_older: bool,
     /// Send it to another account than the one it was taken for: the one that is served now.
     pub redirect: bool,
+    /// Send an event that Loops may have already, and could not tell from a new one.
+    pub even_if_sent: bool,
 }
 
 /// Result of redriving one dead letter, or what the result would be.
@@ -56,6 +58,8 @@ pub enum RedriveOutcome {
     Superseded,
     /// It was taken for another account than the one that is served now.
     OtherDestination,
+    /// Loops may have its event, and has forgotten the key by now: its e-mail might be sent a second time.
+    OutcomeUnknown,
     /// The contact lock is held by a row that is being sent.
     Busy,
     /// Another body was delivered under its id.
@@ -79,7 +83,13 @@ impl RedriveOutcome {
     pub const fn stays_in_dlq(self) -> bool {
         matches!(
             self,
-            Self::Superseded | Self::OtherDestination | Self::Busy | Self::Conflict | Self::Unreadable | Self::TooLarge
+            Self::Superseded
+                | Self::OtherDestination
+                | Self::OutcomeUnknown
+                | Self::Busy
+                | Self::Conflict
+                | Self::Unreadable
+                | Self::TooLarge
         )
     }
 }

@@ -29,6 +29,12 @@ pub enum Admission {
     AlreadyDelivered,
     /// The same delivery is being sent for another caller: ask again in a moment.
     InFlight,
+    /// The key of an event was used for another contact. The event is a dead letter, and its caller gets an error.
+    KeyOfOtherContact,
+    /// Loops may have the event, and could not tell a repeat any more
+    /// ([`is_resend_unsafe`](relay_core::policy::retry::is_resend_unsafe)), or it may have another event under its key. Only an
+    /// operator may have it sent again, and its caller gets an error.
+    OutcomeUnknown,
 }
 
 /// Result of a synchronous attempt, as the store has to record it.
@@ -38,6 +44,8 @@ pub enum SyncSendResult {
     Delivered,
     /// The caller has got an error response: the store forgets the delivery.
     Rejected,
+    /// The caller has got an error response, but an earlier try may have been accepted: the store remembers when it began.
+    OutcomeUnknown,
     /// The delivery joins the queue at the position of its arrival.
     Deferred {
         /// Number of attempts that were made.
@@ -48,6 +56,8 @@ pub enum SyncSendResult {
         reason: Reason,
         /// Whether no worker may try it earlier, even if other deliveries succeed.
         no_early_retry: bool,
+        /// Whether the destination may have accepted one of the attempts.
+        outcome_unknown: bool,
     },
 }
 

@@ -80,6 +80,8 @@ pub struct CallStats {
     pub calls: u32,
     /// Duration of the last call.
     pub last_call_duration: Option<Duration>,
+    /// Whether the destination may have processed a call without saying so.
+    pub outcome_unknown: bool,
     /// Whether the destination said that it had accepted the delivery before.
     pub duplicate: bool,
     /// Usage of the pool.

@@ -79,7 +79,7 @@ pub const fn refusal_cause(code: ErrorCode) -> &'static str {
         | ErrorCode::InvalidSignature
         | ErrorCode::TimestampOutOfRange => "signature",
         ErrorCode::InvalidToken => "token",
-        ErrorCode::LoopsRejected => "loops",
+        ErrorCode::LoopsRejected | ErrorCode::OutcomeUnknown => "loops",
         ErrorCode::LoopsKeyRejected | ErrorCode::NotConfigured | ErrorCode::Unavailable | ErrorCode::Internal => RELAY,
         ErrorCode::TooLarge
         | ErrorCode::InvalidBody

@@ -67,7 +67,7 @@ fn worker_with_pool(statuses: &[(&'static str, u16)]) -> Worker {
 
 async fn deliver(worker: &Worker, history: AttemptHistory) -> AttemptResult {
     let kind = DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_1".to_owned() };
-    worker.deliver(&delivery(kind, ROW), history).await
+    worker.deliver(&delivery(kind, ROW), history).await.result
 }
 
 fn rejected_usage(status: u16, since: SignedDuration) -> WebhookUsage {
@@ -114,7 +114,7 @@ async fn twice_unauthorized_token_holds_with_backoff() {
     let cases = [(None, 60), (Some(minutes(14)), 60), (Some(minutes(15)), 900), (Some(minutes(60 * 24 * 9)), 900)];
     for (held_for, seconds) in cases {
         let worker = worker_replying(reply(401));
-        let history = AttemptHistory { attempts: 3, failing_since: None, held_since: held_for.map(ago) };
+        let history = AttemptHistory { attempts: 3, held_since: held_for.map(ago), ..AttemptHistory::default() };
         let held = AttemptResult::HoldUntil {
             at: in_seconds(seconds),
             reason: reason_with_status(ReasonCode::ClayTokenRejected, 401),
@@ -145,8 +145,11 @@ async fn retry_delay_doubles_up_to_fifteen_minutes() {
     let waits = [(0, 1500), (1, 2500), (2, 4500), (5, 32_500), (8, 256_500), (9, 450_500), (4000, 450_500)];
     for (attempts, milliseconds) in waits {
         let worker = worker_replying(DestinationResponse::without_response(CallOutcome::TimedOut));
-        let history =
-            AttemptHistory { attempts, failing_since: Some(ago(SignedDuration::from_mins(1))), held_since: None };
+        let history = AttemptHistory {
+            attempts,
+            failing_since: Some(ago(SignedDuration::from_mins(1))),
+            ..AttemptHistory::default()
+        };
         let retry = AttemptResult::RetryAt {
             at: now() + Duration::from_millis(milliseconds),
             reason: Reason::without_status(ReasonCode::TimedOut),
@@ -169,7 +172,8 @@ async fn transient_failure_is_dead_lettered_after_four_days() {
     ];
     let no_response = no_response
         .map(|(outcome, code)| (DestinationResponse::without_response(outcome), Reason::without_status(code)));
-    let failing = |since| AttemptHistory { attempts: 400, failing_since: Some(ago(since)), held_since: None };
+    let failing =
+        |since| AttemptHistory { attempts: 400, failing_since: Some(ago(since)), ..AttemptHistory::default() };
     let four_days = SignedDuration::from_hours(4 * 24);
     for (response, reason) in answers.into_iter().chain(no_response) {
         let worker = worker_replying(response);
@@ -195,8 +199,11 @@ async fn retry_after_is_honoured_up_to_an_hour() {
 
 #[tokio::test]
 async fn failure_while_others_succeed_pins_the_next_attempt() {
-    let failing =
-        AttemptHistory { attempts: 1, failing_since: Some(ago(SignedDuration::from_mins(1))), held_since: None };
+    let failing = AttemptHistory {
+        attempts: 1,
+        failing_since: Some(ago(SignedDuration::from_mins(1))),
+        ..AttemptHistory::default()
+    };
     for (success_seconds_ago, history, expected) in
         [(59, failing, true), (61, failing, false), (59, AttemptHistory::default(), false)]
     {

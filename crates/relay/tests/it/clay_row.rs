@@ -98,6 +98,7 @@ async fn delivered_row_returns_loops_body_and_is_recorded() {
 #[tokio::test(start_paused = true)]
 async fn transient_failure_is_tried_twice_with_one_key_then_queued() {
     for (response, reason) in transient_responses() {
+        let outcome_unknown = response.outcome.is_unknown();
         let handler = handler(unlocked(), always_replying(response));
         let (response, json) = post_event(&handler, "").await;
         assert_eq!((response.status().as_u16(), json["status"].as_str()), (202, Some("queued")));
@@ -109,7 +110,7 @@ async fn transient_failure_is_tried_twice_with_one_key_then_queued() {
         let retry_at = now() + Duration::from_millis(2500);
         assert_eq!(
             handler.intake.results(),
-            [SyncSendResult::Deferred { attempts: 2, retry_at, reason, no_early_retry: false }]
+            [SyncSendResult::Deferred { attempts: 2, retry_at, reason, no_early_retry: false, outcome_unknown }]
         );
     }
 }
@@ -143,11 +144,41 @@ async fn long_retry_after_defers_the_row_to_the_queue() {
         assert!(started_at.elapsed() < Duration::from_secs(1));
         let (retry_at, reason) =
             (now() + Duration::from_secs(delay), reason_with_status(ReasonCode::DestinationFailed, 503));
-        assert_eq!(
-            handler.intake.results(),
-            [SyncSendResult::Deferred { attempts: 1, retry_at, reason, no_early_retry: true }]
-        );
+        let deferred =
+            SyncSendResult::Deferred { attempts: 1, retry_at, reason, no_early_retry: true, outcome_unknown: true };
+        assert_eq!(handler.intake.results(), [deferred]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejection_after_an_unanswered_try_leaves_the_outcome_unknown() {
+    for (first, second) in [(reply(500), 400), (DestinationResponse::without_response(CallOutcome::TimedOut), 401)] {
+        let loops = FakeLoops::new(move |_, calls| if calls == 0 { first.clone() } else { reply(second) });
+        let handler = handler(unlocked(), loops);
+        assert!(post_event(&handler, "").await.0.status().is_client_error() || second == 401);
+        assert_eq!(handler.intake.results(), [SyncSendResult::OutcomeUnknown], "{second}");
+    }
+}
+
+#[tokio::test]
+async fn key_of_another_contact_is_an_error_that_names_the_header() {
+    let handler = handler(FakeRowIntake::admitting(Admission::KeyOfOtherContact), always_replying(reply(200)));
+    let (response, json) = post_event(&handler, "").await;
+    assert_eq!((response.status().as_u16(), &json["code"]), (400, &json!("invalid_option")));
+    assert_eq!(json["field"], "Idempotency-Key");
+    let message = json["message"].as_str().unwrap();
+    assert!(message.contains("a column that differs for each row") && !message.contains("ada@"), "{message}");
+    assert_eq!(handler.loops.calls().len(), 0);
+}
+
+#[tokio::test]
+async fn event_with_an_unknown_outcome_is_answered_409_and_not_sent() {
+    let handler = handler(FakeRowIntake::admitting(Admission::OutcomeUnknown), always_replying(reply(200)));
+    let (response, json) = post_event(&handler, "").await;
+    assert_eq!((response.status().as_u16(), &json["code"]), (409, &json!("outcome_unknown")));
+    let message = json["message"].as_str().unwrap();
+    assert!(message.contains("relayctl dead-letters") && message.ends_with('.'), "{message}");
+    assert_eq!(handler.loops.calls().len(), 0);
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use relay::destination::http_client::{DestinationResponse, HttpClient, build};
 use relay_core::policy::response::CallOutcome;
-use tokio::net::TcpSocket;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Barrier;
 
 use crate::harness::now;
@@ -95,7 +96,7 @@ async fn replacement_connection_is_not_replaced_again() {
     let server = Server::start([vec![respond(200, "", ""), Step::Reset], vec![Step::Reset]]).await;
     let client = build().unwrap();
     assert_eq!(post(&client, &server.url(), LONG_TIMEOUT).await.outcome, CallOutcome::Responded(200));
-    assert_eq!(post(&client, &server.url(), LONG_TIMEOUT).await.outcome, CallOutcome::Unreachable);
+    assert_eq!(post(&client, &server.url(), LONG_TIMEOUT).await.outcome, CallOutcome::ConnectionLost);
     assert_eq!((server.connections(), server.requests().len()), (2, 3));
 }
 
@@ -103,9 +104,27 @@ async fn replacement_connection_is_not_replaced_again() {
 async fn reset_new_connection_is_not_replaced() {
     for disconnect in [Step::Reset, Step::Close] {
         let (response, server) = response_to(disconnect.clone()).await;
-        assert_eq!(response.outcome, CallOutcome::Unreachable, "{disconnect:?}");
+        assert_eq!(response.outcome, CallOutcome::ConnectionLost, "{disconnect:?}");
         assert_eq!((server.connections(), server.requests().len()), (1, 1), "{disconnect:?}");
     }
+}
+
+#[tokio::test]
+async fn request_lost_before_a_refused_reconnect_is_a_lost_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        for response in ["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""] {
+            let mut request = Vec::new();
+            while !request.ends_with(br#"{"a":1}"#) && stream.read_buf(&mut request).await.unwrap() > 0 {}
+            stream.write_all(response.as_bytes()).await.unwrap();
+        }
+    });
+    let client = build().unwrap();
+    assert_eq!(post(&client, &url, LONG_TIMEOUT).await.outcome, CallOutcome::Responded(200));
+    assert_eq!(post(&client, &url, LONG_TIMEOUT).await.outcome, CallOutcome::ConnectionLost);
 }
 
 #[tokio::test]
@@ -178,8 +197,8 @@ async fn status_with_truncated_body_is_still_a_response() {
 }
 
 #[tokio::test]
-async fn non_http_response_is_unreachable() {
+async fn non_http_response_is_a_lost_connection() {
     let (response, server) = response_to(Step::RespondThenClose("SMTP ready\r\n\r\n".to_owned())).await;
-    assert_eq!(response.outcome, CallOutcome::Unreachable);
+    assert_eq!(response.outcome, CallOutcome::ConnectionLost);
     assert_eq!(server.requests().len(), 1);
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use relay::delivery::Deliver as _;
 use relay::delivery::loops::LoopsDeliverer;
 use relay::destination::http_client::DestinationResponse;
 use relay::ports::secrets::ClayToLoopsSecret;
-use relay_core::delivery::{AttemptHistory, AttemptResult, DeliveryKind, Reason, ReasonCode};
+use relay_core::delivery::{AttemptHistory, AttemptResult, DeliveryKind, FinishedAttempt, Reason, ReasonCode};
 use relay_core::idempotency::IdempotencyKey;
 use relay_core::policy::response::CallOutcome;
 use relay_core::secret::{RelayTokens, SecretString};
@@ -49,7 +49,7 @@ fn worker_replying(response: DestinationResponse) -> Worker {
 }
 
 async fn deliver(worker: &Worker, kind: DeliveryKind, history: AttemptHistory) -> AttemptResult {
-    worker.deliver(&delivery(kind, ROW), history).await
+    worker.deliver(&delivery(kind, ROW), history).await.result
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn twice_unauthorized_key_holds_with_backoff() {
         [(None, 60), (Some(minutes(14)), 60), (Some(minutes(15)), 900), (Some(minutes(9999)), 900)]
     {
         let worker = worker_replying(reply(401));
-        let history = AttemptHistory { attempts: 3, failing_since: None, held_since: held_for.map(ago) };
+        let history = AttemptHistory { attempts: 3, held_since: held_for.map(ago), ..AttemptHistory::default() };
         let held = AttemptResult::HoldUntil {
             at: in_seconds(seconds),
             reason: reason_with_status(ReasonCode::LoopsKeyRejected, 401),
@@ -156,7 +156,8 @@ async fn transient_failure_is_dead_lettered_after_four_days() {
     let no_response = no_response
         .map(|(outcome, code)| (DestinationResponse::without_response(outcome), Reason::without_status(code)));
     let four_days = SignedDuration::from_hours(4 * 24);
-    let failing = |since| AttemptHistory { attempts: 400, failing_since: Some(ago(since)), held_since: None };
+    let failing =
+        |since| AttemptHistory { attempts: 400, failing_since: Some(ago(since)), ..AttemptHistory::default() };
     for (response, reason) in answers.into_iter().chain(no_response) {
         for kind in [DeliveryKind::LoopsContact, event()] {
             let worker = worker_replying(response.clone());
@@ -172,8 +173,11 @@ async fn transient_failure_is_dead_lettered_after_four_days() {
 
 #[tokio::test]
 async fn failure_while_others_succeed_pins_the_next_attempt() {
-    let failing =
-        AttemptHistory { attempts: 1, failing_since: Some(ago(SignedDuration::from_mins(1))), held_since: None };
+    let failing = AttemptHistory {
+        attempts: 1,
+        failing_since: Some(ago(SignedDuration::from_mins(1))),
+        ..AttemptHistory::default()
+    };
     for (success_seconds_ago, history, expected) in
         [(59, failing, true), (61, failing, false), (59, AttemptHistory::default(), false)]
     {
@@ -205,4 +209,39 @@ async fn retry_after_is_honoured_and_429_throttles_all_calls() {
     let worker = worker_replying(reply(429));
     deliver(&worker, event(), AttemptHistory::default()).await;
     assert_eq!(worker.limiter.throttles(), [Duration::from_secs(1)]);
+}
+
+/// Delivers an event, and returns the result with the time since which its outcome is unknown.
+async fn deliver_event(outcome: CallOutcome, unknown_since: Option<Timestamp>) -> (usize, FinishedAttempt) {
+    let worker = worker_replying(DestinationResponse::without_response(outcome));
+    let history = AttemptHistory { attempts: 1, unknown_since, ..AttemptHistory::default() };
+    let finished = worker.deliver(&delivery(event(), ROW), history).await;
+    (worker.loops.calls().len(), finished)
+}
+
+#[tokio::test]
+async fn event_without_an_answer_has_an_unknown_outcome_since_its_start() {
+    let earlier = Some(ago(SignedDuration::from_hours(1)));
+    for outcome in [CallOutcome::TimedOut, CallOutcome::ConnectionLost, CallOutcome::Responded(502)] {
+        assert_eq!(deliver_event(outcome, None).await.1.unknown_since, Some(now()), "{outcome:?}");
+        assert_eq!(deliver_event(outcome, earlier).await.1.unknown_since, earlier, "{outcome:?}");
+    }
+    for outcome in [CallOutcome::Unreachable, CallOutcome::Responded(429), CallOutcome::Responded(422)] {
+        assert_eq!(deliver_event(outcome, None).await.1.unknown_since, None, "{outcome:?}");
+        assert_eq!(deliver_event(outcome, earlier).await.1.unknown_since, earlier, "{outcome:?}");
+    }
+    assert_eq!(deliver_event(CallOutcome::Responded(409), earlier).await.1.unknown_since, None);
+    let worker = worker_replying(DestinationResponse::without_response(CallOutcome::TimedOut));
+    let contact = delivery(DeliveryKind::LoopsContact, ROW);
+    assert_eq!(worker.deliver(&contact, AttemptHistory::default()).await.unknown_since, None);
+}
+
+#[tokio::test]
+async fn event_with_an_outcome_unknown_for_23_hours_is_not_sent() {
+    let since = |hours| Some(ago(SignedDuration::from_hours(hours)));
+    let (calls, finished) = deliver_event(CallOutcome::Responded(200), since(23)).await;
+    let dead = AttemptResult::DeadLetter(Reason::without_status(ReasonCode::OutcomeUnknown));
+    assert_eq!((calls, finished.result, finished.unknown_since), (0, dead, since(23)));
+    let (calls, finished) = deliver_event(CallOutcome::Responded(200), since(22)).await;
+    assert_eq!((calls, finished.result), (1, AttemptResult::Delivered));
 }

@@ -52,7 +52,7 @@ fn dead_letter(route: &str) -> Delivery {
 }
 
 async fn deliver(worker: &Worker, delivery: &Delivery) -> AttemptResult {
-    worker.deliver(delivery, AttemptHistory::default()).await
+    worker.deliver(delivery, AttemptHistory::default()).await.result
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ impl<'a> EndpointChecks<'a> {
                 let remedy = "renew the certificate of the proxy in front, for this name; if it is right, something in between breaks TLS open: try from another network";
                 Err(CHECK.fail(format!("the certificate of {origin} is not trusted"), remedy))
             }
-            CallOutcome::TimedOut | CallOutcome::Unreachable => {
+            CallOutcome::TimedOut | CallOutcome::Unreachable | CallOutcome::ConnectionLost => {
                 let remedy =
                     "look at the network; for a relay-local, start it, or set RELAY_LISTEN to where it listens";
                 Err(CHECK.fail(format!("nothing answers at {origin}"), remedy))

@@ -13,14 +13,14 @@ use crate::row::json::scanner;
 pub(in crate::row) const MAX_DEPTH: usize = 32;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::row) struct JsonError {
+pub(crate) struct JsonError {
     /// The invalid byte, or the end of the text if something is missing there.
     pub(in crate::row) offset: usize,
     pub(in crate::row) kind: JsonErrorKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::row) enum JsonErrorKind {
+pub(crate) enum JsonErrorKind {
     /// The text is not JSON, for a reason in a few words that quote nothing of it.
     Syntax(String),
     /// The text is JSON, but nested too deep.
@@ -48,7 +48,7 @@ impl JsonError {
 
 /// Parses a JSON text; if it is invalid, parses it once more with the line breaks, tabs and other control characters
 /// inside its strings escaped, and with what [`scanner::with_readable_characters`] replaces.
-pub(in crate::row) fn parse_lenient(text: &str) -> Result<Value, JsonError> {
+pub(crate) fn parse_lenient(text: &str) -> Result<Value, JsonError> {
     let strict = parse_strict(text);
     if strict.is_ok() {
         return strict;

@@ -56,6 +56,9 @@ impl Outcome {
                 RedriveOutcome::OtherDestination => {
                     ("leave", "left", ": it was taken for another account than is served now (--redirect)")
                 }
+                RedriveOutcome::OutcomeUnknown => {
+                    ("leave", "left", ": Loops may have it, and may send its e-mail a second time (--even-if-sent)")
+                }
                 RedriveOutcome::Busy => ("leave", "left", ": a row of its contact is being sent (try again)"),
                 RedriveOutcome::Conflict => ("leave", "left", ": another body was delivered under its id (drop it)"),
                 RedriveOutcome::Unreadable => ("leave", "left", ": it is no delivery of this relay (drop it)"),
@@ -144,6 +147,7 @@ pub(crate) async fn run_action<Q: DeadLetterQueue<Error: Into<Error>>>(
         if elsewhere > 0 {
             output.print(format!("{elsewhere} of {} for another account than is served now.", planned.len()))?;
         }
+        print_risk(action, output)?;
         if !planned.is_empty() {
             output.print("Nothing was changed: this was a dry run. The same command with --yes does it.")?;
         }
@@ -192,6 +196,7 @@ pub(crate) async fn run_action<Q: DeadLetterQueue<Error: Into<Error>>>(
     output
         .print_json(&json!({"dryRun": false, "letters": letters, "behind": blocked, "notFoundAgain": unprocessed}))?;
     print_outcomes(&processed, true, blocked, output)?;
+    print_risk(action, output)?;
     output.print(format!("{done} of {} {} done.", selected.len(), if done == 1 { "is" } else { "are" }))?;
     if missing > 0 {
         let verb = if missing == 1 { "was" } else { "were" };
@@ -243,6 +248,17 @@ fn print_outcomes(
     });
     output.print_table(["died", "direction", "what", "reason", "id", "outcome"], rows, NO_DEAD_LETTERS)?;
     print_blocked(blocked, output)
+}
+
+/// Prints what an operator has taken upon them.
+fn print_risk(action: BulkAction, output: Output) -> Result<(), Error> {
+    match action {
+        BulkAction::Retry(RedriveOptions { even_if_sent: true, .. }) => output.print(
+            "With --even-if-sent, Loops may send the e-mail of an event a second time: it has forgotten the keys of what is \
+             older than a day.",
+        ),
+        BulkAction::Retry(_) | BulkAction::Drop => Ok(()),
+    }
 }
 
 /// Returns the first cells of a dead letter in every table: when it died, its direction, what it is, and why it died.

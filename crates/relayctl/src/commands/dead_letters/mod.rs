@@ -53,6 +53,9 @@ pub(crate) enum DeadLettersCommand {
         /// Also what was taken for another account, to the one that is served now
         #[arg(long)]
         redirect: bool,
+        /// Also events that Loops may have, and whose e-mail it may then send a second time
+        #[arg(long)]
+        even_if_sent: bool,
     },
     /// Throw them away for good: a dry run, unless --yes is given
     Drop {
@@ -153,8 +156,9 @@ async fn apply_to_selected<Q: DeadLetterQueue<Error: Into<Error>>>(
     let direction = direction_filter(command);
     let has_direction = |dead_letter: &DeadLetter| direction.is_none_or(|direction| dead_letter.direction == direction);
     let (filter, bulk, action) = match command {
-        DeadLettersCommand::Retry { filter, bulk, even_if_older, redirect } => {
-            let options = RedriveOptions { even_if_older: *even_if_older, redirect: *redirect };
+        DeadLettersCommand::Retry { filter, bulk, even_if_older, redirect, even_if_sent } => {
+            let options =
+                RedriveOptions { even_if_older: *even_if_older, redirect: *redirect, even_if_sent: *even_if_sent };
             (filter, bulk, BulkAction::Retry(options))
         }
         DeadLettersCommand::Drop { filter, bulk } => (filter, bulk, BulkAction::Drop),
