@@ -128,9 +128,9 @@ async fn row_of_another_account_becomes_dead_letter() {
     let worker = worker(process(&ledger, FakeSecrets::new(secret("key")), loops), loops);
     let simulated = row().in_account(&AccountId::simulated());
     let other_destination = AttemptResult::DeadLetter(Reason::without_status(ReasonCode::OtherDestination));
-    assert_eq!(worker.deliver(&simulated, AttemptHistory::default()).await, other_destination);
+    assert_eq!(worker.deliver(&simulated, AttemptHistory::default()).await.result, other_destination);
     assert!(loops.calls().is_empty());
-    assert_eq!(worker.deliver(&row(), AttemptHistory::default()).await, AttemptResult::Delivered);
+    assert_eq!(worker.deliver(&row(), AttemptHistory::default()).await.result, AttemptResult::Delivered);
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn row_for_a_key_that_was_changed_a_moment_ago_is_sent() {
     account(&ledger, "old", loops).await;
     let new = account(&ledger, "new", loops).await;
     let worker = worker(process(&ledger, FakeSecrets::rotating(secret("old"), secret("new")), loops), loops);
-    let result = worker.deliver(&row().in_account(&new.id), AttemptHistory::default()).await;
+    let result = worker.deliver(&row().in_account(&new.id), AttemptHistory::default()).await.result;
     assert_eq!((result, loops.calls()[0].api_key.as_str()), (AttemptResult::Delivered, "new"));
 }
 
@@ -153,7 +153,7 @@ async fn nothing_is_sent_with_a_new_key_while_loops_cannot_be_asked() {
     });
     account(&ledger, "key", loops).await;
     let worker = worker(process(&ledger, FakeSecrets::new(secret("new")), loops), loops);
-    let result = worker.deliver(&row(), AttemptHistory::default()).await;
+    let result = worker.deliver(&row(), AttemptHistory::default()).await.result;
     let unreachable = Reason::without_status(ReasonCode::Unreachable);
     assert!(matches!(result, AttemptResult::RetryAt { reason, .. } if reason == unreachable), "{result:?}");
     assert!(loops.calls().is_empty());
@@ -163,7 +163,7 @@ async fn nothing_is_sent_with_a_new_key_while_loops_cannot_be_asked() {
 async fn key_that_loops_refuses_holds_rows() {
     let loops = loops(|_, _| reply(401));
     let secrets = process(&FakeAccountLedger::default(), FakeSecrets::new(secret("key")), loops);
-    let result = worker(secrets, loops).deliver(&row(), AttemptHistory::default()).await;
+    let result = worker(secrets, loops).deliver(&row(), AttemptHistory::default()).await.result;
     let rejected = reason_with_status(ReasonCode::LoopsKeyRejected, 401);
     assert!(matches!(result, AttemptResult::HoldUntil { reason, .. } if reason == rejected), "{result:?}");
     assert!(loops.calls().is_empty());

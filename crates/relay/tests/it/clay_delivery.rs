@@ -320,6 +320,6 @@ async fn event_taken_for_the_simulator_becomes_dead_letter() {
     let kind = DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_1".to_owned() };
     let simulated = delivery(kind, ROW).in_account(&AccountId::simulated());
     let other_destination = AttemptResult::DeadLetter(Reason::without_status(ReasonCode::OtherDestination));
-    assert_eq!(worker.deliver(&simulated, AttemptHistory::default()).await, other_destination);
+    assert_eq!(worker.deliver(&simulated, AttemptHistory::default()).await.result, other_destination);
     assert!(worker.clay.posts().is_empty());
 }
