@@ -4,13 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "what the helpers of these tests need is there, or the test fails")]
 
 mod account_secrets;
-mod certificates;
 mod clay_delivery;
 mod clay_row;
 mod destinations;
-// With a filter that only this kernel has.
-#[cfg(target_os = "linux")]
-mod dropped_connections;
 mod fake_store;
 mod harness;
 mod http_client;
@@ -18,4 +14,3 @@ mod loops_delivery;
 mod loops_webhook;
 mod reroute;
 mod schema_cache;
-mod server;

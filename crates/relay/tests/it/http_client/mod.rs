@@ -1,5 +1,11 @@
 //! The client: what it keeps, what it repeats, and what it reads.
 
+mod certificates;
+// With a filter that only this kernel has.
+#[cfg(target_os = "linux")]
+mod dropped_connections;
+mod server;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +16,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Barrier;
 
 use crate::harness::now;
-use crate::server::{Server, Step, respond, truncated_response};
+use server::{Server, Step, respond, truncated_response};
 
 const LONG_TIMEOUT: Duration = Duration::from_secs(20);
 const SHORT_TIMEOUT: Duration = Duration::from_millis(300);

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::harness::now;
-use crate::server::{Server, Step, respond};
+use crate::http_client::server::{Server, Step, respond};
 
 /// As long as one try of a caller's row.
 const TRY_TIMEOUT: Duration = Duration::from_secs(4);
