@@ -157,6 +157,22 @@ mod tests {
         ] {
             assert_eq!(parse_destination_url(url).unwrap_err(), UrlError::HasUserInfo, "{url}");
         }
+        assert!(ClayWebhook::new("https://api.clay.com/x@y?z=a@b", None).is_ok());
+    }
+
+    #[test]
+    fn quoted_commented_or_doubled_url_is_rejected() {
+        for url in [
+            "\"https://api.clay.com/x\"",
+            "https://api.clay.com/x\"",
+            "https://api.clay.com/x # comment",
+            "https://api.clay.com/x;https://api.clay.com/y",
+            "https://api.clay.com/x\nhttps://api.clay.com/y",
+            "https://api.clay.com/\u{a0}x",
+            "<https://api.clay.com/x>",
+        ] {
+            assert_eq!(ClayWebhook::new(url, None).unwrap_err(), UrlError::NotAUrl, "{url}");
+        }
     }
 
     #[test]
