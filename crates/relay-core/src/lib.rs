@@ -15,5 +15,5 @@ mod reason;
 pub mod row;
 pub mod secret;
 pub mod terminal;
-mod text;
+pub mod text;
 pub mod webhook;

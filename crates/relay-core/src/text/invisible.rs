@@ -57,7 +57,7 @@ pub(crate) fn is_invisible(character: char) -> bool {
 }
 
 /// Whether nothing of a character is seen, white space included.
-pub(crate) fn is_blank(character: char) -> bool {
+pub fn is_blank(character: char) -> bool {
     character.is_whitespace() || is_invisible(character)
 }
 

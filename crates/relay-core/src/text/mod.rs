@@ -4,7 +4,8 @@ mod invisible;
 mod leftovers;
 mod length;
 
-pub(crate) use invisible::{is_blank, remove_invisible, spell_invisible, trim_invisible};
+pub use invisible::is_blank;
+pub(crate) use invisible::{remove_invisible, spell_invisible, trim_invisible};
 pub(crate) use leftovers::{find_sheet_error, has_object, is_column_name, is_only_sheet_errors};
 pub(crate) use length::{cut_to_every_count, fits_every_count};
 

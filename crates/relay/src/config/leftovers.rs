@@ -1,6 +1,8 @@
 //! What is left in a variable of the file or shell that it came from. A value with such a leftover would be taken as it is, and
 //! match nothing: `docker --env-file` keeps quotes and comments, and nothing fills in `${…}` there.
 
+use relay_core::text::is_blank;
+
 /// The expected format of a variable that is only there under a name with something in front.
 pub(super) const MISWRITTEN_NAME: &str =
     "set under this very name, without \"export\" or an invisible character in front of it";
@@ -18,14 +20,8 @@ pub fn find_leftover(name: &str, text: &str) -> Option<&'static str> {
     // A text may end with a quoted word.
     let is_quoted = text.starts_with(is_quote) || (text.ends_with(is_quote) && quotes == 1);
     let is_reference = ["${", "$(", "{{"].iter().any(|start| text.starts_with(start));
-    // Joiners are part of some emoji and scripts.
-    let is_invisible = |c: char| {
-        (c.is_whitespace() && c != ' ')
-            || c.is_control()
-            || matches!(c, '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-            || ('\u{202a}'..='\u{202e}').contains(&c)
-            || ('\u{2060}'..='\u{206f}').contains(&c)
-    };
+    // Joiners and variation selectors are part of some emoji and scripts.
+    let is_invisible = |c| is_blank(c) && !matches!(c, ' ' | '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}');
     if is_quoted {
         Some("written without quotes, which `docker --env-file` keeps as part of the value")
     } else if text.contains(is_invisible) {
