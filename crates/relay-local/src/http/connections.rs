@@ -1,7 +1,8 @@
 //! The open connections, and what all requests together may hold.
 //!
 //! A caller whose request is complete is answered. All others, however slow, cost a connection and perhaps a part of a body:
-//! when there is no room for a new one, the oldest of them gives way.
+//! when there is no room for a new one, the oldest of them gives way. A burst waits for room: the system queues connections
+//! that are not accepted yet.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
 /// Maximum number of connections, if the system's limit of open files allows them.
 const MAX_CONNECTIONS: usize = 512;
@@ -16,8 +18,12 @@ const MAX_CONNECTIONS: usize = 512;
 const RESERVED_FILES: usize = 64;
 /// Maximum of the bodies of all requests together, in bytes.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
-/// Maximum wait for the room of a body that has given way.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time in which a connection does not give way: an honest request arrives faster.
+const MIN_INCOMPLETE_TIME: Duration = Duration::from_secs(2);
+/// Interval in which a connection that may give way is looked for.
+const ROOM_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Maximum wait for the room of a body.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The open connections.
 #[derive(Debug)]
@@ -26,22 +32,19 @@ pub(crate) struct Connections {
     slots: Arc<Semaphore>,
     max: u32,
     body_bytes: Arc<Semaphore>,
-    /// There is a connection that may be closed where there was none.
-    closable: Notify,
     stop: watch::Receiver<bool>,
 }
 
 #[derive(Debug, Default)]
 struct Open {
-    /// Number of the last change: the one with the lowest is the oldest.
-    changes: u64,
+    last_id: u64,
     by_id: HashMap<u64, Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
     stage: Stage,
-    since: u64,
+    since: Instant,
     /// What is reserved for the body that is being read, in bytes.
     reserved_bytes: usize,
     close: Arc<Notify>,
@@ -75,7 +78,6 @@ impl Connections {
             slots: Arc::new(Semaphore::new(max)),
             max: u32::try_from(max).unwrap_or(u32::MAX),
             body_bytes: Arc::new(Semaphore::new(MAX_BODY_BYTES)),
-            closable: Notify::new(),
             stop,
         })
     }
@@ -86,11 +88,11 @@ impl Connections {
             if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
                 return slot;
             }
-            let is_freed = self.close_oldest(|_| true).is_some();
-            tokio::select! {
-                // It fails only if it is closed, which nobody does.
-                Ok(slot) = Arc::clone(&self.slots).acquire_owned() => return slot,
-                () = self.closable.notified(), if !is_freed => {}
+            self.close_oldest(|_| true);
+            // It fails only if it is closed, which nobody does.
+            let slot = tokio::time::timeout(ROOM_POLL_INTERVAL, Arc::clone(&self.slots).acquire_owned()).await;
+            if let Ok(Ok(slot)) = slot {
+                return slot;
             }
         }
     }
@@ -104,12 +106,11 @@ impl Connections {
     pub(crate) fn open(self: &Arc<Self>) -> Connection {
         let close = Arc::new(Notify::new());
         let mut open = self.lock();
-        open.changes += 1;
-        let id = open.changes;
-        let entry = Entry { stage: Stage::Idle, since: id, reserved_bytes: 0, close: Arc::clone(&close) };
+        open.last_id += 1;
+        let id = open.last_id;
+        let entry = Entry { stage: Stage::Idle, since: Instant::now(), reserved_bytes: 0, close: Arc::clone(&close) };
         open.by_id.insert(id, entry);
         drop(open);
-        self.closable.notify_one();
         Connection { id, close, connections: Arc::clone(self) }
     }
 
@@ -125,15 +126,17 @@ impl Connections {
         let _ = self.stop.clone().wait_for(|stop| *stop).await;
     }
 
-    /// Closes the oldest connection whose request is not complete, of those that `which` selects. Returns what was reserved
-    /// for its body, or nothing if there is none.
-    fn close_oldest(&self, which: impl Fn(&Entry) -> bool) -> Option<usize> {
+    /// Closes the oldest connection that has had no complete request for a while, of those that `which` selects.
+    fn close_oldest(&self, which: impl Fn(&Entry) -> bool) {
         let mut open = self.lock();
-        let closable = open.by_id.iter().filter(|(_, entry)| entry.stage != Stage::Handling && which(entry));
-        let id = *closable.min_by_key(|(_, entry)| entry.since)?.0;
-        let entry = open.by_id.remove(&id)?;
-        entry.close.notify_one();
-        Some(entry.reserved_bytes)
+        let is_closable = |entry: &Entry| {
+            entry.stage != Stage::Handling && entry.since.elapsed() >= MIN_INCOMPLETE_TIME && which(entry)
+        };
+        let closable = open.by_id.iter().filter(|(_, entry)| is_closable(entry));
+        let oldest = closable.min_by_key(|(id, entry)| (entry.since, **id)).map(|(id, _)| *id);
+        if let Some(entry) = oldest.and_then(|id| open.by_id.remove(&id)) {
+            entry.close.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -144,33 +147,28 @@ impl Connections {
 impl Connection {
     /// Records how far the request is.
     pub(crate) fn set_stage(&self, stage: Stage) {
-        let mut open = self.connections.lock();
-        open.changes += 1;
-        let since = open.changes;
         // One that gives way is not there any more.
-        if let Some(entry) = open.by_id.get_mut(&self.id) {
-            (entry.stage, entry.since, entry.reserved_bytes) = (stage, since, 0);
-        }
-        drop(open);
-        if stage != Stage::Handling {
-            self.connections.closable.notify_one();
+        if let Some(entry) = self.connections.lock().by_id.get_mut(&self.id) {
+            (entry.stage, entry.since, entry.reserved_bytes) = (stage, Instant::now(), 0);
         }
     }
 
-    /// Reserves room for a body. If there is none, the oldest bodies that are not complete give way. Returns nothing if all
-    /// the room is held by complete ones.
+    /// Reserves room for a body, and waits for it. The oldest bodies that are not complete give way. Returns nothing if there is
+    /// none in time.
     pub(crate) async fn reserve(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let wanted = u32::try_from(bytes).ok()?;
-        let room = || Arc::clone(&self.connections.body_bytes);
-        let permit = match room().try_acquire_many_owned(wanted) {
-            Ok(permit) => permit,
-            Err(_) => {
-                let mut freed = 0;
-                while freed < bytes {
-                    freed += self.connections.close_oldest(|entry| entry.reserved_bytes > 0)?;
-                }
-                tokio::time::timeout(ROOM_TIMEOUT, room().acquire_many_owned(wanted)).await.ok()?.ok()?
+        let room = Arc::clone(&self.connections.body_bytes).acquire_many_owned(wanted);
+        let give_way = async {
+            loop {
+                tokio::time::sleep(ROOM_POLL_INTERVAL).await;
+                self.connections.close_oldest(|entry| entry.reserved_bytes > 0);
             }
+        };
+        let permit = tokio::select! {
+            biased;
+            permit = room => permit.ok()?,
+            () = give_way => return None,
+            () = tokio::time::sleep(ROOM_TIMEOUT) => return None,
         };
         if let Some(entry) = self.connections.lock().by_id.get_mut(&self.id) {
             entry.reserved_bytes = bytes;
@@ -220,15 +218,33 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn oldest_incomplete_connection_gives_way_to_a_new_one() {
-        let connections = connections();
+    async fn acquire_all_slots(connections: &Arc<Connections>) -> Vec<OwnedSemaphorePermit> {
         let mut slots = Vec::new();
         for _ in 0..connections.max {
             slots.push(connections.acquire_slot().await);
         }
+        slots
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_of_a_burst_waits_and_closes_no_other() {
+        let connections = connections();
+        let mut slots = acquire_all_slots(&connections).await;
+        let arriving = connections.open();
+        tokio::time::timeout(Duration::from_secs(1), connections.acquire_slot()).await.unwrap_err();
+        assert!(!is_told_to_close(&arriving));
+        slots.pop();
+        let _slot = connections.acquire_slot().await;
+        assert!(!is_told_to_close(&arriving));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn oldest_incomplete_connection_gives_way_to_a_new_one() {
+        let connections = connections();
+        let mut slots = acquire_all_slots(&connections).await;
         let [handling, answered, idle] = [(); 3].map(|()| connections.open());
         handling.set_stage(Stage::Handling);
+        tokio::time::advance(Duration::from_secs(1)).await;
         answered.set_stage(Stage::Handling);
         answered.set_stage(Stage::Idle);
         let (slot, ()) = tokio::join!(connections.acquire_slot(), async {
@@ -239,7 +255,7 @@ mod tests {
         assert_eq!([&handling, &answered, &idle].map(is_told_to_close), [false, false, true]);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn oldest_incomplete_body_gives_way_to_a_new_one() {
         let connections = connections();
         let [complete, slow, slower] = [(); 3].map(|()| connections.open());
@@ -256,7 +272,7 @@ mod tests {
         drop((held, slower_held));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn body_is_refused_while_complete_ones_hold_all_the_room() {
         let connections = connections();
         let complete = connections.open();

@@ -59,7 +59,7 @@ impl HttpConnector for FakeSecretsManager {
 /// A secret with the token `t`, which was read.
 async fn read_secret() -> (CachedSecret<ClayToLoopsSecret>, FakeSecretsManager) {
     let service = FakeSecretsManager { answer: Arc::default(), calls: Arc::default() };
-    service.set_document(r#"{"relay_tokens": ["t"]}"#);
+    service.set_document(r#"{"relay_tokens": ["token-of-the-tests"]}"#);
     let variables = [("AWS_REGION", "eu-west-1"), ("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")];
     let variables: BTreeMap<_, _> = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let http_client = relay::destination::http_client::build().unwrap();
@@ -73,7 +73,7 @@ async fn read_secret() -> (CachedSecret<ClayToLoopsSecret>, FakeSecretsManager) 
         TTL,
         Arc::new(SystemClock),
     );
-    assert!(secret.current().await.unwrap().tokens.authorizes(Some(b"Bearer t")));
+    assert!(secret.current().await.unwrap().tokens.authorizes(Some(b"Bearer token-of-the-tests")));
     (secret, service)
 }
 
@@ -83,16 +83,19 @@ async fn advance(time: Duration) {
 
 #[tokio::test(start_paused = true)]
 async fn unusable_document_closes_what_it_opened() {
-    for document in [r#"{"relay_tokens": ["other"],}"#, r#"{"relay_tokens": 7}"#, "", "[]"] {
+    for document in [r#"{"relay_tokens": ["other-token-of-the-tests"],}"#, r#"{"relay_tokens": 7}"#, "", "[]"] {
         let (secret, service) = read_secret().await;
         service.set_document(document);
         advance(2 * TTL).await;
         assert!(secret.current().await.is_err(), "{document}");
         assert!(secret.refresh().await.is_err(), "{document}");
-        service.set_document(r#"{"relay_tokens": ["new"]}"#);
+        service.set_document(r#"{"relay_tokens": ["new-token-of-the-tests"]}"#);
         advance(FAILURE_RETRY).await;
         let corrected = secret.current().await.unwrap();
-        assert!(corrected.tokens.authorizes(Some(b"Bearer new")) && !corrected.tokens.authorizes(Some(b"Bearer t")));
+        assert!(
+            corrected.tokens.authorizes(Some(b"Bearer new-token-of-the-tests"))
+                && !corrected.tokens.authorizes(Some(b"Bearer token-of-the-tests"))
+        );
     }
 }
 
@@ -118,7 +121,7 @@ async fn unreachable_secret_serves_on_for_an_hour() {
         }
         advance(2 * TTL).await;
         assert!(secret.current().await.is_err(), "{code}");
-        service.set_document(r#"{"relay_tokens": ["t"]}"#);
+        service.set_document(r#"{"relay_tokens": ["token-of-the-tests"]}"#);
         assert!(secret.current().await.is_ok(), "it is asked again at once: {code}");
     }
 }
