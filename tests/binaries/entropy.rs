@@ -14,8 +14,8 @@ use crate::{function_binary, load_harness};
 const FUNCTION: &str = "clay-to-loops-contact";
 /// Starts of each variant.
 const RUNS_PER_VARIANT: usize = 7;
-/// Handshakes with an untrusted destination at a start: one for the connection, one for the property list.
-const HANDSHAKES_PER_START: usize = 2;
+/// Handshakes with an untrusted destination at a start: for the connection, the account of the key, and the property list.
+const HANDSHAKES_PER_START: usize = 3;
 /// The most that a handshake may cost. It is processor time, and a tenfold of what one does cost.
 const MAX_HANDSHAKE_CPU: Duration = Duration::from_millis(10);
 

@@ -57,10 +57,10 @@ async fn unusable_secret_closes_its_routes_and_is_counted() {
     settings.push(("SECRET_TTL_SECONDS".to_owned(), "1".to_owned()));
     let (loops_to_clay, clay_to_loops) = (Some(loops_to_clay_document(&[&clay])), Some(clay_to_loops_document()));
     let fake_stack = FakeStack::start(Setup { loops_to_clay, clay_to_loops, settings, ..Setup::default() }).await;
-    assert_eq!(contact(&fake_stack.base(), row_for("ada@example.com")).await.status, 200);
+    assert_eq!(contact(&fake_stack.base(), contact_row("ada@example.com")).await.status, 200);
     fake_stack.stack().put_secret("ClayToLoopsSecret", &json!({"relay_tokens": 7})).await;
     eventually("a closed route", async || {
-        let response = contact(&fake_stack.base(), row_for("ada@example.com")).await;
+        let response = contact(&fake_stack.base(), contact_row("ada@example.com")).await;
         (response.status_and_code() == (429, "unavailable".to_owned())).then_some(())
     })
     .await;
