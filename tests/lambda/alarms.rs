@@ -15,7 +15,7 @@ use relay_testkit::webhook::{contact_created, post};
 use serde_json::{Value, json};
 
 use crate::Relay;
-use crate::contract::rows::{self, row_for, start_loops};
+use crate::contract::rows::{self, contact_row, row_for, start_loops};
 use crate::contract::telemetry::{log_lines, run_every_outcome, wait_for_line};
 use crate::contract::webhooks::{self, start_clay};
 
@@ -59,7 +59,7 @@ fn alarms<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
 async fn deliveries_that_arrive_ring_no_alarm() {
     let loops = start_loops().await;
     let relay = rows::start_relay(&loops, &[]).await;
-    assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.status, 200);
+    assert_eq!(contact(relay.base(), contact_row("ada@example.com")).await.status, 200);
     let queued = send(relay.base(), Route::Event, "", &[("prefer", "respond-async")], row_for("bob@example.com")).await;
     let id = &queued.headers["x-relay-delivery-id"];
     wait_for_line(&relay, &[("delivery.id", id), ("outcome", "delivered")]).await;
@@ -103,7 +103,7 @@ async fn loops_that_fails_for_long_rings() {
     let loops = start_loops().await;
     loops.set_default_reply(Reply::status(503).with_header("Retry-After", "1"));
     let relay = rows::start_relay(&loops, &[]).await;
-    assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.status, 202);
+    assert_eq!(contact(relay.base(), contact_row("ada@example.com")).await.status, 202);
     wait_for_retry_after_a_second(&relay).await;
     assert_eq!(ringing_with(&relay, &[("LoopsKeepsFailingAlarm", 0)]), alarms(["loops-keeps-failing"]));
 }
@@ -142,13 +142,13 @@ async fn tokens_that_are_all_refused_ring_at_low_volume() {
     let loops = start_loops().await;
     let relay = rows::start_relay(&loops, &[]).await;
     let headers = [("authorization", "Bearer of-yesterday")];
-    let refused = send_without_token(relay.base(), Route::Contact, "", &headers, row_for("ada@example.com")).await;
+    let refused = send_without_token(relay.base(), Route::Contact, "", &headers, contact_row("ada@example.com")).await;
     assert_eq!(refused.status, 401);
     assert_eq!(ringing(&relay), alarms(["tokens-refused"]));
-    assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.status, 200);
+    assert_eq!(contact(relay.base(), contact_row("ada@example.com")).await.status, 200);
     assert_eq!(ringing(&relay), alarms([]));
     for _ in 0..20 {
-        send_without_token(relay.base(), Route::Contact, "", &headers, row_for("ada@example.com")).await;
+        send_without_token(relay.base(), Route::Contact, "", &headers, contact_row("ada@example.com")).await;
     }
     assert_eq!(ringing(&relay), alarms(["tokens-refused"]));
 }
@@ -182,6 +182,6 @@ async fn secret_that_cannot_be_read_rings() {
     let loops = start_loops().await;
     let relay = rows::start_relay(&loops, &[]).await;
     relay.services().inject("secretsmanager", ServiceFault::InternalError);
-    assert_eq!(contact(relay.base(), row_for("ada@example.com")).await.status, 429);
+    assert_eq!(contact(relay.base(), contact_row("ada@example.com")).await.status, 429);
     assert_eq!(ringing(&relay), alarms(["requests-fail", "secret-unreadable"]));
 }

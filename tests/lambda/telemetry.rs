@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::Relay;
-use crate::contract::rows::{contact_row, row_for, start_loops, start_relay};
+use crate::contract::rows::{contact_row, start_loops, start_relay};
 use crate::contract::telemetry::{log_lines, start_run, wait_for_line};
 use crate::contract::webhooks::{self, start_clay};
 
@@ -174,7 +174,7 @@ async fn alarms_and_dashboard_use_exactly_the_reported_metrics() {
 async fn fail_to_read_secrets(relay: &Relay) {
     relay.services().inject("secretsmanager", ServiceFault::InternalError);
     assert_eq!(post(relay.base(), "msg_0", &contact_created("probe@example.com")).await.status, 503);
-    assert_eq!(contact(relay.base(), row_for("probe@example.com")).await.status, 429);
+    assert_eq!(contact(relay.base(), contact_row("probe@example.com")).await.status, 429);
     relay.services().clear();
 }
 

@@ -98,11 +98,11 @@ async fn doctor_reports_event_without_route_before_and_after_send() {
 async fn doctor_reports_rejected_loops_key_and_loops_outage() {
     let harness = start_harness().await;
     assert_doctor_finds(&harness, &[]).await;
-    harness.loops.set_default_reply(Reply::json(401, r#"{"success":false,"message":"hidden"}"#));
+    harness.loops.set_team_reply(Reply::json(401, r#"{"success":false,"message":"hidden"}"#));
     assert_doctor_finds(&harness, &[("loops-key", "fail")]).await;
-    harness.loops.set_default_reply(Reply::html(503));
+    harness.loops.set_team_reply(Reply::html(503));
     assert_doctor_finds(&harness, &[("loops-key", "warn")]).await;
-    harness.loops.set_default_reply(Reply::Reset);
+    harness.loops.set_team_reply(Reply::Reset);
     assert_doctor_finds(&harness, &[("loops-key", "fail")]).await;
 }
 

@@ -85,11 +85,11 @@ async fn invalid_setup_input_is_rejected_and_writes_nothing() {
         );
         assert_no_secrets_in(&output, &[]);
     }
-    harness.loops.set_default_reply(Reply::json(401, r#"{"success":false,"message":"Invalid API key"}"#));
+    harness.loops.set_team_reply(Reply::json(401, r#"{"success":false,"message":"Invalid API key"}"#));
     let output = harness.relayctl(&["setup", "--from", "-"], &setup_input(&harness)).await;
     assert_eq!(output.code, 2);
     assert!(output.stderr.contains("Loops refuses this API key, so nothing was written"), "{output:?}");
-    harness.loops.set_default_reply(Reply::status(503));
+    harness.loops.set_team_reply(Reply::status(503));
     let output = harness.relayctl(&["setup", "--from", "-"], &setup_input(&harness)).await;
     assert_eq!(output.code, 3);
     assert!(output.stderr.contains("503") && output.stderr.contains("nothing was written"), "{output:?}");
@@ -156,7 +156,9 @@ async fn tokens_and_secrets_rotate_without_downtime() {
 async fn setup_reports_a_concurrent_secret_write() {
     let harness = OperatorHarness::without_setup().await;
     for after in [true, false] {
-        harness.permission_proxy.write_concurrently(&format!(r#"{{"relay_tokens": ["other-{after}"]}}"#), after);
+        harness
+            .permission_proxy
+            .write_concurrently(&format!(r#"{{"relay_tokens": ["other-token-of-the-tests-{after}"]}}"#), after);
         let output = harness.relayctl(&["setup", "--add-relay-token"], "").await;
         assert_eq!(output.code, 3, "{output:?}");
         assert!(output.stderr.contains("somebody else wrote the secret") && output.stderr.len() <= 320, "{output:?}");

@@ -55,6 +55,7 @@ pub struct AwsHarness {
     queue: TestClockQueue,
     intake: ContactLedger,
     webhook_usage: Ledger,
+    accounts: Ledger,
     /// The messages that were received: their newest receipts, and when they can be received again.
     hidden_messages: BTreeMap<String, HiddenMessage>,
     /// How often every message seems to have been received.
@@ -274,8 +275,20 @@ impl StoreHarness for AwsHarness {
         let (loops_queue, ledger) = queue_and_ledger("clay-to-loops-event", DIRECTIONS[1]);
         let intake = ContactLedger::new(loops_queue, ledger, Arc::<ManualClock>::clone(&clock));
         let (_, webhook_usage) = queue_and_ledger("clay-delivery", DIRECTIONS[0]);
+        let (_, accounts) = queue_and_ledger("loops-delivery", DIRECTIONS[1]);
         let hidden_messages = BTreeMap::new();
-        Self { clock, stack, sqs, services, queue, intake, webhook_usage, hidden_messages, receive_count: None }
+        Self {
+            clock,
+            stack,
+            sqs,
+            services,
+            queue,
+            intake,
+            webhook_usage,
+            accounts,
+            hidden_messages,
+            receive_count: None,
+        }
     }
 
     fn clock(&self) -> &Arc<ManualClock> {
@@ -291,7 +304,7 @@ impl StoreHarness for AwsHarness {
     }
 
     fn accounts(&self) -> &impl AccountLedger {
-        &self.webhook_usage
+        &self.accounts
     }
 
     fn webhook_usage(&self) -> &impl WebhookLedger {
