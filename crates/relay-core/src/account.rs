@@ -131,8 +131,8 @@ impl ServedAccounts {
 
     /// Records the account of a key from the answer of Loops, and that it is served from now on.
     ///
-    /// A key belongs to the account of its URL and team. An account whose team is not known is adopted by the next key:
-    /// the relay cannot tell the two apart. A new team is a new account.
+    /// A key belongs to the account of its URL and team. An API that names no team cannot tell two accounts apart, so the next
+    /// key adopts that account. A new team is a new account, also where the team of the last key was never learnt.
     pub fn resolve(&mut self, api_url: &str, key: &SecretString, answer: &TeamAnswer) -> KeyAccount {
         self.serve(Direction::ClayToLoops, DestinationKind::Real);
         let (hash, last) = (self.key_hash(api_url, key), self.loops.clone());
@@ -144,11 +144,15 @@ impl ServedAccounts {
         };
         let known = self.seen(&hash).map(|seen| seen.account.clone());
         let same_team = self.keys.iter().find(|seen| seen.team == team && matches!(team, Team::Named(_)));
-        let last_is_named = self.keys.iter().any(|seen| seen.account == last && matches!(seen.team, Team::Named(_)));
+        let is_last_team =
+            |is_team: fn(&Team) -> bool| self.keys.iter().any(|seen| seen.account == last && is_team(&seen.team));
+        let last_is_named = is_last_team(|known| matches!(known, Team::Named(_)));
+        let last_is_unlearnt = !is_last_team(|known| *known != Team::NotAsked) && is_last_team(|_| true);
+        let may_adopt = !last_is_named && (team == Team::Unnamed || !last_is_unlearnt);
         let account = match (known, same_team) {
             (Some(account), _) => account,
             (None, Some(seen)) => seen.account.clone(),
-            (None, None) if !last_is_named => last,
+            (None, None) if may_adopt => last,
             (None, None) => match &team {
                 Team::NotAsked => return KeyAccount { id: last, doubt: Some(ReasonCode::Unreachable) },
                 // Where teams have no names, the URL is all that is known of the account.

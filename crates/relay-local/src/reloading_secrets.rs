@@ -75,9 +75,8 @@ impl Secrets {
             (Setting::Unset, None) => (Vec::new(), AccountId::default()),
         };
         let (api_key, loops_account) = match (&settings.loops_api_key, simulated.loops) {
-            (Setting::Set(None), _) => (None, AccountId::default()),
+            (Setting::Set(None), _) | (Setting::Unset, false) => (None, AccountId::default()),
             (Setting::Set(key), false) => (key.clone(), AccountId::default()),
-            (Setting::Unset, false) => (Some(SecretString::from(SIMULATED_API_KEY)), AccountId::default()),
             (_, true) => (Some(SecretString::from(SIMULATED_API_KEY)), AccountId::simulated()),
         };
         let tokens = match &settings.relay_tokens {

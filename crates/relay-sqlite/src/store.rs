@@ -109,7 +109,9 @@ impl SqliteStore {
     /// Moves what is in the write-ahead log to the file, unless that was done since the last write.
     async fn truncate_log(&self) -> Result<(), StoreError> {
         let writer = Arc::clone(&self.writer).lock_owned().await;
+        let files = Arc::clone(&self.files);
         let task = tokio::task::spawn_blocking(move || {
+            files.forget_lengths();
             let log = writer.path().map(|path| Path::new(path).with_extension("db-wal"));
             let log_bytes = log.and_then(|log| std::fs::metadata(log).ok()).map_or(0, |metadata| metadata.len());
             if log_bytes == 0 { Ok(()) } else { writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) }

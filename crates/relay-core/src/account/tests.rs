@@ -52,13 +52,28 @@ fn same_team_name_under_another_url_is_another_account() {
 }
 
 #[test]
-fn account_without_known_team_is_adopted_by_the_next_key() {
-    for answer in [TeamAnswer::Unnamed, TeamAnswer::Unavailable] {
-        let mut accounts = store();
-        resolve(&mut accounts, "key", &answer);
-        assert_eq!(resolve(&mut accounts, "next", &named("Acme")), first(), "{answer:?}");
-        assert!(!resolve(&mut accounts, "other", &named("Globex")).id.is_first(), "{answer:?}");
-    }
+fn account_of_an_api_without_teams_is_adopted_by_the_next_key() {
+    let mut accounts = store();
+    resolve(&mut accounts, "key", &TeamAnswer::Unnamed);
+    assert_eq!(resolve(&mut accounts, "next", &named("Acme")), first());
+    assert!(!resolve(&mut accounts, "other", &named("Globex")).id.is_first());
+}
+
+#[test]
+fn account_whose_team_was_never_learnt_is_not_adopted() {
+    let mut accounts = store();
+    resolve(&mut accounts, "key", &TeamAnswer::Unavailable);
+    let doubtful = resolve(&mut accounts, "next", &TeamAnswer::Unavailable);
+    assert_eq!(doubtful, KeyAccount { doubt: Some(ReasonCode::Unreachable), ..first() });
+    assert!(!resolve(&mut accounts, "next", &named("Globex")).id.is_first());
+    assert_eq!(resolve(&mut accounts, "key", &named("Acme")), first(), "its own key may still learn it");
+}
+
+#[test]
+fn api_without_teams_adopts_an_account_that_could_not_be_asked_for() {
+    let mut accounts = store();
+    resolve(&mut accounts, "key", &TeamAnswer::Unavailable);
+    assert_eq!(resolve(&mut accounts, "next", &TeamAnswer::Unnamed), first());
 }
 
 #[test]

@@ -71,19 +71,26 @@ impl LocalSettings {
             (Direction::LoopsToClay, Setting::Unset, _) => DestinationKind::Simulated,
             (Direction::LoopsToClay, Setting::Set(webhooks), _) if webhooks.is_empty() => DestinationKind::Closed,
             (Direction::ClayToLoops, _, Setting::Unset) if !self.loops_api_url_is_set => DestinationKind::Simulated,
-            (Direction::ClayToLoops, _, Setting::Set(None)) => DestinationKind::Closed,
+            (Direction::ClayToLoops, _, Setting::Unset | Setting::Set(None)) => DestinationKind::Closed,
             _ => DestinationKind::Real,
         }
     }
 
-    /// Refuses a simulated destination where a real one was served, or where its variable is misspelled.
+    const fn is_unset(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::LoopsToClay => matches!(self.clay_webhooks, Setting::Unset),
+            Direction::ClayToLoops => matches!(self.loops_api_key, Setting::Unset),
+        }
+    }
+
+    /// Refuses a destination that is not set where a real one was served, or where its variable is misspelled.
     pub fn check_simulated(
         &self,
         environment: &BTreeMap<String, String>,
         accounts: &ServedAccounts,
     ) -> Result<(), DestinationError> {
         for direction in Direction::ALL {
-            if self.destination(direction) != DestinationKind::Simulated {
+            if !self.is_unset(direction) {
                 continue;
             }
             let variable = destination_setting(direction);
@@ -98,8 +105,7 @@ impl LocalSettings {
         Ok(())
     }
 
-    /// Closes each destination that would be simulated although the secret of its direction is set: whoever has set that
-    /// is connected, and must not be answered by a simulator.
+    /// Closes each destination that is not set although the secret of its direction is: whoever has set that is connected, and must not be answered by a simulator.
     pub fn close_half_configured(&mut self) -> Vec<HalfConfigured> {
         let secrets = [
             (Direction::LoopsToClay, LOOPS_SIGNING_SECRET, matches!(self.signing_secrets, Setting::Set(_))),
@@ -107,7 +113,7 @@ impl LocalSettings {
         ];
         let mut closed = Vec::new();
         for (direction, set, is_set) in secrets {
-            if !is_set || self.destination(direction) != DestinationKind::Simulated {
+            if !is_set || !self.is_unset(direction) {
                 continue;
             }
             match direction {
@@ -165,9 +171,19 @@ mod tests {
     fn set_destination_and_full_trial_are_not_half_configured() {
         assert!(settings(&[]).close_half_configured().is_empty());
         let token = (RELAY_TOKEN, "a-token-of-sixteen-characters");
-        for destination in [(LOOPS_API_KEY, "key"), (LOOPS_API_KEY, ""), (LOOPS_API_URL, "http://127.0.0.1:9")] {
+        for destination in [(LOOPS_API_KEY, "key"), (LOOPS_API_KEY, "")] {
             assert!(settings(&[token, destination]).close_half_configured().is_empty(), "{destination:?}");
         }
+    }
+
+    #[test]
+    fn loops_with_an_address_and_no_key_is_closed() {
+        let token = (RELAY_TOKEN, "a-token-of-sixteen-characters");
+        let mut settings = settings(&[token, (LOOPS_API_URL, "http://127.0.0.1:9")]);
+        assert_eq!(settings.destination(Direction::ClayToLoops), DestinationKind::Closed);
+        assert_eq!(settings.close_half_configured()[0].missing, LOOPS_API_KEY);
+        let misspelled = settings.check_simulated(&environment("LOOPS_APIKEY"), &ServedAccounts::default());
+        assert_eq!(misspelled, Ok(()), "it is closed, and said to be");
     }
 
     #[test]

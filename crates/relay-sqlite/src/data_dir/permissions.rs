@@ -22,6 +22,8 @@ pub enum Distrust {
     Owner(u32),
     /// Others can write to it, by this mode.
     Mode(u32),
+    /// It is a link, a pipe or a folder in the place of a file.
+    NotAFile,
 }
 
 impl Distrust {
@@ -32,6 +34,10 @@ impl Distrust {
             Self::Owner(uid) => (
                 format!("{path} belongs to another user (id {uid}), who can read and change what is in it"),
                 format!("run this as that user, or look through it and give it to yours: chown {} {path}", geteuid()),
+            ),
+            Self::NotAFile => (
+                format!("{path} is no file but a link, a pipe or a folder, and what it leads to is not the relay's"),
+                "put the file itself there, or set RELAY_DATA to another folder".to_owned(),
             ),
             Self::Mode(mode) => (
                 format!(
@@ -47,20 +53,18 @@ impl Distrust {
 /// Checks the folder for a relay that is to run on it, and the files in it that are the relay's.
 ///
 /// # Errors
-/// [`DataDirError::Untrusted`] if another user owns one of them or could have written to it. A link counts as what it leads to,
-/// and belongs to somebody itself.
+/// [`DataDirError::Untrusted`] if another user owns one of them or could have written to it, or if one of the files is a link.
 pub(super) fn check_dir(dir: &Path, names: &[&str]) -> Result<(), DataDirError> {
     let unwritable = |error| DataDirError::Unwritable(dir.to_owned(), error);
     let uid = geteuid().as_raw();
     check(dir, &fs::metadata(dir).map_err(unwritable)?, uid)?;
     for path in names.iter().map(|name| dir.join(name)) {
         match fs::symlink_metadata(&path) {
-            Ok(link) if link.is_symlink() => check_owner(&path, &link, uid)?,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Ok(file) if !file.is_file() => return Err(DataDirError::Untrusted(path, Distrust::NotAFile)),
+            Ok(file) => check(&path, &file, uid)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unwritable(error)),
         }
-        check(&path, &fs::metadata(&path).map_err(unwritable)?, uid)?;
     }
     Ok(())
 }
@@ -79,10 +83,13 @@ pub(super) fn close_files(dir: &Path, names: &[&str]) -> io::Result<Vec<PathBuf>
     Ok(closed)
 }
 
-/// Checks a file of a folder before its content is believed. An administrator may read the folder of another user.
+/// Checks a file of a folder before it is opened. An administrator may read the folder of another user.
 pub(super) fn check_file(dir: &Path, path: &Path, file: &Metadata) -> Result<(), DataDirError> {
     let folder = fs::metadata(dir).map_err(|error| DataDirError::Unwritable(dir.to_owned(), error))?;
     check(dir, &folder, folder.uid())?;
+    if !file.is_file() {
+        return Err(DataDirError::Untrusted(path.to_owned(), Distrust::NotAFile));
+    }
     check(path, file, folder.uid())
 }
 
@@ -177,15 +184,15 @@ mod tests {
     }
 
     #[test]
-    fn link_that_another_user_planted_is_not_trusted() {
-        let (dir, file) = dir_with_file(0o600);
+    fn what_is_no_file_is_neither_followed_nor_changed() {
+        let (dir, file) = dir_with_file(0o644);
         let target = dir.path().join("target");
         fs::rename(&file, &target).unwrap();
         symlink(&target, &file).unwrap();
-        assert_eq!(distrust(dir.path()), None, "the link is this user's, and so is what it leads to");
-        if geteuid().is_root() {
-            std::os::unix::fs::lchown(&file, Some(NOBODY), None).unwrap();
-            assert_eq!(distrust(dir.path()), Some((file, Distrust::Owner(NOBODY))));
-        }
+        assert_eq!(distrust(dir.path()), Some((file.clone(), Distrust::NotAFile)));
+        assert_eq!(fs::metadata(&target).unwrap().mode() & 0o777, 0o644);
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert_eq!(distrust(dir.path()), Some((file, Distrust::NotAFile)));
     }
 }

@@ -3,8 +3,8 @@
 //! They are one file, so that a change is whole or not there. The environment wins, even with an empty value.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
-use std::io::{self, Read as _};
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::data_dir::config::DEFAULT_DATA;
@@ -84,17 +84,16 @@ impl SecretsFile {
     pub fn load(dir: &Path) -> Result<Self, SecretsFileError> {
         let path = dir.join(SECRETS_FILE);
         let unreadable = |error: io::Error| SecretsFileError::Unreadable(path.clone(), error.kind());
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
+        // Before it is opened: a pipe would be waited for.
+        let metadata = match fs::symlink_metadata(&path) {
+            Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound || error.kind() == io::ErrorKind::NotADirectory => {
                 return Ok(Self::default());
             }
             Err(error) => return Err(unreadable(error)),
         };
-        let metadata = file.metadata().map_err(unreadable)?;
         check_file(dir, &path, &metadata).map_err(SecretsFileError::Untrusted)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(unreadable)?;
+        let text = fs::read_to_string(&path).map_err(unreadable)?;
         match serde_json::from_str::<BTreeMap<String, String>>(&text) {
             Ok(values) if values.keys().all(|name| ALLOWED_KEYS.contains(&name.as_str())) => Ok(Self(values)),
             Ok(_) => Err(SecretsFileError::UnknownKey(path)),
@@ -247,5 +246,14 @@ mod tests {
     fn secrets_file_debug_output_hides_values() {
         let stored = SecretsFile(BTreeMap::from([(RELAY_TOKEN.to_owned(), "hidden".to_owned())]));
         assert!(!format!("{stored:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn pipe_in_the_place_of_the_file_is_refused_unread() {
+        let dir = private_dir();
+        let made = std::process::Command::new("mkfifo").arg("-m600").arg(dir.path().join(SECRETS_FILE)).status();
+        assert!(made.unwrap().success());
+        let error = SecretsFile::load(dir.path()).unwrap_err();
+        assert!(matches!(error, SecretsFileError::Untrusted(_)), "{error}");
     }
 }

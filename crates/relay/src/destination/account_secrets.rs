@@ -26,7 +26,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time until Loops is asked again about a key that must not be used before it has answered.
 const DOUBT_INTERVAL: SignedDuration = SignedDuration::from_secs(10);
 /// Time until Loops is asked again for the team of a key that is used all the same.
-const LEARN_INTERVAL: SignedDuration = SignedDuration::from_mins(15);
+const LEARN_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 
 /// The ports that it takes to find the account of a key.
 #[derive(Debug)]

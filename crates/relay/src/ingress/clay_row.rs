@@ -203,6 +203,10 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
         };
         match admission {
             Admission::Queued => RowOutcome::Queued,
+            // The account that has the event may be another one than the new key's.
+            Admission::AlreadyDelivered if api_key.is_none() => {
+                RowOutcome::unavailable("Loops cannot be asked now which account the relay's new key opens")
+            }
             Admission::AlreadyDelivered if matches!(delivery.kind, DeliveryKind::LoopsEvent { .. }) => {
                 RowOutcome::Duplicate
             }
