@@ -13,6 +13,7 @@ import re
 import sys
 
 import tomlkit
+from click import BadParameter
 from samcli.cli.types import CfnParameterOverridesType
 from samcli.lib.config.exceptions import SamConfigFileReadException, SamConfigVersionException
 from samcli.lib.config.samconfig import SamConfig
@@ -55,7 +56,10 @@ def parse(source, given):
                 f'{source}: `{rest}` is in no parameter: put a value with spaces in double quotes, '
                 'as in ContactSource="Clay import", and write an empty one as ""'
             )
-    return CfnParameterOverridesType().convert(given, None, None) if given else {}
+    try:
+        return CfnParameterOverridesType().convert(given, None, None) if given else {}
+    except (BadParameter, OSError, ValueError, TypeError, AttributeError) as error:
+        raise Refused(f"{source}: the parameters cannot be read ({error}): write them as Name=value") from error
 
 
 def quote(value):
@@ -149,10 +153,10 @@ def judge_stack_name(name, longest):
 def read_config(path):
     try:
         config = SamConfig(str(path.parent), path.name)
-        return config.get_all(["deploy"], "parameters", "default") if config.exists() else {}
+        return dict(config.get_all(["deploy"], "parameters", "default")) if config.exists() else {}
     except KeyError:
         return {}
-    except (SamConfigFileReadException, SamConfigVersionException) as error:
+    except (SamConfigFileReadException, SamConfigVersionException, ValueError, TypeError, AttributeError) as error:
         raise Refused(f"{path.name} cannot be read: {str(error.__cause__ or error).strip()}") from error
 
 
@@ -160,7 +164,7 @@ def parameters(config_path, architecture, given):
     """Returns the parameters to deploy with, each with its last value."""
     template = yaml_parse(TEMPLATE.read_text(encoding="utf-8"))
     config = read_config(config_path)
-    judge_stack_name(config.get("stack_name", "loops-clay-relay"), longest_stack_name(template))
+    judge_stack_name(str(config.get("stack_name", "loops-clay-relay")), longest_stack_name(template))
     saved = parse(config_path.name, config.get("parameter_overrides"))
     asked = parse("PARAMETERS", given)
     if asked.get("Architecture", architecture) != architecture:

@@ -226,6 +226,7 @@ impl Setup<'_> {
             KeyCheck::Valid(team) => return Ok(Some(team)),
             KeyCheck::Rejected => return Err(SetupError::LoopsKeyRejected.into()),
             KeyCheck::UnexpectedStatus(status) => format!("it answered {status}"),
+            KeyCheck::CertificateUntrusted => "its certificate is not trusted".to_owned(),
             KeyCheck::NoResponse => "it did not answer".to_owned(),
         };
         Err(SetupError::LoopsUnreachable { detail }.into())

@@ -188,9 +188,13 @@ pub(crate) async fn check_loops_key(
             format!("Loops answered {status} and did not say whether the key is valid"),
             "run doctor again in a minute, and look at the status page of Loops",
         ),
+        KeyCheck::CertificateUntrusted => Check::LoopsKey.fail(
+            format!("the certificate of {} is not trusted, so the key was not sent", secret_store.loops_api_url()),
+            "check LOOPS_API_URL (on AWS LoopsApiUrl), and any proxy in between",
+        ),
         KeyCheck::NoResponse => Check::LoopsKey.fail(
             "Loops did not answer from here",
-            "look at this machine's network and at LoopsApiUrl, and run doctor again",
+            "look at this machine's network and at LOOPS_API_URL (on AWS LoopsApiUrl), and run doctor again",
         ),
     }
 }

@@ -21,6 +21,7 @@ pub(crate) enum KeyCheck {
     Valid(String),
     Rejected,
     UnexpectedStatus(u16),
+    CertificateUntrusted,
     NoResponse,
 }
 
@@ -38,6 +39,7 @@ pub(crate) async fn check_key(client: &HttpClient, api_url: &str, key: &SecretSt
         }
         CallOutcome::Responded(401) => KeyCheck::Rejected,
         CallOutcome::Responded(status) => KeyCheck::UnexpectedStatus(status),
+        CallOutcome::CertificateUntrusted => KeyCheck::CertificateUntrusted,
         _ => KeyCheck::NoResponse,
     }
 }
