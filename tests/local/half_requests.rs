@@ -115,6 +115,18 @@ async fn silent_connections_give_way_to_honest_requests() {
 }
 
 #[tokio::test]
+async fn no_connection_is_kept_while_there_is_no_room() {
+    let relay = Relay::start(&[]).await;
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert!(!read_some(&mut open(&relay, request).await).await.contains("connection: close"));
+    let mut streams = Vec::new();
+    for _ in 0..600 {
+        streams.push(open(&relay, HALF_HEAD).await);
+    }
+    assert!(read_some(&mut open(&relay, request).await).await.contains("connection: close"));
+}
+
+#[tokio::test]
 async fn stranger_is_answered_before_the_body() {
     let relay = Relay::start(&[]).await;
     let without_signature = "POST /webhooks/loops HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{";

@@ -191,7 +191,7 @@ async fn assert_takes_nothing(relay: &Relay) {
 }
 
 fn remedy_count(log: &str) -> usize {
-    log.lines().filter(|line| line.contains("deleted, moved or replaced") && line.contains("restart")).count()
+    log.lines().filter(|line| line.contains("deleted, moved, replaced or cut") && line.contains("restart")).count()
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -85,7 +86,11 @@ async fn respond(app: Router, connection: Connection, request: Request<Incoming>
     connection.set_stage(if request.body().is_end_stream() { Stage::Handling } else { Stage::Reading });
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(connection.clone());
-    let response = app.oneshot(request).await;
+    let mut response = app.oneshot(request).await?;
+    if connection.is_full() {
+        // A caller that goes on asking must not hold a place for ever (RFC 9112 §9.6).
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     connection.set_stage(Stage::Idle);
-    response
+    Ok(response)
 }

@@ -53,9 +53,7 @@ struct Entry {
 /// How far a connection's request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// No head has arrived yet.
-    New,
-    /// A response was written, and no other head has arrived since.
+    /// No head has arrived yet, or no other one since the last response.
     Idle,
     /// The head is there and the body is not.
     Reading,
@@ -110,7 +108,7 @@ impl Connections {
         let mut open = self.lock();
         open.last_id += 1;
         let id = open.last_id;
-        let entry = Entry { stage: Stage::New, since: Instant::now(), reserved_bytes: 0, close: Arc::clone(&close) };
+        let entry = Entry { stage: Stage::Idle, since: Instant::now(), reserved_bytes: 0, close: Arc::clone(&close) };
         open.by_id.insert(id, entry);
         drop(open);
         Connection { id, close, connections: Arc::clone(self) }
@@ -119,10 +117,7 @@ impl Connections {
     /// Closes every connection that has not sent the head of a request.
     pub(crate) fn close_idle(&self) {
         let open = self.lock();
-        open.by_id
-            .values()
-            .filter(|entry| matches!(entry.stage, Stage::New | Stage::Idle))
-            .for_each(|entry| entry.close.notify_one());
+        open.by_id.values().filter(|entry| entry.stage == Stage::Idle).for_each(|entry| entry.close.notify_one());
     }
 
     /// Waits until the relay is stopping.
@@ -131,15 +126,11 @@ impl Connections {
         let _ = self.stop.clone().wait_for(|stop| *stop).await;
     }
 
-    /// Closes the oldest connection that has had no complete request for a while, or is between two, of those that `which`
-    /// selects.
+    /// Closes the oldest connection that has had no complete request for a while, of those that `which` selects.
     fn close_oldest(&self, which: impl Fn(&Entry) -> bool) {
         let mut open = self.lock();
-        let is_closable = |entry: &Entry| match entry.stage {
-            Stage::Handling => false,
-            // Its caller opens another one (RFC 9112 §9.3.1).
-            Stage::Idle => which(entry),
-            Stage::New | Stage::Reading => entry.since.elapsed() >= MIN_INCOMPLETE_TIME && which(entry),
+        let is_closable = |entry: &Entry| {
+            entry.stage != Stage::Handling && entry.since.elapsed() >= MIN_INCOMPLETE_TIME && which(entry)
         };
         let closable = open.by_id.iter().filter(|(_, entry)| is_closable(entry));
         let oldest = closable.min_by_key(|(id, entry)| (entry.since, **id)).map(|(id, _)| *id);
@@ -183,6 +174,11 @@ impl Connection {
             entry.reserved_bytes = bytes;
         }
         Some(permit)
+    }
+
+    /// Whether no connection may be opened before another one is closed.
+    pub(crate) fn is_full(&self) -> bool {
+        self.connections.slots.available_permits() == 0
     }
 
     /// Waits until this connection has to give way.
@@ -245,22 +241,6 @@ mod tests {
         slots.pop();
         let _slot = connections.acquire_slot().await;
         assert!(!is_told_to_close(&arriving));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn connection_between_two_requests_gives_way_first() {
-        let connections = connections();
-        let mut slots = acquire_all_slots(&connections).await;
-        let [handling, answered, new] = [(); 3].map(|()| connections.open());
-        handling.set_stage(Stage::Handling);
-        answered.set_stage(Stage::Handling);
-        answered.set_stage(Stage::Idle);
-        let (slot, ()) = tokio::join!(connections.acquire_slot(), async {
-            answered.told_to_close().await;
-            slots.pop();
-        });
-        drop(slot);
-        assert_eq!([&handling, &answered, &new].map(is_told_to_close), [false, true, false]);
     }
 
     #[tokio::test(start_paused = true)]
