@@ -275,6 +275,7 @@ mod tests {
             "{{RowID}}",
             "row-{{RowID}}",
             "${id}",
+            "row-%7b%7BRowID%7D%7D",
             "[object-Object]",
             "undefined-undefined",
             "null_null",

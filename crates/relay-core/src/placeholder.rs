@@ -98,7 +98,12 @@ pub(crate) fn lacks_its_parts(text: &str) -> bool {
 
 /// Whether a text contains a column's name in place of its value, or what JavaScript writes for an object.
 pub(crate) fn has_uninserted_column(text: &str) -> bool {
-    text.starts_with('/') || text.contains("{{") || text.contains("${") || has_object(text)
+    const ENCODED_BRACES: &str = "%7b%7b";
+    text.starts_with('/')
+        || text.contains("{{")
+        || text.contains("${")
+        || text.to_ascii_lowercase().contains(ENCODED_BRACES)
+        || has_object(text)
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub(super) enum FieldError {
     NotAnAddress(RedactedValue),
     /// A `userId` that stands for none, in a row without an `email`.
     PlaceholderId(RedactedValue),
+    /// A `userId` with U+FFFD in it: what was another character in another row may be the same now.
+    UnreadableId,
     /// JSON type of a `userId`.
     NotAnId(&'static str),
     /// Neither `email` nor `userId`.
@@ -70,6 +72,7 @@ impl FieldError {
             | Self::NotText(_)
             | Self::NotAnAddress(_)
             | Self::PlaceholderId(_)
+            | Self::UnreadableId
             | Self::NotAnId(_)
             | Self::ColonInEventName(_)
             | Self::NotABoolean(_)
@@ -142,6 +145,10 @@ impl FieldError {
             Self::PlaceholderId(redacted) => format!(
                 "{field} arrived as {redacted}, which stands for no id, and all such rows would be one contact: in Clay, insert \
                  the email column too, or run this column only if an id is filled."
+            ),
+            Self::UnreadableId => format!(
+                "{field} has U+FFFD in it, which stands for a character that was lost, and two such ids may look the same: in \
+                 Clay, insert the column with the whole id, or correct the formula that cuts it."
             ),
             Self::NotAnId(kind) => format!(
                 "{field} arrived as {kind} and must be a text or a number: in Clay, insert the column that holds the id \
@@ -233,7 +240,7 @@ mod tests {
     use super::*;
     use crate::text::MAX_MESSAGE_CHARS;
 
-    fn all_errors() -> [FieldError; 27] {
+    fn all_errors() -> [FieldError; 28] {
         let longest = || RedactedValue::new("bio", &Value::from("é ".repeat(100)));
         [
             FieldError::ColumnNotInserted(longest()),
@@ -245,6 +252,7 @@ mod tests {
             FieldError::NotScalar("an object"),
             FieldError::NotText("true or false"),
             FieldError::NotAnAddress(longest()),
+            FieldError::UnreadableId,
             FieldError::NotAnId("true or false"),
             FieldError::MissingIdentity,
             FieldError::MissingEventName,
