@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::placeholder::{has_uninserted_column, is_placeholder};
+use crate::placeholder::{has_uninserted_column, is_placeholder_id};
 use crate::row::email;
 use crate::row::field_error::FieldError;
 use crate::row::redacted_value::{RedactedValue, json_type_name};
@@ -39,7 +39,7 @@ pub(super) fn clean_user_id(value: Value) -> Result<Cleaned, FieldError> {
     if value.as_number().is_some_and(|number| !values::is_in_range(number.as_str())) {
         return Err(FieldError::OutOfRange(RedactedValue::new("userId", &value)));
     }
-    if is_placeholder(id) { Err(placeholder()) } else { Ok(Cleaned::Send(id.into())) }
+    if is_placeholder_id(id) { Err(placeholder()) } else { Ok(Cleaned::Send(id.into())) }
 }
 
 /// A number without a fraction of zeros, which a program adds that holds ids as floating-point numbers.
