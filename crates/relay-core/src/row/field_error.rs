@@ -37,6 +37,8 @@ pub(super) enum FieldError {
     MissingIdentity,
     MissingEventName,
     ColonInEventName(RedactedValue),
+    /// An `eventName` that stands for none.
+    PlaceholderEventName(RedactedValue),
     NotABoolean(RedactedValue),
     NotMailingLists(RedactedValue),
     /// JSON type of an item in a list of ids.
@@ -75,6 +77,7 @@ impl FieldError {
             | Self::UnreadableId
             | Self::NotAnId(_)
             | Self::ColonInEventName(_)
+            | Self::PlaceholderEventName(_)
             | Self::NotABoolean(_)
             | Self::NotMailingLists(_)
             | Self::NotAListId(_)
@@ -167,6 +170,10 @@ impl FieldError {
                 "{field} arrived as {redacted}, and Loops takes no colon in the name of an event: in Clay, write the name \
                  without one, in the Body and in Loops' workflow."
             ),
+            Self::PlaceholderEventName(redacted) => format!(
+                "{field} arrived as {redacted}, which stands for no name, and no workflow in Loops waits for it: in Clay, write the \
+                 name of the event into the Body, or run this column only if it is filled."
+            ),
             Self::NotABoolean(redacted) => format!(
                 "{field} arrived as {redacted} and must be true or false: in Clay, use a formula column that gives true or \
                  false."
@@ -240,7 +247,7 @@ mod tests {
     use super::*;
     use crate::text::MAX_MESSAGE_CHARS;
 
-    fn all_errors() -> [FieldError; 28] {
+    fn all_errors() -> [FieldError; 29] {
         let longest = || RedactedValue::new("bio", &Value::from("é ".repeat(100)));
         [
             FieldError::ColumnNotInserted(longest()),
@@ -265,6 +272,7 @@ mod tests {
             FieldError::Misspelt("p".repeat(60), Some('\u{e0041}')),
             FieldError::PlaceholderId(longest()),
             FieldError::ColonInEventName(longest()),
+            FieldError::PlaceholderEventName(longest()),
             FieldError::InvalidListId(longest()),
             FieldError::OutOfRange(longest()),
             FieldError::MisspeltEventField("eventProperties"),

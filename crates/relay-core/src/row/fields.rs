@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::placeholder::{has_uninserted_column, is_placeholder_id};
+use crate::placeholder::{has_uninserted_column, is_placeholder, is_placeholder_id};
 use crate::row::email;
 use crate::row::field_error::FieldError;
 use crate::row::redacted_value::{RedactedValue, json_type_name};
@@ -50,16 +50,21 @@ fn without_zero_fraction(number: &str) -> &str {
     }
 }
 
-/// `eventName`: a text, trimmed, because Loops knows an event by its exact name. It has no colon, because Loops takes none.
+/// `eventName`: a text, trimmed, because Loops knows an event by its exact name. It has no colon, because Loops takes none,
+/// and other spaces than that of ASCII become one, because nobody sees which it is.
 pub(super) fn clean_event_name(value: Value) -> Result<Cleaned, FieldError> {
     let Some(value) = require_identity("eventName", value)? else { return Ok(Cleaned::Omit) };
     let Value::String(text) = &value else { return Err(FieldError::NotText(json_type_name(&value))) };
-    let name = trim_invisible(text);
-    values::check_len(name).map_err(FieldError::TooLongToTruncate)?;
+    let trimmed = trim_invisible(text);
+    let name = trimmed.replace(|c: char| c.is_whitespace() && !c.is_ascii(), " ");
+    values::check_len(&name).map_err(FieldError::TooLongToTruncate)?;
     if name.contains(':') {
         return Err(FieldError::ColonInEventName(RedactedValue::new("eventName", &value)));
     }
-    Ok(Cleaned::Send(name.into()))
+    if is_placeholder(&name) {
+        return Err(FieldError::PlaceholderEventName(RedactedValue::new("eventName", &value)));
+    }
+    Ok(if name == trimmed { Cleaned::Send(name.into()) } else { Cleaned::SendAdjusted(name.into()) })
 }
 
 /// `subscribed`: true or false. A wrong guess would e-mail a contact that has unsubscribed, and so would `null`, which
@@ -165,6 +170,12 @@ mod tests {
     fn event_name_is_trimmed_text_without_colon() {
         for text in [" signup ", "signup\n", "\u{a0}signup\u{200b}"] {
             assert_eq!(clean_event_name(json!(text)), Ok(Cleaned::Send(json!("signup"))), "{text:?}");
+        }
+        for text in ["sign\u{a0}up", "sign\u{2028}up"] {
+            assert_eq!(clean_event_name(json!(text)), Ok(Cleaned::SendAdjusted(json!("sign up"))), "{text:?}");
+        }
+        for text in ["N/A", "none", "-", "0", "true", "unknown"] {
+            assert!(matches!(clean_event_name(json!(text)), Err(FieldError::PlaceholderEventName(_))), "{text}");
         }
         assert_eq!(clean_event_name(json!(7)), Err(FieldError::NotText("a number")));
         for text in ["shop:signup", "signup:"] {
