@@ -56,14 +56,14 @@ fn is_address(text: &str) -> bool {
 /// Whether a text may stand before the `@`: letters, digits and the signs of ASCII, dots only between others. It begins
 /// with no sign that a path, a formula, a list or a quote left there.
 fn is_local_part(text: &str) -> bool {
-    let is_forbidden = |c: char| match c {
-        '\0'..='\u{7f}' => c.is_whitespace() || c.is_control() || r#"<>,;:"()[]\`"#.contains(c),
-        _ => !c.is_alphanumeric(),
+    let is_allowed = |c: char| match c {
+        '\0'..='\u{7f}' => c.is_ascii_graphic() && !r#"<>,;:"()[]\`"#.contains(c),
+        _ => is_letter(c),
     };
     text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '+'))
         && !text.ends_with('\'')
         && text.split('.').all(|part| !part.is_empty())
-        && !text.contains(is_forbidden)
+        && text.chars().all(is_allowed)
 }
 
 /// Whether a text may be a domain of several labels, of which the last is not a number.
@@ -75,26 +75,29 @@ fn is_domain(text: &str) -> bool {
         && !top_level.chars().all(|c| c.is_ascii_digit())
 }
 
-/// Whether a text may be a label: letters with the marks of their script, digits, and hyphens inside. An accent is a part
-/// of its letter (RFC 5891 §4.2.1: NFC), so one that stands alone is a mistake.
+/// Whether a text may be a label: letters, digits, and hyphens inside.
 fn is_label(text: &str) -> bool {
+    let is_allowed = |c: char| match c {
+        '\0'..='\u{7f}' => c.is_ascii_alphanumeric() || c == '-',
+        _ => is_letter(c),
+    };
+    (1..=MAX_LABEL_LEN).contains(&text.chars().count())
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && text.chars().all(is_allowed)
+}
+
+/// Whether a character is a letter, a mark of its script, or a digit. An accent is a part of its letter (RFC 5891 §4.2.1:
+/// NFC), so one that stands alone is a mistake.
+fn is_letter(c: char) -> bool {
     const LETTERS: GeneralCategoryGroup = GeneralCategoryGroup::Letter
         .union(GeneralCategoryGroup::NonspacingMark)
         .union(GeneralCategoryGroup::SpacingMark)
         .union(GeneralCategoryGroup::DecimalNumber);
     // The classes of marks by where they stand; those of one script have a class of their own, or none (UAX #44, 5.7.4).
-    let is_accent = |c: char| {
-        CodePointMapData::<CanonicalCombiningClass>::new().get(c) >= CanonicalCombiningClass::AttachedBelowLeft
-    };
-    let is_letter = |c: char| match c {
-        '-' => true,
-        '\0'..='\u{7f}' => c.is_ascii_alphanumeric(),
-        _ => LETTERS.contains(CodePointMapData::<GeneralCategory>::new().get(c)) && !is_accent(c),
-    };
-    (1..=MAX_LABEL_LEN).contains(&text.chars().count())
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-        && text.chars().all(is_letter)
+    const FIRST_OF_ACCENTS: CanonicalCombiningClass = CanonicalCombiningClass::AttachedBelowLeft;
+    LETTERS.contains(CodePointMapData::<GeneralCategory>::new().get(c))
+        && CodePointMapData::<CanonicalCombiningClass>::new().get(c) < FIRST_OF_ACCENTS
 }
 
 #[cfg(test)]
@@ -122,6 +125,7 @@ mod tests {
             "é@exämple.de",
             "李@例子.中国",
             "ada@उदाहरण.भारत",
+            "नमस्ते@उदाहरण.भारत",
             "ada@xn--mnchen-3ya.example",
             "a!#$%&*+/=?^_{|}~-@b.co",
             "_a@b.co",
