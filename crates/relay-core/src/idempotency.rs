@@ -49,7 +49,7 @@ impl IdempotencyKey {
         } else if placeholder::has_uninserted_column(key) {
             "The header Idempotency-Key has a column's name or [object Object] in it instead of the column's value: in Clay, \
              insert the column with / instead of typing its name."
-        } else if placeholder::is_placeholder(key) || placeholder::lacks_its_parts(key) {
+        } else if placeholder::is_placeholder_id(key) {
             "The header Idempotency-Key is a placeholder such as N/A or undefined, so all rows without a value would be one \
              event: in Clay, run this column only if the key is filled, or leave the header out."
         } else {
@@ -275,10 +275,13 @@ mod tests {
             "{{RowID}}",
             "row-{{RowID}}",
             "${id}",
+            "row-%7b%7BRowID%7D%7D",
             "[object-Object]",
             "undefined-undefined",
             "null_null",
             "row-undefined",
+            "row-#REF!",
+            "12-#N/A",
             "00000000-0000-0000-0000-000000000000",
         ] {
             let error = IdempotencyKey::from_headers([invalid.as_bytes()].into_iter()).unwrap_err();

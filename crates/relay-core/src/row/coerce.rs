@@ -14,7 +14,7 @@ use crate::row::redacted_value::RedactedValue;
 use crate::row::schema::PropertyType;
 use crate::row::values::{self, Cleaned};
 
-/// Numbers from 0 to this are not dates in milliseconds, which would be before 1973, but years, days or seconds.
+/// Numbers below this are not dates in milliseconds, which would be before 1973, but years, days or seconds.
 const MIN_EPOCH_MILLIS: f64 = 1e11;
 /// The milliseconds of the years 0 to 9999, the ones that a date can be written in. Numbers beyond are micro- or nanoseconds.
 const EPOCH_MILLIS: RangeInclusive<f64> = -62_167_219_200_000.0..=253_402_300_799_999.0;
@@ -62,7 +62,7 @@ fn parse_number(text: &str) -> Option<Number> {
 /// milliseconds as text.
 fn parse_date(text: &str) -> Option<Value> {
     let text = text.trim();
-    if text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit()) {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return parse_number(text).filter(|number| is_epoch_millis(number.as_str())).map(Value::Number);
     }
     let day = text.get(..10).filter(|day| day.bytes().filter(|byte| *byte == b'-').count() == 2)?;
@@ -91,7 +91,7 @@ fn parse_timestamp(pieces: &Pieces<'_>) -> Option<SignedDuration> {
 
 /// Whether a number can be a date in milliseconds, and not in another unit.
 fn is_epoch_millis(number: &str) -> bool {
-    number.parse().is_ok_and(|millis| EPOCH_MILLIS.contains(&millis) && !(0.0..MIN_EPOCH_MILLIS).contains(&millis))
+    number.parse().is_ok_and(|millis| (MIN_EPOCH_MILLIS..=*EPOCH_MILLIS.end()).contains(&millis))
 }
 
 #[cfg(test)]
@@ -167,7 +167,10 @@ mod tests {
             (json!("9999-12-31T10:00:00+02:00"), Some(json!(253_402_214_400_000_i64 + 8 * 3_600_000))),
             (json!("1969-12-31"), Some(json!(-86_400_000))),
             (json!("1970-01-02"), Some(json!(86_400_000))),
-            (json!("-86400000"), Some(json!(-86_400_000))),
+            (json!("-86400000"), None),
+            (json!(-86_400_000), None),
+            (json!(-1), None),
+            (json!(-1_769_817_600_000_i64), None),
             (json!("100000000000"), Some(json!(100_000_000_000_i64))),
             (json!("99999999999"), None),
             (json!(99_999_999_999_i64), None),

@@ -29,12 +29,16 @@ pub(super) enum FieldError {
     NotAnAddress(RedactedValue),
     /// A `userId` that stands for none, in a row without an `email`.
     PlaceholderId(RedactedValue),
+    /// A `userId` with U+FFFD in it: what was another character in another row may be the same now.
+    UnreadableId,
     /// JSON type of a `userId`.
     NotAnId(&'static str),
     /// Neither `email` nor `userId`.
     MissingIdentity,
     MissingEventName,
     ColonInEventName(RedactedValue),
+    /// An `eventName` that stands for none.
+    PlaceholderEventName(RedactedValue),
     NotABoolean(RedactedValue),
     NotMailingLists(RedactedValue),
     /// JSON type of an item in a list of ids.
@@ -70,8 +74,10 @@ impl FieldError {
             | Self::NotText(_)
             | Self::NotAnAddress(_)
             | Self::PlaceholderId(_)
+            | Self::UnreadableId
             | Self::NotAnId(_)
             | Self::ColonInEventName(_)
+            | Self::PlaceholderEventName(_)
             | Self::NotABoolean(_)
             | Self::NotMailingLists(_)
             | Self::NotAListId(_)
@@ -143,6 +149,10 @@ impl FieldError {
                 "{field} arrived as {redacted}, which stands for no id, and all such rows would be one contact: in Clay, insert \
                  the email column too, or run this column only if an id is filled."
             ),
+            Self::UnreadableId => format!(
+                "{field} has U+FFFD in it, which stands for a character that was lost, and two such ids may look the same: in \
+                 Clay, insert the column with the whole id, or correct the formula that cuts it."
+            ),
             Self::NotAnId(kind) => format!(
                 "{field} arrived as {kind} and must be a text or a number: in Clay, insert the column that holds the id \
                  itself."
@@ -159,6 +169,10 @@ impl FieldError {
             Self::ColonInEventName(redacted) => format!(
                 "{field} arrived as {redacted}, and Loops takes no colon in the name of an event: in Clay, write the name \
                  without one, in the Body and in Loops' workflow."
+            ),
+            Self::PlaceholderEventName(redacted) => format!(
+                "{field} arrived as {redacted}, which stands for no name, and no workflow in Loops waits for it: in Clay, write the \
+                 name of the event into the Body, or run this column only if it is filled."
             ),
             Self::NotABoolean(redacted) => format!(
                 "{field} arrived as {redacted} and must be true or false: in Clay, use a formula column that gives true or \
@@ -233,7 +247,7 @@ mod tests {
     use super::*;
     use crate::text::MAX_MESSAGE_CHARS;
 
-    fn all_errors() -> [FieldError; 27] {
+    fn all_errors() -> [FieldError; 29] {
         let longest = || RedactedValue::new("bio", &Value::from("é ".repeat(100)));
         [
             FieldError::ColumnNotInserted(longest()),
@@ -245,6 +259,7 @@ mod tests {
             FieldError::NotScalar("an object"),
             FieldError::NotText("true or false"),
             FieldError::NotAnAddress(longest()),
+            FieldError::UnreadableId,
             FieldError::NotAnId("true or false"),
             FieldError::MissingIdentity,
             FieldError::MissingEventName,
@@ -257,6 +272,7 @@ mod tests {
             FieldError::Misspelt("p".repeat(60), Some('\u{e0041}')),
             FieldError::PlaceholderId(longest()),
             FieldError::ColonInEventName(longest()),
+            FieldError::PlaceholderEventName(longest()),
             FieldError::InvalidListId(longest()),
             FieldError::OutOfRange(longest()),
             FieldError::MisspeltEventField("eventProperties"),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::placeholder::is_placeholder;
+use crate::placeholder::{has_uninserted_column, is_placeholder, is_placeholder_id};
 use crate::row::email;
 use crate::row::field_error::FieldError;
 use crate::row::redacted_value::{RedactedValue, json_type_name};
@@ -11,7 +11,7 @@ use crate::text::trim_invisible;
 
 /// `email`: an address, out of what may stand around it. Never emptied and never cut, because it identifies the contact.
 pub(super) fn clean_email(value: Value) -> Result<Cleaned, FieldError> {
-    let Some(value) = reject_unresolved_column("email", value)? else { return Ok(Cleaned::Omit) };
+    let Some(value) = require_identity("email", value)? else { return Ok(Cleaned::Omit) };
     let Value::String(text) = &value else { return Err(FieldError::NotText(json_type_name(&value))) };
     values::check_len(trim_invisible(text)).map_err(FieldError::TooLongToTruncate)?;
     match email::parse_address(text) {
@@ -24,7 +24,7 @@ pub(super) fn clean_email(value: Value) -> Result<Cleaned, FieldError> {
 /// `userId`: a text, trimmed, a number as text (Loops API reference, "Update a contact": a text).
 /// A placeholder is no id: the next row with the same one would overwrite this contact.
 pub(super) fn clean_user_id(value: Value) -> Result<Cleaned, FieldError> {
-    let Some(value) = reject_unresolved_column("userId", value)? else { return Ok(Cleaned::Omit) };
+    let Some(value) = require_identity("userId", value)? else { return Ok(Cleaned::Omit) };
     let placeholder = || FieldError::PlaceholderId(RedactedValue::new("userId", &value));
     let id = match &value {
         Value::String(text) => trim_invisible(text),
@@ -33,10 +33,13 @@ pub(super) fn clean_user_id(value: Value) -> Result<Cleaned, FieldError> {
         other => return Err(FieldError::NotAnId(json_type_name(other))),
     };
     values::check_len(id).map_err(FieldError::TooLongToTruncate)?;
+    if id.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(FieldError::UnreadableId);
+    }
     if value.as_number().is_some_and(|number| !values::is_in_range(number.as_str())) {
         return Err(FieldError::OutOfRange(RedactedValue::new("userId", &value)));
     }
-    if is_placeholder(id) { Err(placeholder()) } else { Ok(Cleaned::Send(id.into())) }
+    if is_placeholder_id(id) { Err(placeholder()) } else { Ok(Cleaned::Send(id.into())) }
 }
 
 /// A number without a fraction of zeros, which a program adds that holds ids as floating-point numbers.
@@ -47,16 +50,21 @@ fn without_zero_fraction(number: &str) -> &str {
     }
 }
 
-/// `eventName`: a text, trimmed, because Loops knows an event by its exact name. It has no colon, because Loops takes none.
+/// `eventName`: a text, trimmed, because Loops knows an event by its exact name. It has no colon, because Loops takes none,
+/// and other spaces than that of ASCII become one, because nobody sees which it is.
 pub(super) fn clean_event_name(value: Value) -> Result<Cleaned, FieldError> {
-    let Some(value) = reject_unresolved_column("eventName", value)? else { return Ok(Cleaned::Omit) };
+    let Some(value) = require_identity("eventName", value)? else { return Ok(Cleaned::Omit) };
     let Value::String(text) = &value else { return Err(FieldError::NotText(json_type_name(&value))) };
-    let name = trim_invisible(text);
-    values::check_len(name).map_err(FieldError::TooLongToTruncate)?;
+    let trimmed = trim_invisible(text);
+    let name = trimmed.replace(|c: char| c.is_whitespace() && !c.is_ascii(), " ");
+    values::check_len(&name).map_err(FieldError::TooLongToTruncate)?;
     if name.contains(':') {
         return Err(FieldError::ColonInEventName(RedactedValue::new("eventName", &value)));
     }
-    Ok(Cleaned::Send(name.into()))
+    if is_placeholder(&name) {
+        return Err(FieldError::PlaceholderEventName(RedactedValue::new("eventName", &value)));
+    }
+    Ok(if name == trimmed { Cleaned::Send(name.into()) } else { Cleaned::SendAdjusted(name.into()) })
 }
 
 /// `subscribed`: true or false. A wrong guess would e-mail a contact that has unsubscribed, and so would `null`, which
@@ -65,6 +73,16 @@ pub(super) fn clean_subscribed(value: Value) -> Result<Cleaned, FieldError> {
     match reject_unresolved_column("subscribed", value)? {
         None => Ok(Cleaned::Omit),
         Some(value) => Ok(Cleaned::Send(values::parse_boolean("subscribed", &value)?.into())),
+    }
+}
+
+/// Returns the value of a field that says which contact or event it is: there, a column's name is none in a longer text either.
+fn require_identity(field: &str, value: Value) -> Result<Option<Value>, FieldError> {
+    match values::require_value(field, value)? {
+        Some(value) if value.as_str().is_some_and(|text| has_uninserted_column(trim_invisible(text))) => {
+            Err(FieldError::ColumnNotInserted(RedactedValue::new(field, &value)))
+        }
+        value => Ok(value),
     }
 }
 
@@ -120,6 +138,7 @@ mod tests {
         for (value, kind) in [(json!([1]), "a list"), (json!({}), "an object")] {
             assert_eq!(clean_user_id(value), Err(FieldError::NotAnId(kind)));
         }
+        assert_eq!(clean_user_id(json!("u\u{fffd}")), Err(FieldError::UnreadableId));
         assert!(matches!(clean_user_id(number("1e400")), Err(FieldError::OutOfRange(_))));
     }
 
@@ -137,7 +156,10 @@ mod tests {
             assert_eq!(clean(json!(" ")), Ok(Cleaned::Omit));
             assert_eq!(clean(json!("undefined")), Ok(Cleaned::Omit));
             assert_eq!(clean(json!(null)), Ok(Cleaned::Omit));
-            for column in [json!("/Column"), json!(" {{Column}} ")] {
+            for column in
+                ["/Column", " {{Column}} ", "a-{{Column}}", "a{{Column}}@b.co", "a-${column}", "a-%7B%7BColumn"]
+            {
+                let column = json!(column);
                 assert_eq!(clean(column.clone()), Err(FieldError::ColumnNotInserted(RedactedValue::new("", &column))));
             }
             assert_eq!(clean(json!("x".repeat(499))), Err(FieldError::TooLongToTruncate(499)));
@@ -148,6 +170,12 @@ mod tests {
     fn event_name_is_trimmed_text_without_colon() {
         for text in [" signup ", "signup\n", "\u{a0}signup\u{200b}"] {
             assert_eq!(clean_event_name(json!(text)), Ok(Cleaned::Send(json!("signup"))), "{text:?}");
+        }
+        for text in ["sign\u{a0}up", "sign\u{2028}up"] {
+            assert_eq!(clean_event_name(json!(text)), Ok(Cleaned::SendAdjusted(json!("sign up"))), "{text:?}");
+        }
+        for text in ["N/A", "none", "-", "0", "true", "unknown"] {
+            assert!(matches!(clean_event_name(json!(text)), Err(FieldError::PlaceholderEventName(_))), "{text}");
         }
         assert_eq!(clean_event_name(json!(7)), Err(FieldError::NotText("a number")));
         for text in ["shop:signup", "signup:"] {

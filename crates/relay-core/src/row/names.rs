@@ -2,12 +2,15 @@
 
 use super::RowKind;
 use crate::row::field_error::{FieldError, display_name};
-use crate::row::schema::normalize_name;
+use crate::row::schema::{is_similar_name, normalize_name};
 
 /// Fields of a contact that have rules of their own: under another spelling, those rules would not hold.
 const CONTACT_FIELDS: [&str; 4] = ["email", "userId", "subscribed", "mailingLists"];
 /// Fields that only an event has.
-const EVENT_FIELDS: [&str; 2] = ["eventName", "eventProperties"];
+const EVENT_FIELDS: [&str; 2] = ["eventName", EVENT_PROPERTIES];
+const EVENT_PROPERTIES: &str = "eventProperties";
+/// What people write for `eventProperties` in an event.
+const EVENT_PROPERTIES_ALIASES: [&str; 3] = ["eventProperty", "eventProps", "event.properties"];
 /// What people call the header in a body.
 const IDEMPOTENCY_KEY: &str = "idempotencyKey";
 
@@ -24,6 +27,12 @@ pub(super) fn misplaced_field(kind: RowKind, name: &str) -> Option<FieldError> {
     match (EVENT_FIELDS.iter().find(is_meant), kind) {
         (Some(_), RowKind::Contact) => Some(FieldError::NotForContacts),
         (Some(known), RowKind::Event) => Some(FieldError::MisspeltEventField(known)),
+        (None, RowKind::Event)
+            if EVENT_PROPERTIES_ALIASES.iter().any(|alias| is_meant(&alias))
+                || is_similar_name(EVENT_PROPERTIES, name) =>
+        {
+            Some(FieldError::MisspeltEventField(EVENT_PROPERTIES))
+        }
         (None, _) => CONTACT_FIELDS.iter().find(is_meant).map(|known| misspelt(name, known)),
     }
 }
@@ -51,6 +60,14 @@ mod tests {
             (RowKind::Event, "event_properties", Some(FieldError::MisspeltEventField("eventProperties"))),
             (RowKind::Event, "Event Properties", Some(FieldError::MisspeltEventField("eventProperties"))),
             (RowKind::Event, "event-name", Some(FieldError::MisspeltEventField("eventName"))),
+            (RowKind::Event, "event\u{200b}Properties", Some(FieldError::MisspeltEventField("eventProperties"))),
+            (RowKind::Event, "eventProprties", Some(FieldError::MisspeltEventField("eventProperties"))),
+            (RowKind::Event, "event_property", Some(FieldError::MisspeltEventField("eventProperties"))),
+            (RowKind::Event, "eventProps", Some(FieldError::MisspeltEventField("eventProperties"))),
+            (RowKind::Event, "event.properties", Some(FieldError::MisspeltEventField("eventProperties"))),
+            (RowKind::Event, "properties", None),
+            (RowKind::Event, "eventProtocol", None),
+            (RowKind::Contact, "idempotency\u{200b}Key", Some(FieldError::HeaderInBody)),
             (RowKind::Contact, "eventName", Some(FieldError::NotForContacts)),
             (RowKind::Contact, "event_properties", Some(FieldError::NotForContacts)),
             (RowKind::Contact, "idempotencyKey", Some(FieldError::HeaderInBody)),
@@ -61,6 +78,7 @@ mod tests {
             (RowKind::Event, "user_id", misspelt("userId")),
             (RowKind::Contact, "Mailing Lists", misspelt("mailingLists")),
             (RowKind::Contact, "Subscribed", misspelt("subscribed")),
+            (RowKind::Contact, "sub\u{ad}scribed", Some(FieldError::Misspelt("subscribed".to_owned(), Some('\u{ad}')))),
             (RowKind::Contact, "", Some(FieldError::NoName)),
             (RowKind::Contact, "properties", None),
             (RowKind::Contact, "emails", None),

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use strum::EnumString;
 
 use crate::error::{ErrorCode, RequestError};
-use crate::text::truncate_chars;
+use crate::text::{spell_invisible, truncate_chars};
 
 /// The names of the options, in the order of [`RowOptions`].
 const OPTIONS: [&str; 3] = ["blank", "long", "dedupe"];
@@ -101,7 +101,7 @@ fn unknown_value(option: &str, allowed: &str) -> RequestError {
 }
 
 fn misspelt(option: &str, name: &str) -> RequestError {
-    let name = truncate_chars(name, MAX_SHOWN_CHARS);
+    let name = truncate_chars(&spell_invisible(name), MAX_SHOWN_CHARS);
     let message = format!(
         "The option {option} in the URL is spelled \"{name}\": write it as {option}, in lower case and without spaces, in the \
          endpoint of the Clay column."
@@ -172,6 +172,16 @@ mod tests {
             let error = RowOptions::from_query(query).unwrap_err();
             assert_eq!((error.code(), error.field()), (ErrorCode::InvalidOption, Some(option)), "{query}");
             assert!(error.message().contains(&format!("write it as {option}")), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn invisible_character_in_option_is_spelt() {
+        for (query, shown) in
+            [("bl%E2%80%8Bank=clear", "\"bl<U+200B>ank\""), ("blank%C2%A0=clear", "\"blank<U+00A0>\"")]
+        {
+            let error = RowOptions::from_query(query).unwrap_err();
+            assert!(error.message().contains(shown), "{error:?}");
         }
     }
 

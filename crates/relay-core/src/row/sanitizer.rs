@@ -10,7 +10,7 @@ use crate::text::{remove_invisible, trim_invisible};
 /// that Unicode keeps for such uses, and that no text has (Unicode Standard, 23.7).
 pub(super) const HALF_SURROGATE: char = '\u{fdd0}';
 /// Fields in which an invisible character is a mistake wherever it stands.
-const IDENTITY_FIELDS: [&str; 2] = ["email", "userId"];
+const IDENTITY_FIELDS: [&str; 3] = ["email", "userId", "eventName"];
 
 /// Removes white space and invisible characters from the edges of names and texts, and control characters from the
 /// whole of them; those that have a meaning, tab and line breaks, stay inside.
@@ -119,9 +119,9 @@ mod tests {
 
     #[test]
     fn invisible_characters_inside_are_removed_only_from_identities() {
-        let row = json!({"email": "a\u{200b}@b.co", "userId": "u\u{feff}1", "name": "x\u{200d}y", "p": {"email": "a\u{ad}b"}});
-        let expected = json!({"email": "a@b.co", "userId": "u1", "name": "x\u{200d}y", "p": {"email": "a\u{ad}b"}});
-        assert_eq!(sanitized(row), (expected, vec!["email".to_owned(), "userId".to_owned()]));
+        let row = json!({"email": "a\u{200b}@b.co", "userId": "u\u{feff}1", "eventName": "s\u{ad}t", "name": "x\u{200d}y", "p": {"email": "a\u{ad}b"}});
+        let expected = json!({"email": "a@b.co", "userId": "u1", "eventName": "st", "name": "x\u{200d}y", "p": {"email": "a\u{ad}b"}});
+        assert_eq!(sanitized(row), (expected, ["email", "eventName", "userId"].map(str::to_owned).to_vec()));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use strum::EnumString;
 
+use crate::text::is_blank;
+
 /// Properties that every account has, whether Loops lists them or not.
 const BUILT_IN: [(&str, PropertyType); 8] = [
     ("email", PropertyType::Text),
@@ -103,9 +105,9 @@ pub fn is_similar_name(left: &str, right: &str) -> bool {
     left == right || is_typo(&left, &right)
 }
 
-/// A name without case, spaces, `_` and `-`.
+/// A name without case, spaces, characters that nobody sees, `_` and `-`.
 pub(super) fn normalize_name(name: &str) -> impl Iterator<Item = char> {
-    name.chars().filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-')).flat_map(char::to_lowercase)
+    name.chars().filter(|c| !is_blank(*c) && !matches!(c, '_' | '-')).flat_map(char::to_lowercase)
 }
 
 fn is_typo<'a>(left: &'a [char], right: &'a [char]) -> bool {
@@ -173,6 +175,7 @@ mod tests {
             ("user_id", Some("userId")),
             ("Mailing Lists", Some("mailingLists")),
             ("SEATS", Some("seats")),
+            ("company\u{200b}Name", Some("companyName")),
             ("renewAt", Some("renewsAt")),
             // Names of properties, and other words.
             ("companyName", None),

@@ -196,7 +196,7 @@ mod tests {
         for text in ["see [object Object]", "[object Object],[object Object]", "an [object Promise]"] {
             assert_eq!(cleaned(json!(text)), Err(FieldError::ObjectInText), "{text}");
         }
-        assert_eq!(cleaned(json!("Total: #ref!")), Err(FieldError::SheetErrorInText("#REF!")));
+        assert_eq!(cleaned(json!("Total: #REF!")), Err(FieldError::SheetErrorInText("#REF!")));
     }
 
     #[test]

@@ -1,15 +1,20 @@
 //! What formulas and sheets leave in a text in place of a value: names of columns, objects, and errors.
 
-/// Errors of Excel, Google Sheets and Airtable in upper case; the last lines are German, French, Spanish, Portuguese,
+/// Errors of Excel, Google Sheets and Airtable as these write them, because `#Python!` in another case is a hashtag; the
+/// last lines are German, French, Spanish, Portuguese,
 /// Italian, Dutch and Russian.
 const SHEET_ERRORS: &str = "#N/A #REF! #VALUE! #NAME? #DIV/0! #NUM! #NULL! #ERROR! #SPILL! #CALC! #FIELD! #BLOCKED! \
     #UNKNOWN! #CONNECT! #BUSY! #EXTERNAL! #PYTHON! #TIMEOUT! #GETTING_DATA \
     #BEZUG! #WERT! #ZAHL! #ÜBERLAUF! #FEHLER! #VALEUR! #NOM? #NOMBRE! #NUL! \
     #¡REF! #¡VALOR! #¿NOMBRE? #¡DIV/0! #¡NUM! #¡NULO! #¡ERROR! #N/D #VALOR! #NOME? #NULO! #NÚM! \
     #RIF! #VALORE! #NULLO! #N/B #VERW! #WAARDE! #NAAM? #GETAL! #LEEG! #Н/Д #ССЫЛКА! #ЗНАЧ! #ИМЯ? #ДЕЛ/0! #ЧИСЛО!";
-/// Errors that may be hashtags in a longer text: `#N/A` of a German Excel, and those of Smartsheet.
-const WHOLE_CELL_ERRORS: [&str; 8] = [
+/// Errors that may be hashtags in a longer text: `#N/A` that was typed, of Bloomberg and of a German Excel, those of
+/// Airtable and Smartsheet.
+const WHOLE_CELL_ERRORS: [&str; 11] = [
+    "#n/a",
+    "#N/A N/A",
     "#NV",
+    "#ERROR",
     "#UNPARSEABLE",
     "#NO MATCH",
     "#INVALID VALUE",
@@ -18,19 +23,23 @@ const WHOLE_CELL_ERRORS: [&str; 8] = [
     "#DIVIDE BY ZERO",
     "#CIRCULAR REFERENCE",
 ];
+/// What JavaScript writes after `[object `, beside the elements of a page (ECMA-262, Object.prototype.toString; the web's
+/// own objects). Another word there is a text: `[object Oriented]`.
+const CLASSES: &str = "Object Array Map Set WeakMap WeakSet Promise Date Function Undefined Null Symbol Error RegExp \
+    Arguments Boolean Number String Math JSON Blob File FormData Response Request Headers Window Generator AsyncFunction";
 
-/// Returns an error of a sheet that stands in a text, in upper case.
+/// Returns an error of a sheet that stands in a text, and not in an address or a longer word: `/#N/A/b`, `#N/A-team`.
 pub(crate) fn find_sheet_error(text: &str) -> Option<&'static str> {
     if !text.contains('#') {
         return None;
     }
-    let text = text.to_uppercase();
+    // After `…` it may have gone on, before it was cut.
+    let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '-' | '/' | '…'));
     let stands_in = |error: &&str| {
-        // `#n/about` is a part of an address, also after it was cut.
-        let goes_on = |rest: &str| {
-            error.ends_with(char::is_alphanumeric) && rest.starts_with(|c: char| c.is_alphanumeric() || c == '…')
-        };
-        text.match_indices(*error).any(|(at, _)| !goes_on(text.get(at + error.len()..).unwrap_or_default()))
+        text.match_indices(*error).any(|(at, _)| {
+            let (before, rest) = text.split_at_checked(at).unwrap_or_default();
+            !before.ends_with('/') && !goes_on(rest.get(error.len()..).unwrap_or_default())
+        })
     };
     SHEET_ERRORS.split(' ').find(stands_in)
 }
@@ -41,15 +50,13 @@ pub(crate) fn is_only_sheet_errors(text: &str) -> bool {
     if !text.contains('#') {
         return is_numbered_error(text);
     }
-    let text = text.to_uppercase();
-    let rest = SHEET_ERRORS.split(' ').fold(text.clone(), |rest, error| rest.replace(error, ""));
-    WHOLE_CELL_ERRORS.contains(&text.as_str()) || (rest.len() < text.len() && !rest.contains(char::is_alphanumeric))
+    let rest = SHEET_ERRORS.split(' ').fold(text.to_owned(), |rest, error| rest.replace(error, ""));
+    WHOLE_CELL_ERRORS.contains(&text) || (rest.len() < text.len() && !rest.contains(char::is_alphanumeric))
 }
 
-/// Whether a text is an error as LibreOffice shows it: `Err:502`.
+/// Whether a text is an error as LibreOffice shows it: `Err:502`. They begin with 5 (LibreOffice Help, "Error codes").
 fn is_numbered_error(text: &str) -> bool {
-    let is_code = |code: &str| code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit());
-    text.split_once(':').is_some_and(|(word, code)| word.eq_ignore_ascii_case("err") && is_code(code))
+    text.strip_prefix("Err:5").is_some_and(|code| code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Whether a text is only the name of a column between double braces, or several, with signs around them: what Clay
@@ -61,10 +68,13 @@ pub(crate) fn is_column_name(text: &str) -> bool {
 
 /// Whether a formula made a text of an object somewhere in it: `[object Object]`, `[object Promise]` and the like.
 pub(crate) fn has_object(text: &str) -> bool {
+    let is_element = |class: &str| class.starts_with("HTML") && class.ends_with("Element");
     text.match_indices("[object ").any(|(at, start)| {
-        let class = text.get(at + start.len()..).unwrap_or_default();
-        let rest = class.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
-        class.starts_with(|c: char| c.is_ascii_uppercase()) && rest.starts_with(']')
+        let class = text.get(at + start.len()..).and_then(|rest| rest.split_once(']'));
+        class.is_some_and(|(class, _)| {
+            CLASSES.split(' ').any(|known| known == class)
+                || (is_element(class) && class.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+        })
     })
 }
 
@@ -82,7 +92,7 @@ mod tests {
             "#DIV/0!",
             "#NAME?",
             "#ERROR!",
-            "#Null!",
+            "#NULL!",
             "#NUM!",
             "#BEZUG!",
             "#¡VALOR!",
@@ -94,6 +104,8 @@ mod tests {
             "#REF!, #N/A",
             "(#N/A)",
             "#REF!#REF!",
+            "#N/A N/A",
+            "#ERROR",
         ] {
             assert!(is_only_sheet_errors(text), "{text}");
         }
@@ -110,6 +122,15 @@ mod tests {
             "-",
             "REF!",
             "#NVIDIA",
+            "#Null!",
+            "#Wert!",
+            "#unknown!",
+            "#nv",
+            "#Error",
+            "Err:404",
+            "err:502",
+            "ERR:502",
+            "Err:5xx",
         ] {
             assert!(!is_only_sheet_errors(text), "{text}");
         }
@@ -120,13 +141,34 @@ mod tests {
         for (text, error) in [
             ("Total: #REF!", "#REF!"),
             ("Ada #N/A", "#N/A"),
-            ("#n/a-1", "#N/A"),
-            ("Hi#Name?you", "#NAME?"),
+            ("row-#REF!", "#REF!"),
+            ("#N/A, #N/A-team", "#N/A"),
+            ("#N/A-team, #N/A", "#N/A"),
             ("é#VALUE!", "#VALUE!"),
         ] {
             assert_eq!(find_sheet_error(text), Some(error), "{text}");
         }
-        for text in ["#hiring!", "x.example/#n/about", "#n/a…", "we are #1", "REF!", "#NV is Nevada", "C#"] {
+        for text in [
+            "#hiring!",
+            "Let's #connect!",
+            "I love #Python!",
+            "#Value! added selling",
+            "#Nom? oui",
+            "#n/a-1",
+            "x.example/#n/about",
+            "https://x.example/#N/A/b",
+            "/path/#NAME?x=1",
+            "#N/A-team",
+            "#N/About",
+            "Hi#NAME?you",
+            "#N/A…",
+            "#REF!…",
+            "we are #1",
+            "REF!",
+            "#NV is Nevada",
+            "#ERROR 404",
+            "C#",
+        ] {
             assert_eq!(find_sheet_error(text), None, "{text}");
         }
     }
@@ -154,14 +196,28 @@ mod tests {
 
     #[test]
     fn object_is_recognized_anywhere_in_text() {
-        for text in
-            ["[object Object]", "[object Object],[object Object]", "Acme [object Object], Inc", "[object [object Map]"]
-        {
+        for text in [
+            "[object Object]",
+            "[object Object],[object Object]",
+            "Acme [object Object], Inc",
+            "[object [object Map]",
+            "[object AsyncFunction]",
+            "[object HTMLDivElement]",
+            "[object Storage] [object Null]",
+        ] {
             assert!(has_object(text), "{text}");
         }
-        for text in
-            ["[object object]", "[object Object", "object Object", "[object ]", "[object Two Words]", "[Object]"]
-        {
+        for text in [
+            "[object object]",
+            "[object Object",
+            "object Object",
+            "[object ]",
+            "[object Two Words]",
+            "[Object]",
+            "[object Storage] engineer",
+            "[object Oriented]",
+            "[object HTML first Element]",
+        ] {
             assert!(!has_object(text), "{text}");
         }
     }

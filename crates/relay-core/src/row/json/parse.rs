@@ -17,13 +17,18 @@ pub(in crate::row) fn parse_fields(body: &[u8]) -> Result<Map<String, Value>, Re
     match lenient_json::parse_lenient(text) {
         _ if trim_invisible(text).is_empty() => Err(empty_body()),
         _ if trim_invisible(text).starts_with("```") => Err(code_fence()),
-        Err(_) if text.contains(char::is_alphanumeric) && is_placeholder(text) => Err(placeholder()),
+        Err(_) if is_word(text) && is_placeholder(text) => Err(placeholder()),
         _ if !looks_like_json(trim_invisible(text).as_bytes()) => Err(not_json()),
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(Value::String(embedded)) => parse_embedded(text, &embedded),
         Ok(other) => Err(not_an_object(&other)),
         Err(error) => Err(json_error((text, error.offset), text, &error)),
     }
+}
+
+/// Whether a body is a word or several and not an object, in which a value may be missing: `{"email":}`.
+fn is_word(text: &str) -> bool {
+    text.contains(char::is_alphanumeric) && !text.contains('{')
 }
 
 /// Parses the object in `embedded`, the decoded content of the JSON string `text`.
@@ -218,6 +223,20 @@ mod tests {
     fn placeholder_in_place_of_body_is_named() {
         for body in ["undefined", "None", "NaN", "#N/A", "[object Object]", " n/a\n"] {
             assert!(parse_error(body).message().starts_with("The body is a placeholder"), "{body}");
+        }
+    }
+
+    #[test]
+    fn object_without_value_is_no_placeholder() {
+        for (body, cause) in [
+            (r#"{"email":}"#, "a value is missing after the colon"),
+            ("{\"email\":\"\"", "a bracket that closes is missing"),
+            ("{email}", "a name without quotes"),
+            ("{{Email}}", "a column's name that was typed"),
+        ] {
+            let error = parse_error(body);
+            assert!(error.message().starts_with("The body is not valid JSON at line 1"), "{error:?}");
+            assert!(error.message().contains(cause), "{error:?}");
         }
     }
 

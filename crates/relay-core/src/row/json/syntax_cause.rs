@@ -25,6 +25,7 @@ pub(super) fn find_cause(text: &str, offset: usize, reason: &str) -> SyntaxCause
     let found = match rest.chars().next() {
         _ if reason == "not UTF-8" => None,
         _ if rest.starts_with("```") => Some(CODE_FENCE),
+        _ if reason == "trailing characters" && has_quotes_around(text) => Some(QUOTED_BODY),
         _ if reason.contains("escape") || before.ends_with('\\') => Some(BACKSLASH_IN_TEXT),
         None => end_cause(text),
         Some(next) => sign_cause(before, next, rest).or_else(|| token_cause(before, next, rest, reason)),
@@ -50,9 +51,17 @@ const QUOTE_IN_TEXT: Cause = (
     "a double quote inside a text, or two at its edge",
     "put one pair of double quotes around the column, and take those in its text out with a formula",
 );
+const QUOTED_BODY: Cause =
+    ("double quotes around the whole Body", "take the quotes before the first { and after the last } off");
 const TYPED_COLUMN: Cause =
     ("a column's name that was typed", "insert the column with / and put one pair of double quotes around it");
 const UNQUOTED_TEXT: Cause = ("a text without quotes around it", QUOTE_TEXT);
+
+/// Whether an object has quotes before its first bracket, which make a text of the beginning of it.
+fn has_quotes_around(text: &str) -> bool {
+    let text = text.trim_start_matches(is_blank);
+    text.starts_with('"') && text.trim_start_matches(|c| c == '"' || is_blank(c)).starts_with('{')
+}
 
 /// The text ends too early.
 fn end_cause(text: &str) -> Option<Cause> {
@@ -231,6 +240,10 @@ mod tests {
             (r#"{"a":1}}"#, "something after the end"),
             (r#"{"a":1"#, "a bracket that closes is missing"),
             (r#"{"a":"x"#, "a text that begins with a double quote"),
+            (r#""{"a":1}""#, "double quotes around the whole Body"),
+            ("\"{\n \"a\": \"x\"\n}\"", "double quotes around the whole Body"),
+            (r#"""{"a":1}"""#, "double quotes around the whole Body"),
+            (r#""a" {"a":1}"#, "something after the end"),
             ("{\"a\":1,\u{2192}}", "U+2192"),
             ("{\u{2022} \"a\":1}", "U+2022"),
         ] {
@@ -241,9 +254,16 @@ mod tests {
 
     #[test]
     fn cause_is_short() {
-        for text in
-            [r#"{"a":True}"#, r#"{"a":}"#, r#"{"a":"\q"}"#, r#"{"a":""x""}"#, r#"{"a":"x"#, r#"{"a":undefined}"#, "{→}"]
-        {
+        for text in [
+            r#"{"a":True}"#,
+            r#"{"a":}"#,
+            r#"{"a":"\q"}"#,
+            r#"{"a":""x""}"#,
+            r#"{"a":"x"#,
+            r#"{"a":undefined}"#,
+            "{→}",
+            r#""{"a":1}""#,
+        ] {
             let SyntaxCause { what, advice } = cause(text);
             assert!(what.chars().count() + advice.chars().count() <= 145, "{what}: {advice}");
         }
