@@ -144,10 +144,10 @@ impl ServedAccounts {
         };
         let known = self.seen(&hash).map(|seen| seen.account.clone());
         let same_team = self.keys.iter().find(|seen| seen.team == team && matches!(team, Team::Named(_)));
-        let is_last_team =
-            |is_team: fn(&Team) -> bool| self.keys.iter().any(|seen| seen.account == last && is_team(&seen.team));
-        let last_is_named = is_last_team(|known| matches!(known, Team::Named(_)));
-        let last_is_unlearnt = !is_last_team(|known| *known != Team::NotAsked) && is_last_team(|_| true);
+        let teams_of_last: Vec<&Team> =
+            self.keys.iter().filter(|seen| seen.account == last).map(|seen| &seen.team).collect();
+        let last_is_named = teams_of_last.iter().any(|team| matches!(team, Team::Named(_)));
+        let last_is_unlearnt = !teams_of_last.is_empty() && teams_of_last.iter().all(|team| **team == Team::NotAsked);
         let may_adopt = !last_is_named && (team == Team::Unnamed || !last_is_unlearnt);
         let account = match (known, same_team) {
             (Some(account), _) => account,

@@ -8,12 +8,12 @@ use relay_core::delivery::{
 use relay_core::policy::retry;
 
 use crate::lambda::time_budget::WORKER_TIMEOUT;
-use crate::ledger::deliveries::{Ledger, delivery_key, set_reason};
+use crate::ledger::deliveries::{Ledger, delivered, delivery_key, set_reason};
 use crate::ledger::failure_counts::add_failure;
 use crate::ledger::items::{
     ATTEMPT_ID, ATTEMPT_UNTIL, ATTEMPTS, BODY_HASH, DEAD, DEAD_LETTER_OF, DELIVERED, DIED_AT, FAILED_AT, FAILING_SINCE,
-    FIRST_ATTEMPT_AT, HELD_SINCE, KIND, LAST_ATTEMPT_AT, LAST_STATUS, LEASE_UNTIL, NOT_BEFORE, QUEUED, REASON,
-    RECEIVED_AT, STATE, STATE_NAME, UNKNOWN_SINCE,
+    FIRST_ATTEMPT_AT, HELD_SINCE, KIND, LAST_ATTEMPT_AT, LAST_STATUS, NOT_BEFORE, QUEUED, REASON, RECEIVED_AT, STATE,
+    STATE_NAME, UNKNOWN_SINCE,
 };
 use crate::ledger::table::{Item, Update, number_attr, string_attr, time_attr};
 use crate::sqs::dead_letter::FailureInfo;
@@ -184,15 +184,7 @@ impl Ledger {
                 .bind("delivered", DELIVERED)
         };
         let update = match finished.result {
-            AttemptResult::Delivered => Update::default().set(STATE, DELIVERED).remove(&[
-                REASON,
-                LAST_STATUS,
-                FAILING_SINCE,
-                HELD_SINCE,
-                NOT_BEFORE,
-                LEASE_UNTIL,
-                ATTEMPT_UNTIL,
-            ]),
+            AttemptResult::Delivered => delivered(),
             AttemptResult::DeadLetter(reason) => {
                 let update = failed(DEAD, reason).set(DIED_AT, now);
                 update.remove(&[FAILING_SINCE, HELD_SINCE, ATTEMPT_UNTIL, DEAD_LETTER_OF])

@@ -190,20 +190,10 @@ impl Ledger {
 
     /// Records that a delivery was delivered while its caller waited.
     pub(crate) async fn mark_delivered_synchronously(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreError> {
-        let update = Update::default()
-            .set(STATE, DELIVERED)
+        let update = delivered()
             .set_if_missing(FIRST_ATTEMPT_AT, now)
             .set(LAST_ATTEMPT_AT, now)
-            .remove(&[
-                REASON,
-                LAST_STATUS,
-                FAILING_SINCE,
-                HELD_SINCE,
-                NOT_BEFORE,
-                LEASE_UNTIL,
-                ATTEMPT_UNTIL,
-                UNKNOWN_SINCE,
-            ])
+            .remove(&[UNKNOWN_SINCE])
             .add(ATTEMPTS, 1);
         self.table.update(&delivery_key(id), update, now).await?;
         Ok(())
@@ -305,6 +295,19 @@ fn is_unknown_since_own() -> String {
 }
 
 /// Sets the reason of a failure. The status is 0 if there was no response.
+/// Returns the update of a delivery that is delivered: what only one that waits has is removed.
+pub(crate) fn delivered() -> Update {
+    Update::default().set(STATE, DELIVERED).remove(&[
+        REASON,
+        LAST_STATUS,
+        FAILING_SINCE,
+        HELD_SINCE,
+        NOT_BEFORE,
+        LEASE_UNTIL,
+        ATTEMPT_UNTIL,
+    ])
+}
+
 pub(crate) fn set_reason(update: Update, reason: Reason) -> Update {
     update.set(REASON, reason.code.as_str()).set(LAST_STATUS, reason.status.map_or(0, i64::from))
 }

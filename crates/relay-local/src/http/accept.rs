@@ -43,6 +43,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, connections: Arc<C
                     slot = connections.acquire_slot() => slot,
                     () = &mut stopping => break,
                 };
+                let Some(slot) = slot else { break };
                 let (app, connection) = (app.clone(), connections.open());
                 tokio::spawn(async move {
                     serve_connection(stream, app, &connection).await;

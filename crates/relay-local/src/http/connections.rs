@@ -82,17 +82,30 @@ impl Connections {
         })
     }
 
-    /// Waits until there is room for one more connection. The oldest one whose request is not complete gives way.
-    pub(crate) async fn acquire_slot(self: &Arc<Self>) -> OwnedSemaphorePermit {
+    /// Waits until there is room for one more connection. The oldest one whose request is not complete gives way. Returns
+    /// nothing only if the semaphore is closed, which nobody does.
+    pub(crate) async fn acquire_slot(&self) -> Option<OwnedSemaphorePermit> {
+        self.acquire(&self.slots, 1, |_| true).await
+    }
+
+    /// Waits for permits. Meanwhile the oldest connections that `may_close` selects give way.
+    async fn acquire(
+        &self,
+        room: &Arc<Semaphore>,
+        count: u32,
+        may_close: impl Fn(&Entry) -> bool,
+    ) -> Option<OwnedSemaphorePermit> {
+        let acquired = Arc::clone(room).acquire_many_owned(count);
+        tokio::pin!(acquired);
         loop {
-            if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-                return slot;
-            }
-            self.close_oldest(|_| true);
-            // It fails only if it is closed, which nobody does.
-            let slot = tokio::time::timeout(ROOM_POLL_INTERVAL, Arc::clone(&self.slots).acquire_owned()).await;
-            if let Ok(Ok(slot)) = slot {
-                return slot;
+            let make_room = async {
+                self.close_oldest(&may_close);
+                tokio::time::sleep(ROOM_POLL_INTERVAL).await;
+            };
+            tokio::select! {
+                biased;
+                permit = &mut acquired => return permit.ok(),
+                () = make_room => {}
             }
         }
     }
@@ -157,19 +170,9 @@ impl Connection {
     /// none in time.
     pub(crate) async fn reserve(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let wanted = u32::try_from(bytes).ok()?;
-        let room = Arc::clone(&self.connections.body_bytes).acquire_many_owned(wanted);
-        let give_way = async {
-            loop {
-                tokio::time::sleep(ROOM_POLL_INTERVAL).await;
-                self.connections.close_oldest(|entry| entry.reserved_bytes > 0);
-            }
-        };
-        let permit = tokio::select! {
-            biased;
-            permit = room => permit.ok()?,
-            () = give_way => return None,
-            () = tokio::time::sleep(ROOM_TIMEOUT) => return None,
-        };
+        let connections = &self.connections;
+        let room = connections.acquire(&connections.body_bytes, wanted, |entry| entry.reserved_bytes > 0);
+        let permit = tokio::time::timeout(ROOM_TIMEOUT, room).await.ok()??;
         if let Some(entry) = self.connections.lock().by_id.get_mut(&self.id) {
             entry.reserved_bytes = bytes;
         }
@@ -226,7 +229,7 @@ mod tests {
     async fn acquire_all_slots(connections: &Arc<Connections>) -> Vec<OwnedSemaphorePermit> {
         let mut slots = Vec::new();
         for _ in 0..connections.max {
-            slots.push(connections.acquire_slot().await);
+            slots.push(connections.acquire_slot().await.unwrap());
         }
         slots
     }

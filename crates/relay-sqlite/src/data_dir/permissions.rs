@@ -60,8 +60,7 @@ pub(super) fn check_dir(dir: &Path, names: &[&str]) -> Result<(), DataDirError> 
     check(dir, &fs::metadata(dir).map_err(unwritable)?, uid)?;
     for path in names.iter().map(|name| dir.join(name)) {
         match fs::symlink_metadata(&path) {
-            Ok(file) if !file.is_file() => return Err(DataDirError::Untrusted(path, Distrust::NotAFile)),
-            Ok(file) => check(&path, &file, uid)?,
+            Ok(file) => check_own_file(&path, &file, uid)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unwritable(error)),
         }
@@ -87,10 +86,14 @@ pub(super) fn close_files(dir: &Path, names: &[&str]) -> io::Result<Vec<PathBuf>
 pub(super) fn check_file(dir: &Path, path: &Path, file: &Metadata) -> Result<(), DataDirError> {
     let folder = fs::metadata(dir).map_err(|error| DataDirError::Unwritable(dir.to_owned(), error))?;
     check(dir, &folder, folder.uid())?;
+    check_own_file(path, file, folder.uid())
+}
+
+fn check_own_file(path: &Path, file: &Metadata, uid: u32) -> Result<(), DataDirError> {
     if !file.is_file() {
         return Err(DataDirError::Untrusted(path.to_owned(), Distrust::NotAFile));
     }
-    check(path, file, folder.uid())
+    check(path, file, uid)
 }
 
 fn check(path: &Path, metadata: &Metadata, uid: u32) -> Result<(), DataDirError> {

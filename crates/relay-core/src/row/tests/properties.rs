@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::*;
+use super::{kind, options};
 use crate::idempotency::IdempotencyKey;
 use crate::text::MAX_MESSAGE_CHARS;
 
@@ -96,16 +97,6 @@ fn body() -> impl Strategy<Value = String> {
         let body = object(&fields);
         if selector == 0 { Value::from(body).to_string() } else { body }
     })
-}
-
-fn kind() -> impl Strategy<Value = RowKind> {
-    proptest::sample::select(vec![RowKind::Contact, RowKind::Event])
-}
-
-fn options() -> impl Strategy<Value = RowOptions> {
-    let blank = proptest::sample::select(vec![BlankPolicy::Omit, BlankPolicy::Clear]);
-    let long = proptest::sample::select(vec![LongTextPolicy::Reject, LongTextPolicy::Truncate]);
-    (blank, long, any::<bool>()).prop_map(|(blank, long, dedupe)| RowOptions { blank, long, dedupe })
 }
 
 /// The schema of the account: none, or with types for some of the fields above.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::*;
+use super::{kind, options};
 use crate::text::{find_sheet_error, fits_every_count, is_blank, trim_invisible};
 
 /// Parts of a text as JSON writes it between quotes; the odd ones raw and as escapes.
@@ -109,16 +110,6 @@ fn body() -> impl Strategy<Value = String> {
             format!(r#"{blank}{{{blank}"email":{blank}"\u200ba@b.co","eventName"{blank}:"e ",{}}}"#, fields.join(","))
         },
     )
-}
-
-fn kind() -> impl Strategy<Value = RowKind> {
-    proptest::sample::select(vec![RowKind::Contact, RowKind::Event])
-}
-
-fn options() -> impl Strategy<Value = RowOptions> {
-    let blank = proptest::sample::select(vec![BlankPolicy::Omit, BlankPolicy::Clear]);
-    let long = proptest::sample::select(vec![LongTextPolicy::Reject, LongTextPolicy::Truncate]);
-    (blank, long, any::<bool>()).prop_map(|(blank, long, dedupe)| RowOptions { blank, long, dedupe })
 }
 
 /// The schema of the account: none, or with a type for `bio`.
