@@ -323,7 +323,7 @@ mod tests {
             body: "{}".into(),
         };
         store.enqueue(&delivery).await.unwrap();
-        let claimed = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest).await.unwrap().unwrap();
+        let claimed = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest, 1).await.unwrap().remove(0);
         store.finish_attempt(&claimed.delivery.id, AttemptResult::Delivered.into()).await.unwrap();
     }
 

@@ -45,17 +45,22 @@ where
             Readiness::Ready | Readiness::Unavailable(Unavailable::Throttled(_)) => {}
         }
         while in_flight.len() < max_in_flight {
-            let order = match readiness {
-                Readiness::Ready if claim_count % MAX_CONCURRENCY == 0 => ClaimOrder::Oldest,
-                Readiness::HalfOpen if claim_count % 2 == 0 => ClaimOrder::NewestNeverFailed,
-                Readiness::Ready | Readiness::HalfOpen | Readiness::Unavailable(_) => ClaimOrder::NeverFailed,
-            };
-            match store.claim(direction, order).await {
-                Ok(Some(claimed)) => {
-                    claim_count += 1;
-                    in_flight.spawn(deliver(store.clone(), Arc::clone(&deliverer), claimed));
+            let free = max_in_flight - in_flight.len();
+            let (order, max) = match readiness {
+                Readiness::Ready if claim_count % MAX_CONCURRENCY == 0 => (ClaimOrder::Oldest, 1),
+                Readiness::HalfOpen if claim_count % 2 == 0 => (ClaimOrder::NewestNeverFailed, 1),
+                Readiness::Ready | Readiness::HalfOpen | Readiness::Unavailable(_) => {
+                    (ClaimOrder::NeverFailed, free.min(MAX_CONCURRENCY - claim_count % MAX_CONCURRENCY))
                 }
-                Ok(None) => break,
+            };
+            match store.claim(direction, order, max).await {
+                Ok(claimed) if claimed.is_empty() => break,
+                Ok(claimed) => {
+                    claim_count += claimed.len();
+                    for claimed in claimed {
+                        in_flight.spawn(deliver(store.clone(), Arc::clone(&deliverer), claimed));
+                    }
+                }
                 Err(error) => {
                     error!(direction = direction.as_str(), error = %error, "the queue cannot be read");
                     tokio::time::sleep(STORE_RETRY_DELAY).await;
@@ -65,7 +70,7 @@ where
         }
         tokio::select! {
             _ = stop.changed() => {}
-            () = store.wait_for_work() => {}
+            () = store.wait_for_work(direction) => {}
             Some(_) = in_flight.join_next() => {}
             () = tokio::time::sleep(POLL_INTERVAL) => {}
         }
@@ -154,9 +159,9 @@ mod tests {
         store.enqueue(&delivery).await.unwrap();
         let deliverer =
             Arc::new(HeldOnFirstAttempt { store: store.clone(), release_meanwhile, attempts: AtomicU32::new(0) });
-        let claimed = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest).await.unwrap().unwrap();
+        let claimed = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest, 1).await.unwrap().remove(0);
         deliver(store.clone(), Arc::clone(&deliverer), claimed).await;
-        if let Some(claimed_again) = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest).await.unwrap() {
+        if let Some(claimed_again) = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest, 1).await.unwrap().pop() {
             deliver(store.clone(), Arc::clone(&deliverer), claimed_again).await;
         }
         deliverer.attempts.load(Ordering::SeqCst)

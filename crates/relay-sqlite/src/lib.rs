@@ -15,6 +15,8 @@ mod store;
 mod store_files;
 mod stored_event;
 mod webhook_usage;
+mod write_ahead_log;
+mod writer;
 
 pub use claim::{ClaimOrder, ClaimedDelivery};
 pub use data_dir::STORE_FILE;

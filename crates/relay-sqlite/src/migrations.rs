@@ -49,6 +49,9 @@ DROP INDEX IF EXISTS deliveries_due;
 -- For claims: what never failed comes first.
 CREATE INDEX deliveries_due ON deliveries (direction, failing_since IS NULL AND held_since IS NULL, next_at)
     WHERE state = 'waiting';
+-- For the order of a contact's deliveries.
+DROP INDEX deliveries_of_contact_due;
+CREATE INDEX deliveries_in_order ON deliveries (direction, contact, state);
 -- For the release of what is held.
 CREATE INDEX deliveries_held ON deliveries (next_at) WHERE state = 'waiting' AND held_since IS NOT NULL;
 -- For pages of one state, the oldest delivery that waits, and what was under way when the process ended.
@@ -58,6 +61,15 @@ DROP INDEX IF EXISTS deliveries_of_contact;
 -- An arrival does not pay for it.
 CREATE INDEX deliveries_of_contact ON deliveries (contact_hash) WHERE settled_at IS NOT NULL;
 CREATE INDEX failures_latest ON failures (last_at);
+
+-- A delivery behind another one of its contact is never due, so that no claim has to pass over it, until its turn comes.
+CREATE TRIGGER next_of_contact AFTER UPDATE OF settled_at ON deliveries
+WHEN old.settled_at IS NULL AND new.settled_at IS NOT NULL BEGIN
+    UPDATE deliveries SET next_at = new.settled_at
+    WHERE seq = (SELECT min(seq) FROM deliveries
+                 WHERE direction = new.direction AND contact = new.contact AND state = 'waiting')
+      AND next_at = 9223372036854775807;
+END;
 
 -- Numbers of deliveries. What is being sent waits too, and what a caller waits for is not counted.
 CREATE TABLE totals (
@@ -163,6 +175,9 @@ mod tests {
         DROP INDEX deliveries_held;
         DROP INDEX deliveries_of_state;
         DROP INDEX deliveries_of_reason;
+        DROP TRIGGER next_of_contact;
+        DROP INDEX deliveries_in_order;
+        CREATE INDEX deliveries_of_contact_due ON deliveries (direction, contact, seq) WHERE settled_at IS NULL;
         DROP INDEX deliveries_due;
         CREATE INDEX deliveries_due ON deliveries (direction, state, next_at, seq) WHERE settled_at IS NULL;
         DROP INDEX deliveries_of_contact;

@@ -3,39 +3,35 @@
 use std::time::Duration;
 
 use relay::ports::queue::{Enqueued, Queue, StoreError};
-use relay_core::delivery::{BodyHash, Delivery, Reason};
+use relay_core::delivery::{Delivery, Reason};
+use rusqlite::Transaction;
 
-use crate::delivery_row;
 use crate::store::SqliteStore;
+use crate::writer::WriteOptions;
 
 /// Maximum wait for other writes. Loops gives up after fifteen seconds, and sends the webhook again.
 const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Queue for SqliteStore {
     async fn enqueue(&self, delivery: &Delivery) -> Result<Enqueued, StoreError> {
-        let (delivery, contact_hash) = (delivery.clone(), self.contact_hash(delivery));
-        let enqueued = self
-            .write_within(ENQUEUE_TIMEOUT, move |transaction| {
-                let (contact_hash, due) = (contact_hash.as_deref(), delivery.received_at);
-                if delivery_row::insert(transaction, &delivery, contact_hash, "waiting", due)? {
-                    return Ok(Enqueued::New);
-                }
-                let stored_hash: String = transaction
-                    .prepare_cached("SELECT body_hash FROM deliveries WHERE id = ?1")?
-                    .query_row([delivery.id.as_str()], |row| row.get(0))?;
-                let is_same_body = stored_hash == BodyHash::compute(&delivery.body).as_str();
-                Ok(if is_same_body { Enqueued::Duplicate } else { Enqueued::Conflict })
-            })
-            .await?;
-        self.work_available.notify_waiters();
+        let (row, direction) = (self.new_row(delivery), delivery.kind.direction());
+        let options = WriteOptions { timeout: Some(ENQUEUE_TIMEOUT), checks_files: true, is_one_statement: true };
+        let insert = move |transaction: &Transaction<'_>| {
+            if row.insert(transaction, "waiting", row.delivery.received_at)? {
+                return Ok(Enqueued::New);
+            }
+            let stored_hash: String = transaction
+                .prepare_cached("SELECT body_hash FROM deliveries WHERE id = ?1")?
+                .query_row([row.delivery.id.as_str()], |row| row.get(0))?;
+            Ok(if stored_hash == row.body_hash.as_str() { Enqueued::Duplicate } else { Enqueued::Conflict })
+        };
+        let enqueued = self.writer.write(options, insert).await?;
+        self.signal_work(direction);
         Ok(enqueued)
     }
 
     async fn dead_letter(&self, delivery: &Delivery, reason: Reason) -> Result<(), StoreError> {
-        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.clock.now());
-        self.write_within(ENQUEUE_TIMEOUT, move |transaction| {
-            delivery_row::insert_dead(transaction, &delivery, contact_hash.as_deref(), reason, now).map(drop)
-        })
-        .await
+        let (row, now) = (self.new_row(delivery), self.clock.now());
+        self.write_within(ENQUEUE_TIMEOUT, move |transaction| row.insert_dead(transaction, reason, now).map(drop)).await
     }
 }

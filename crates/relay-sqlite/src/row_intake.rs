@@ -11,11 +11,12 @@ use relay::ports::queue::StoreError;
 use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake, SyncSendResult};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{BodyHash, Delivery, Direction, Reason, ReasonCode};
+use relay_core::delivery::{Delivery, Direction, Reason, ReasonCode};
 use rusqlite::{Connection, Transaction, params};
 
 use crate::admin::queries::paused_since;
 use crate::contact_locks::ContactLockGuard;
+use crate::delivery_row::NewRow;
 use crate::store::SqliteStore;
 use crate::stored_event::{Known, StoredEvent, carry_over, delete, rename_conflicting};
 use crate::{delivery_row, failure_counts};
@@ -33,30 +34,28 @@ impl RowIntake for SqliteStore {
         // The lock comes first: a row that cannot be recorded holds it as well.
         let guard = if mode == DeliveryMode::Sync { self.locks.try_lock(delivery) } else { None };
         let (has_lock, locks) = (guard.is_some(), Arc::clone(&self.locks));
-        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.clock.now());
+        let (row, now) = (self.new_row(delivery), self.clock.now());
         let (admission, dead_letter) = self
             .write_within(WRITE_TIMEOUT, move |transaction| {
-                if !has_lock && locks.is_locked_by(&delivery) {
+                let delivery = &row.delivery;
+                if !has_lock && locks.is_locked_by(delivery) {
                     return Ok((Admission::InFlight, None));
                 }
                 delivery_row::end_direct(transaction, None, &locks.locked_deliveries(), now)?;
-                let in_flight = locks.is_sent_for_another(&delivery, has_lock);
+                let in_flight = locks.is_sent_for_another(delivery, has_lock);
                 let stored = StoredEvent::load(transaction, &delivery.id)?;
-                let insert_dead = |dead: &Delivery, reason| {
-                    delivery_row::insert_dead(transaction, dead, contact_hash.as_deref(), reason, now)
-                };
-                match stored.as_ref().map(|stored| stored.compare(&delivery, in_flight, now)) {
+                match stored.as_ref().map(|stored| stored.compare(delivery, in_flight, now)) {
                     Some(Known::Repeat(admission)) => return Ok((admission, None)),
                     Some(Known::Conflict(admission)) => {
-                        let conflict = delivery.as_conflicting_event();
-                        let inserted = insert_dead(&conflict, ID_CONFLICT)?;
-                        return Ok((admission, inserted.then_some((conflict, ID_CONFLICT))));
+                        let conflict = row.as_conflicting_event();
+                        let inserted = conflict.insert_dead(transaction, ID_CONFLICT, now)?;
+                        return Ok((admission, inserted.then_some((conflict.delivery, ID_CONFLICT))));
                     }
                     Some(Known::Lost) => {
                         delete(transaction, &delivery.id)?;
-                        insert_dead(&delivery, OUTCOME_UNKNOWN)?;
+                        row.insert_dead(transaction, OUTCOME_UNKNOWN, now)?;
                         carry_over(transaction, &delivery.id, stored.as_ref(), false)?;
-                        return Ok((Admission::OutcomeUnknown, Some((delivery, OUTCOME_UNKNOWN))));
+                        return Ok((Admission::OutcomeUnknown, Some((row.delivery, OUTCOME_UNKNOWN))));
                     }
                     Some(Known::OtherDeadLetter) => rename_conflicting(transaction, delivery.id.as_str())?,
                     Some(Known::Rerun) => delete(transaction, &delivery.id)?,
@@ -65,8 +64,8 @@ impl RowIntake for SqliteStore {
                 let sends_now = has_lock && may_send(transaction, &delivery.contact)?;
                 let (state, admission) =
                     if sends_now { ("direct", Admission::SendNow) } else { ("waiting", Admission::Queued) };
-                delivery_row::insert(transaction, &delivery, contact_hash.as_deref(), state, now)?;
-                let earlier = stored.filter(|stored| stored.content_is_of(&delivery));
+                row.insert(transaction, state, now)?;
+                let earlier = stored.filter(|stored| stored.content_is_of(delivery));
                 carry_over(transaction, &delivery.id, earlier.as_ref(), sends_now)?;
                 Ok((admission, None))
             })
@@ -82,7 +81,7 @@ impl RowIntake for SqliteStore {
             Admission::SendNow => guard.into_iter().for_each(ContactLockGuard::release_ownership),
             Admission::Queued => {
                 drop(guard);
-                self.work_available.notify_waiters();
+                self.signal_work(Direction::ClayToLoops);
             }
             Admission::AlreadyDelivered
             | Admission::InFlight
@@ -94,7 +93,7 @@ impl RowIntake for SqliteStore {
 
     async fn admit_without_record(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
         // What is gone cannot tell what of the contact waits, and the row would not be remembered.
-        self.files.check()?;
+        self.writer.files().check()?;
         let Some(guard) = self.locks.try_lock(delivery) else { return Ok(Admission::InFlight) };
         let (delivery, in_flight, now) =
             (delivery.clone(), self.locks.is_sent_for_another(delivery, true), self.clock.now());
@@ -126,26 +125,26 @@ impl RowIntake for SqliteStore {
         if !self.locks.is_locked_by(delivery) {
             return Err(StoreError::new("the contact lock was taken over"));
         }
-        let (delivery, contact_hash, now) = (delivery.clone(), self.contact_hash(delivery), self.clock.now());
+        let (row, now) = (self.new_row(delivery), self.clock.now());
         let completed = self
             .write_within(WRITE_TIMEOUT, move |transaction| {
-                if complete(transaction, &delivery, result, now)? {
+                if complete(transaction, &row, result, now)? {
                     return Ok(true);
                 }
                 // It could not be recorded at its admission, and joins the queue only if nothing has joined it since.
                 match result {
                     SyncSendResult::Rejected => return Ok(true),
-                    SyncSendResult::Deferred { .. } if !has_no_pending(transaction, &delivery.contact)? => {
+                    SyncSendResult::Deferred { .. } if !has_no_pending(transaction, &row.delivery.contact)? => {
                         return Ok(false);
                     }
                     SyncSendResult::Deferred { .. } | SyncSendResult::Delivered | SyncSendResult::OutcomeUnknown => {}
                 }
-                delivery_row::insert(transaction, &delivery, contact_hash.as_deref(), "direct", now)?;
-                complete(transaction, &delivery, result, now)
+                row.insert(transaction, "direct", now)?;
+                complete(transaction, &row, result, now)
             })
             .await;
         drop(guard);
-        self.work_available.notify_waiters();
+        self.signal_work(Direction::ClayToLoops);
         if completed? { Ok(()) } else { Err(StoreError::new("others have joined the queue before it")) }
     }
 }
@@ -153,19 +152,18 @@ impl RowIntake for SqliteStore {
 /// Records the result of a `direct` delivery. Returns false if the row under its id is not the one that its caller has sent.
 fn complete(
     transaction: &Transaction<'_>,
-    delivery: &Delivery,
+    row: &NewRow,
     result: SyncSendResult,
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
-    let (id, now_ms) = (delivery.id.as_str(), now.as_millisecond());
+    let (delivery, now_ms) = (&row.delivery, now.as_millisecond());
+    let id = delivery.id.as_str();
     let is_own: bool = transaction
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM deliveries
                             WHERE id = ?1 AND state = 'direct' AND contact = ?2 AND body_hash = ?3)",
         )?
-        .query_row(params![id, delivery.contact.as_str(), BodyHash::compute(&delivery.body).as_str()], |row| {
-            row.get(0)
-        })?;
+        .query_row([id, delivery.contact.as_str(), row.body_hash.as_str()], |row| row.get(0))?;
     if !is_own {
         return Ok(false);
     }
@@ -222,7 +220,7 @@ fn has_no_pending(connection: &Connection, contact: &ContactKey) -> rusqlite::Re
         .prepare_cached(
             "SELECT NOT EXISTS
                (SELECT 1 FROM deliveries
-                WHERE direction = ?1 AND contact = ?2 AND settled_at IS NULL AND state <> 'direct')",
+                WHERE direction = ?1 AND contact = ?2 AND state IN ('waiting', 'sending'))",
         )?
         .query_row([Direction::ClayToLoops.as_str(), contact.as_str()], |row| row.get(0))
 }

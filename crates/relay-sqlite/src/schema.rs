@@ -18,7 +18,7 @@ const APPLICATION_ID: i64 = 0x4c43_5273;
 /// Size of a page, and so of the smallest database.
 const MIN_FILE_BYTES: u64 = 4096;
 /// Maximum wait of a statement for another process to finish writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Version of [`TABLES`], from which a new store is upgraded like an old one.
 const TABLES_VERSION: i64 = 2;
@@ -105,11 +105,12 @@ impl OpenError {
     }
 }
 
-/// Two connections to an open store: one that writes, and one that reads beside it.
+/// The connections to an open store: one that writes, one that reads, and one that moves the write-ahead log to the file.
 #[derive(Debug)]
 pub struct Connections {
     pub(crate) writer: Connection,
     pub(crate) reader: Connection,
+    pub(crate) checkpointer: Connection,
     pub(crate) files: StoreFiles,
 }
 
@@ -130,6 +131,8 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "secure_delete", true)?;
+        // See `write_ahead_log`.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         if !has_schema {
             connection.execute_batch(&format!(
                 "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {TABLES_VERSION}; COMMIT;"
@@ -147,9 +150,10 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
         Ok(())
     };
     initialize().map_err(to_error)?;
-    let reader = Connection::open(&path).and_then(|reader| reader.busy_timeout(BUSY_TIMEOUT).map(|()| reader));
-    let reader = reader.map_err(to_error)?;
-    Ok(Connections { writer: connection, reader, files: StoreFiles::note(&path) })
+    let open_another =
+        || Connection::open(&path).and_then(|another| another.busy_timeout(BUSY_TIMEOUT).map(|()| another));
+    let (reader, checkpointer) = (open_another().map_err(to_error)?, open_another().map_err(to_error)?);
+    Ok(Connections { writer: connection, reader, checkpointer, files: StoreFiles::note(&path) })
 }
 
 /// Opens the store of a data folder beside a running relay, or returns None if there is none.

@@ -1,8 +1,7 @@
 //! The store of a running relay: queues and ledger in one SQLite file.
 //!
 //! One table holds every delivery from its arrival on. A delivered one stays, without its body, as the ledger. Every change
-//! is one transaction that is on the disk before it is acknowledged (`synchronous = FULL`), so the process may be killed at
-//! any moment: an acknowledged delivery is not lost, and one that is recorded as delivered is never sent again.
+//! is on the disk before it is acknowledged (`synchronous = FULL`), so the process may be killed at any moment: an acknowledged delivery is not lost, and one that is recorded as delivered is never sent again.
 //!
 //! See docs/adr/0007-one-sqlite-table.md.
 
@@ -17,42 +16,58 @@ use relay::ports::queue::StoreError;
 use relay::routes::MAX_REQUEST_BYTES;
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{Delivery, Direction};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
+use rusqlite::{Connection, Transaction};
+use tokio::sync::{Mutex, Notify};
 
 use crate::admin::queries::{self, Backlog};
 use crate::contact_locks::ContactLocks;
+use crate::delivery_row::NewRow;
 use crate::schema::Connections;
-use crate::store_files::StoreFiles;
+use crate::write_ahead_log::WriteAheadLog;
+use crate::writer::{WriteOptions, Writer};
 
 /// How long the health check may wait for other writes and take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time between two truncations of the write-ahead log: how long a body stays there at most once it is delivered.
-const TRUNCATE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The store of a running relay.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
-    pub(crate) writer: Arc<Mutex<Connection>>,
+    pub(crate) writer: Arc<Writer>,
     /// A second connection, so that reads do not wait for writes.
-    pub(crate) reader: Arc<Mutex<Connection>>,
-    pub(crate) files: Arc<StoreFiles>,
+    reader: Arc<Mutex<Connection>>,
+    log: Arc<WriteAheadLog>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) work_available: Arc<Notify>,
+    work_signals: Arc<WorkSignals>,
     pub(crate) locks: Arc<ContactLocks>,
     pub(crate) release_epoch: Arc<AtomicU64>,
     pub(crate) contact_hash_key: Option<ContactHashKey>,
+}
+
+/// What wakes the worker of each direction.
+#[derive(Debug, Default)]
+struct WorkSignals {
+    loops_to_clay: Notify,
+    clay_to_loops: Notify,
+}
+
+impl WorkSignals {
+    fn of(&self, direction: Direction) -> &Notify {
+        match direction {
+            Direction::LoopsToClay => &self.loops_to_clay,
+            Direction::ClayToLoops => &self.clay_to_loops,
+        }
+    }
 }
 
 impl SqliteStore {
     /// Returns a store on an [open](crate::open) file.
     pub fn new(connections: Connections, clock: Arc<dyn Clock>) -> Self {
         Self {
-            writer: Arc::new(Mutex::new(connections.writer)),
+            writer: Arc::new(Writer::new(connections.writer, connections.files)),
             reader: Arc::new(Mutex::new(connections.reader)),
-            files: Arc::new(connections.files),
+            log: Arc::new(WriteAheadLog::new(connections.checkpointer)),
             clock,
-            work_available: Arc::new(Notify::new()),
+            work_signals: Arc::default(),
             locks: Arc::default(),
             release_epoch: Arc::default(),
             contact_hash_key: None,
@@ -64,13 +79,17 @@ impl SqliteStore {
         Self { contact_hash_key, ..self }
     }
 
-    pub(crate) fn contact_hash(&self, delivery: &Delivery) -> Option<String> {
-        self.contact_hash_key.as_ref().map(|key| delivery.contact.log_hash(key))
+    pub(crate) fn new_row(&self, delivery: &Delivery) -> NewRow {
+        NewRow::new(delivery.clone(), self.contact_hash_key.as_ref().map(|key| delivery.contact.log_hash(key)))
     }
 
-    /// Waits until a delivery may have become due.
-    pub async fn wait_for_work(&self) {
-        self.work_available.notified().await;
+    /// Waits until a delivery of a direction may have become due. One worker waits at a time.
+    pub async fn wait_for_work(&self, direction: Direction) {
+        self.work_signals.of(direction).notified().await;
+    }
+
+    pub(crate) fn signal_work(&self, direction: Direction) {
+        self.work_signals.of(direction).notify_one();
     }
 
     /// Returns the clock of the store.
@@ -85,9 +104,9 @@ impl SqliteStore {
 
     /// Checks that a delivery could be stored now: the files are where they were, can be written, and have room.
     pub async fn check_health(&self) -> Result<(), StoreError> {
-        let files = Arc::clone(&self.files);
+        let writer = Arc::clone(&self.writer);
         // The store itself may have room left in its log, and none for what comes.
-        let has_room = tokio::task::spawn_blocking(move || write_scratch_file(files.dir()));
+        let has_room = tokio::task::spawn_blocking(move || write_scratch_file(writer.files().dir()));
         has_room.await.map_err(StoreError::new)?.map_err(StoreError::new)?;
         self.write_within(HEALTH_TIMEOUT, |transaction| {
             // Writes the value that is there already.
@@ -97,49 +116,30 @@ impl SqliteStore {
         .await
     }
 
-    /// Empties the write-ahead log again and again, because bodies that were delivered stay in it until then. Never returns.
+    /// Keeps the write-ahead log short, because bodies that were delivered stay in it until it is emptied. Never returns.
     pub async fn run_log_truncation(self) {
-        loop {
-            tokio::time::sleep(TRUNCATE_INTERVAL).await;
-            // Readers or an operator's command may hold it up: the next time will do.
-            let _ = self.truncate_log().await;
-        }
+        self.log.keep_short(self.writer).await;
     }
 
-    /// Moves what is in the write-ahead log to the file, unless that was done since the last write.
-    async fn truncate_log(&self) -> Result<(), StoreError> {
-        let writer = Arc::clone(&self.writer).lock_owned().await;
-        let files = Arc::clone(&self.files);
-        let task = tokio::task::spawn_blocking(move || {
-            files.forget_lengths();
-            let log = writer.path().map(|path| Path::new(path).with_extension("db-wal"));
-            let log_bytes = log.and_then(|log| std::fs::metadata(log).ok()).map_or(0, |metadata| metadata.len());
-            if log_bytes == 0 { Ok(()) } else { writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) }
-        });
-        join(task.await)
-    }
-
-    /// Runs one transaction, off the threads that serve requests. Transactions run in the order of the calls.
+    /// Runs one change, off the threads that serve requests.
     ///
     /// It does not ask whether the files are still there: what waits is delivered from files that are gone, too.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        run_transaction(Arc::clone(&self.writer).lock_owned().await, || Ok(()), work).await
+        self.writer.write(WriteOptions::default(), work).await
     }
 
-    /// Runs one transaction like [`write`](Self::write) that a caller is told of. It fails and does nothing if other writes
+    /// Runs one change like [`write`](Self::write) that a caller is told of. It fails and does nothing if other writes
     /// take too long, or the files are gone. If they go while it runs, it fails as well.
     pub(crate) async fn write_within<T: Send + 'static>(
         &self,
         timeout: Duration,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let writer = tokio::time::timeout(timeout, Arc::clone(&self.writer).lock_owned()).await;
-        let (writer, files) =
-            (writer.map_err(|_| StoreError::new("too many writes are waiting"))?, Arc::clone(&self.files));
-        run_transaction(writer, move || files.check(), work).await
+        let options = WriteOptions { timeout: Some(timeout), checks_files: true, ..WriteOptions::default() };
+        self.writer.write(options, work).await
     }
 
     /// Runs queries that do not write.
@@ -150,24 +150,6 @@ impl SqliteStore {
         let connection = Arc::clone(&self.reader).lock_owned().await;
         join(tokio::task::spawn_blocking(move || work(&connection)).await)
     }
-}
-
-/// Runs one transaction between two checks: one before it, and one after its commit.
-async fn run_transaction<T: Send + 'static>(
-    mut connection: OwnedMutexGuard<Connection>,
-    check: impl Fn() -> Result<(), StoreError> + Send + 'static,
-    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-) -> Result<T, StoreError> {
-    let task = tokio::task::spawn_blocking(move || {
-        check()?;
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::new)?;
-        let value = work(&transaction).map_err(StoreError::new)?;
-        transaction.commit().map_err(StoreError::new)?;
-        check()?;
-        Ok(value)
-    });
-    task.await.map_err(StoreError::new)?
 }
 
 fn join<T>(joined: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, StoreError> {

@@ -37,7 +37,8 @@ impl SqliteHarness {
 
     /// Claims the worker's next delivery.
     async fn claim(&self, direction: Direction) -> Option<ClaimedDelivery> {
-        self.store.claim(direction, ClaimOrder::Oldest).await.unwrap_or_else(|error| panic!("{error}"))
+        let claimed = self.store.claim(direction, ClaimOrder::Oldest, 1).await;
+        claimed.unwrap_or_else(|error| panic!("{error}")).pop()
     }
 
     /// The deliveries as an operator lists them beside the relay.

@@ -1,0 +1,393 @@
+//! Group commit: the changes that wait when the connection is free go into one transaction, so one `fsync` serves them all.
+//!
+//! Changes run in the order in which they were submitted. The caller of each is answered after the commit that holds it. A
+//! change that fails is undone alone.
+//!
+//! See docs/adr/0007-one-sqlite-table.md.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use relay::ports::queue::StoreError;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use crate::schema::BUSY_TIMEOUT;
+use crate::store_files::StoreFiles;
+
+/// Maximum number of changes in a transaction, so that the first one does not wait for all that can come.
+const MAX_BATCH: usize = 256;
+
+/// How a change is run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct WriteOptions {
+    /// Maximum wait for its turn.
+    pub(crate) timeout: Option<Duration>,
+    /// Whether it fails if the files are not where they were opened, before it or after the commit.
+    pub(crate) checks_files: bool,
+    /// Whether one statement at most changes anything, so that SQLite itself undoes it.
+    pub(crate) is_one_statement: bool,
+}
+
+/// The connection that writes, and what waits for it.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    connection: Mutex<Connection>,
+    files: StoreFiles,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    changes: Vec<Box<dyn Change>>,
+    truncations: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    /// Whether a thread is writing. It goes on until nothing waits.
+    is_writing: bool,
+}
+
+/// A transaction was not committed, with all changes in it.
+#[derive(Debug, Clone, thiserror::Error)]
+enum CommitError {
+    #[error(transparent)]
+    Sqlite(Arc<rusqlite::Error>),
+    #[error("SQLite has undone the transaction because of another change in it")]
+    Undone,
+}
+
+impl From<rusqlite::Error> for CommitError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(Arc::new(error))
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(connection: Connection, files: StoreFiles) -> Self {
+        Self { connection: Mutex::new(connection), files, waiting: Mutex::default() }
+    }
+
+    pub(crate) fn files(&self) -> &StoreFiles {
+        &self.files
+    }
+
+    /// Runs a change and returns its result after the commit.
+    ///
+    /// # Errors
+    /// If the change fails, is not committed, or does not get its turn in time: nothing is changed then. If the files have
+    /// gone while it ran.
+    pub(crate) async fn write<T: Send + 'static>(
+        self: &Arc<Self>,
+        options: WriteOptions,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let is_taken = Arc::new(AtomicBool::new(false));
+        let (reply, mut answer) = oneshot::channel();
+        let change = Submitted { options, is_taken: Arc::clone(&is_taken), work: Some(work), result: None, reply };
+        self.submit(|waiting| waiting.changes.push(Box::new(change)));
+        if let Some(timeout) = options.timeout {
+            match tokio::time::timeout(timeout, &mut answer).await {
+                Ok(answer) => return answer.map_err(StoreError::new)?,
+                Err(_) if is_taken.swap(true, Ordering::SeqCst) => {}
+                Err(_) => return Err(StoreError::new("too many writes are waiting")),
+            }
+        }
+        answer.await.map_err(StoreError::new)?
+    }
+
+    /// Moves the write-ahead log to the file, and empties it. Other writes wait meanwhile.
+    pub(crate) async fn truncate_log(self: &Arc<Self>) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(|waiting| waiting.truncations.push(reply));
+        answer.await.map_err(StoreError::new)?
+    }
+
+    fn submit(self: &Arc<Self>, add: impl FnOnce(&mut Waiting)) {
+        let mut waiting = lock(&self.waiting);
+        add(&mut waiting);
+        if !waiting.is_writing {
+            waiting.is_writing = true;
+            let writer = Arc::clone(self);
+            tokio::task::spawn_blocking(move || writer.run());
+        }
+    }
+
+    /// Writes until nothing waits.
+    fn run(&self) {
+        let mut connection = lock(&self.connection);
+        loop {
+            let mut waiting = lock(&self.waiting);
+            let count = waiting.changes.len().min(MAX_BATCH);
+            let batch: Vec<_> = waiting.changes.drain(..count).collect();
+            let truncations = std::mem::take(&mut waiting.truncations);
+            if batch.is_empty() && truncations.is_empty() {
+                waiting.is_writing = false;
+                return;
+            }
+            drop(waiting);
+            self.write_batch(&mut connection, batch);
+            for reply in truncations {
+                // A caller that is gone needs no answer.
+                let _ = reply.send(self.truncate(&connection));
+            }
+        }
+    }
+
+    /// Runs changes in one transaction, and answers their callers.
+    fn write_batch(&self, connection: &mut Connection, batch: Vec<Box<dyn Change>>) {
+        let taken: Vec<_> = batch.into_iter().filter(|change| change.take()).collect();
+        let (mut running, refused): (Vec<_>, Vec<_>) =
+            if taken.iter().any(|change| change.options().checks_files) && self.files.check().is_err() {
+                taken.into_iter().partition(|change| !change.options().checks_files)
+            } else {
+                (taken, Vec::new())
+            };
+        refused.into_iter().for_each(|change| change.answer(self.files.check()));
+        if running.is_empty() {
+            return;
+        }
+        let committed = commit(connection, &mut running);
+        let files = running.iter().any(|change| change.options().checks_files).then(|| self.files.check().is_ok());
+        for change in running {
+            let is_lost = change.options().checks_files && files == Some(false);
+            let committed = committed.clone().map_err(StoreError::new);
+            change.answer(if is_lost { committed.and(self.files.check()) } else { committed });
+        }
+    }
+
+    fn truncate(&self, connection: &Connection) -> Result<(), StoreError> {
+        self.files.forget_lengths();
+        // Nothing waits for a reader that is in the log: it is left as it is.
+        let truncate = || {
+            connection.busy_timeout(Duration::ZERO)?;
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            connection.busy_timeout(BUSY_TIMEOUT)
+        };
+        truncate().map_err(StoreError::new)
+    }
+}
+
+/// Runs changes in one transaction. Each that fails is undone.
+fn commit(connection: &mut Connection, changes: &mut [Box<dyn Change>]) -> Result<(), CommitError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let is_alone = changes.len() == 1;
+    let execute = |sql| transaction.prepare_cached(sql)?.execute([]).map(drop);
+    for change in changes {
+        let has_savepoint = !is_alone && !change.options().is_one_statement;
+        if has_savepoint {
+            execute("SAVEPOINT change")?;
+        }
+        let is_done = change.run(&transaction);
+        if transaction.is_autocommit() {
+            return Err(CommitError::Undone);
+        }
+        if !is_done && is_alone {
+            return Ok(transaction.rollback()?);
+        }
+        if !is_done && has_savepoint {
+            execute("ROLLBACK TO change")?;
+        }
+        if has_savepoint {
+            execute("RELEASE change")?;
+        }
+    }
+    Ok(transaction.commit()?)
+}
+
+/// A change whose caller waits.
+trait Change: fmt::Debug + Send {
+    fn options(&self) -> WriteOptions;
+
+    /// Takes it out of its caller's hands. Returns false if the caller has given up.
+    fn take(&self) -> bool;
+
+    /// Runs it. Returns false if it fails.
+    fn run(&mut self, transaction: &Transaction<'_>) -> bool;
+
+    /// Answers its caller, when it is known whether its transaction was committed.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Submitted<W, T> {
+    options: WriteOptions,
+    /// Set by whoever is first: the writer who runs it, or its caller who gives up.
+    is_taken: Arc<AtomicBool>,
+    work: Option<W>,
+    result: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<W, T> Change for Submitted<W, T>
+where
+    W: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send,
+    T: Send,
+{
+    fn options(&self) -> WriteOptions {
+        self.options
+    }
+
+    fn take(&self) -> bool {
+        !self.is_taken.swap(true, Ordering::SeqCst)
+    }
+
+    fn run(&mut self, transaction: &Transaction<'_>) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        // A panic here must not take the other changes with it.
+        let result = catch_unwind(AssertUnwindSafe(|| work(transaction).map_err(StoreError::new)));
+        let result = result.unwrap_or_else(|_| Err(StoreError::new("the change panicked")));
+        self.result.insert(result).is_ok()
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let result = match (self.result, committed) {
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+            (None, Ok(())) => Err(StoreError::new("the change did not run")),
+        };
+        // A caller that is gone needs no answer.
+        let _ = self.reply.send(result);
+    }
+}
+
+impl<W, T> fmt::Debug for Submitted<W, T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Submitted").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    /// A store with one table, and a reader beside the writer.
+    struct Store {
+        writer: Arc<Writer>,
+        reader: Connection,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Store {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("relay.db");
+            let connection = Connection::open(&path).unwrap();
+            connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+            connection.execute_batch("CREATE TABLE numbers (number INTEGER)").unwrap();
+            let writer = Arc::new(Writer::new(connection, StoreFiles::note(&path)));
+            Self { writer, reader: Connection::open(&path).unwrap(), _folder: folder }
+        }
+
+        fn committed(&self) -> Vec<i64> {
+            numbers(&self.reader)
+        }
+
+        /// Keeps the writer busy, until the sender is dropped.
+        async fn occupy(&self) -> mpsc::Sender<()> {
+            let (release, released) = mpsc::channel::<()>();
+            let (begin, begun) = oneshot::channel();
+            let writer = Arc::clone(&self.writer);
+            tokio::spawn(async move {
+                let wait = move |_: &Transaction<'_>| {
+                    begin.send(()).unwrap();
+                    let _ = released.recv();
+                    Ok(())
+                };
+                writer.write(WriteOptions::default(), wait).await
+            });
+            begun.await.unwrap();
+            release
+        }
+
+        /// Submits a change that adds a number and then does something else.
+        fn add<T: Send + 'static>(
+            &self,
+            number: i64,
+            then: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        ) -> impl Future<Output = Result<T, StoreError>> {
+            let writer = Arc::clone(&self.writer);
+            let mut change = Box::pin(async move {
+                let add = move |transaction: &Transaction<'_>| {
+                    transaction.execute("INSERT INTO numbers VALUES (?1)", [number])?;
+                    then(transaction)
+                };
+                writer.write(WriteOptions::default(), add).await
+            });
+            // The first poll submits it.
+            assert!(change.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            change
+        }
+    }
+
+    fn numbers(connection: &Connection) -> Vec<i64> {
+        let mut statement = connection.prepare("SELECT number FROM numbers ORDER BY rowid").unwrap();
+        let numbers = statement.query_map([], |row| row.get(0)).unwrap();
+        numbers.collect::<Result<_, _>>().unwrap()
+    }
+
+    #[tokio::test]
+    async fn changes_that_wait_share_a_transaction_in_order() {
+        let store = Store::new();
+        let busy = store.occupy().await;
+        let path = store.reader.path().unwrap().to_owned();
+        let first = store.add(1, |_| Ok(()));
+        let second = store.add(2, move |transaction| Ok((numbers(transaction), numbers(&Connection::open(path)?))));
+        drop(busy);
+        first.await.unwrap();
+        assert_eq!(second.await.unwrap(), (vec![1, 2], vec![]), "the first one is not committed yet");
+        assert_eq!(store.committed(), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn change_that_fails_or_panics_is_undone_alone() {
+        let store = Store::new();
+        let busy = store.occupy().await;
+        let first = store.add(1, |_| Ok(()));
+        let failing = store.add(2, |_| Err::<(), _>(rusqlite::Error::InvalidQuery));
+        let panicking = store.add(3, |_| -> rusqlite::Result<()> { panic!("on purpose") });
+        let last = store.add(4, |_| Ok(()));
+        drop(busy);
+        first.await.unwrap();
+        failing.await.unwrap_err();
+        panicking.await.unwrap_err();
+        last.await.unwrap();
+        assert_eq!(store.committed(), [1, 4]);
+    }
+
+    #[tokio::test]
+    async fn single_change_that_fails_is_undone() {
+        let store = Store::new();
+        store.add(1, |_| Err::<(), _>(rusqlite::Error::InvalidQuery)).await.unwrap_err();
+        store.add(2, |_| Ok(())).await.unwrap();
+        assert_eq!(store.committed(), [2]);
+    }
+
+    #[tokio::test]
+    async fn change_whose_turn_does_not_come_in_time_is_not_made() {
+        let store = Store::new();
+        let busy = store.occupy().await;
+        let options = WriteOptions { timeout: Some(Duration::from_millis(1)), ..WriteOptions::default() };
+        let add = |transaction: &Transaction<'_>| transaction.execute("INSERT INTO numbers VALUES (1)", []);
+        store.writer.write(options, add).await.unwrap_err();
+        drop(busy);
+        store.add(2, |_| Ok(())).await.unwrap();
+        assert_eq!(store.committed(), [2]);
+    }
+
+    #[tokio::test]
+    async fn change_whose_caller_is_gone_is_made_all_the_same() {
+        let store = Store::new();
+        let busy = store.occupy().await;
+        drop(store.add(1, |_| Ok(())));
+        drop(busy);
+        store.add(2, |_| Ok(())).await.unwrap();
+        assert_eq!(store.committed(), [1, 2]);
+    }
+}
