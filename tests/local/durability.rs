@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::http::{send, try_send, try_send_with};
 use relay_testkit::mock_destination::{MockDestination, Reply};
-use relay_testkit::relay_process::{RELAY_TOKEN, Relay};
+use relay_testkit::relay_process::{RELAY_TOKEN, Relay, TempDataDir};
 use relay_testkit::{eventually, webhook};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -26,11 +27,7 @@ fn row_counts_by_email(clay: &MockDestination) -> BTreeMap<String, usize> {
 
 /// Posts the webhooks, thirty at a time, and kills the relay when that many are acknowledged; returns the acknowledged
 /// ones.
-async fn post_and_kill(
-    relay: Relay,
-    clay: &MockDestination,
-    kill_after: usize,
-) -> (relay_testkit::relay_process::TempDataDir, BTreeSet<String>) {
+async fn post_and_kill(relay: Relay, clay: &MockDestination, kill_after: usize) -> (TempDataDir, BTreeSet<String>) {
     let acknowledged_count = Arc::new(AtomicUsize::new(0));
     let client = relay::destination::http_client::build().unwrap();
     let senders = Arc::new(Semaphore::new(30));
@@ -99,6 +96,49 @@ async fn kill_9_loses_and_duplicates_no_acknowledged_webhook() {
     // A row that was sent and not recorded at the kill is sent again: no store can avoid that.
     let duplicated = arrived.values().filter(|count| **count > 1).count();
     assert!(duplicated <= 8, "{duplicated} doubled, and only 8 are under way at once");
+}
+
+/// Posts webhooks one after another until the relay is gone; returns the ids of those that were acknowledged.
+async fn post_until_killed(base: String, caller: String) -> Vec<String> {
+    let client = relay::destination::http_client::build().unwrap();
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        let id = format!("msg_{caller}_{number}");
+        let body = webhook::contact_created(&format!("{id}@example.com"));
+        let headers = webhook::headers(&id, webhook::now(), &body);
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        match try_send_with(&client, "POST", &format!("{base}/webhooks/loops"), &headers, body).await {
+            Some(response) if response.status == 200 => acknowledged.push(id),
+            _ => break,
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forty_kills_under_64_callers_lose_no_acknowledged_webhook() {
+    let clay = MockDestination::start(Reply::status(503)).await;
+    let url = clay.url("/v3/sources/webhook/contacts");
+    let settings = [("CLAY_WEBHOOK_URL", url.as_str())];
+    let (mut folder, mut acknowledged) = (TempDataDir::new(), BTreeSet::new());
+    for kill in 0..40 {
+        let relay = Relay::start_in(folder, &settings).await;
+        let callers: Vec<_> = (0..64)
+            .map(|caller| tokio::spawn(post_until_killed(relay.base().to_owned(), format!("{kill}_{caller}"))))
+            .collect();
+        // The kill has to come at any moment of a commit, so there is no condition to wait for.
+        tokio::time::sleep(Duration::from_millis(rand::random_range(20..200))).await;
+        folder = relay.kill().await;
+        for caller in callers {
+            acknowledged.extend(caller.await.unwrap());
+        }
+    }
+    let connection = rusqlite::Connection::open(folder.path().join("relay.db")).unwrap();
+    let mut ids = connection.prepare("SELECT webhook_id FROM deliveries").unwrap();
+    let stored: BTreeSet<String> = ids.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    println!("{} acknowledged, {} stored", acknowledged.len(), stored.len());
+    assert!(acknowledged.len() > 1000, "{}", acknowledged.len());
+    assert_eq!(acknowledged.difference(&stored).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
 #[tokio::test]
@@ -189,7 +229,7 @@ async fn stop_is_short_while_destinations_hang_and_loses_nothing() {
     eventually("both calls", async || (!loops.received().is_empty() && !clay.received().is_empty()).then_some(()))
         .await;
     // Docker kills after ten seconds.
-    let stopped = tokio::time::timeout(std::time::Duration::from_secs(8), relay.stop()).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(8), relay.stop()).await;
     let (folder, status) = stopped.expect("it takes too long");
     assert!(status.success());
     // Without an answer that says otherwise, the row is not the relay's.

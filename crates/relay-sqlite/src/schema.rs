@@ -17,6 +17,8 @@ use crate::store_files::StoreFiles;
 const APPLICATION_ID: i64 = 0x4c43_5273;
 /// Size of a page, and so of the smallest database.
 const MIN_FILE_BYTES: u64 = 4096;
+/// Number of prepared statements that the connection that writes keeps: more than there are.
+const CACHED_STATEMENTS: usize = 64;
 /// Maximum wait of a statement for another process to finish writing.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -131,7 +133,8 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "secure_delete", true)?;
-        // See `write_ahead_log`.
+        // All statements of the module at once; see `write_ahead_log` for the other.
+        connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         if !has_schema {
             connection.execute_batch(&format!(

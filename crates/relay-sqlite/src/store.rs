@@ -35,7 +35,7 @@ pub struct SqliteStore {
     pub(crate) writer: Arc<Writer>,
     /// A second connection, so that reads do not wait for writes.
     reader: Arc<Mutex<Connection>>,
-    log: Arc<WriteAheadLog>,
+    pub(crate) log: Arc<WriteAheadLog>,
     pub(crate) clock: Arc<dyn Clock>,
     work_signals: Arc<WorkSignals>,
     pub(crate) locks: Arc<ContactLocks>,

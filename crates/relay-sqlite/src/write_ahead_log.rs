@@ -70,3 +70,42 @@ impl WriteAheadLog {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use relay::ports::clock::SystemClock;
+    use relay_core::delivery::Direction;
+
+    use crate::schema::open;
+    use crate::store::SqliteStore;
+
+    use super::*;
+
+    /// Returns the length of the log after a write and an attempt to empty it, while `reader` does something.
+    async fn length_when_emptied(reader: impl FnOnce(&Connection)) -> u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::new(open(dir.path(), Timestamp::UNIX_EPOCH).unwrap(), Arc::new(SystemClock));
+        let path = dir.path().join("relay.db");
+        let connection = Connection::open(&path).unwrap();
+        reader(&connection);
+        store.write(|transaction| transaction.execute("DELETE FROM paused", [])).await.unwrap();
+        store.write(|transaction| transaction.execute("INSERT INTO paused VALUES ('x', 1)", [])).await.unwrap();
+        store.log.empty(&store.writer).await.unwrap();
+        assert!(store.backlog(Direction::LoopsToClay).await.is_ok());
+        std::fs::metadata(path.with_extension("db-wal")).unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn log_is_emptied() {
+        assert_eq!(length_when_emptied(|_| ()).await, 0);
+    }
+
+    #[tokio::test]
+    async fn log_that_is_being_read_is_left_without_a_wait() {
+        let read = |connection: &Connection| {
+            connection.execute_batch("BEGIN; SELECT count(*) FROM deliveries;").unwrap();
+        };
+        assert!(length_when_emptied(read).await > 0);
+    }
+}
