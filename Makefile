@@ -19,6 +19,8 @@ PYTHON ?= python3
 OPENAPI_VENV := .venv-openapi
 # So has the program that draws the screenshots.
 SCREENSHOTS_VENV := .venv-screenshots
+# And so has the peer in Python that relay-local is measured beside.
+BENCH_VENV := .venv-bench
 
 # The tools for AWS always come from .venv, in the versions that were tested.
 VENV := .venv
@@ -85,10 +87,6 @@ rustdoc: ## Build rustdoc; warnings are errors
 test-rust: ## Run all Rust tests, the end-to-end ones on one machine included
 	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace
-
-.PHONY: bench
-bench: ## Microseconds and allocations for cleaning a row and deriving its key
-	$(CARGO) bench --locked -p relay-core --bench rows
 
 .PHONY: build
 build: tools ## Build the functions for Lambda (ARCH=arm64 or x86_64)
@@ -214,6 +212,34 @@ load-test: tools ## A thousand rows at once, through both deployments: how they 
 	$(CARGO) test --locked -p relay-tests --test local -- --ignored --nocapture contract::rate_limit
 	RELAY_FUNCTIONS="$${RELAY_FUNCTIONS:-$(abspath $(TARGET))/debug}" \
 	  tools/aws-emulator/with-emulator $(CARGO) test --locked -p relay-tests --test lambda -- --ignored --nocapture contract::rate_limit
+
+.PHONY: bench
+bench: bench-peers ## Measure relay-local under load beside the same job in Node and Python; one run of tables, and target/bench/bench.json (QUICK=1)
+	$(CARGO) build --locked --profile local -p relay-local -p relayctl -p relay-bench
+	$(TARGET)/local/relay-bench run --programs $(TARGET)/local --work $(TARGET)/bench --uvicorn $(BENCH_VENV)/bin/uvicorn $(if $(QUICK),--quick)
+	$(CARGO) bench --locked -p relay-core --bench rows
+
+.PHONY: bench-render
+bench-render: ## Publish the last run of make bench: docs/bench.json, and the tables of docs/performance.md
+	$(CARGO) build --locked --profile local -p relay-bench
+	cp $(TARGET)/bench/bench.json docs/bench.json
+	$(TARGET)/local/relay-bench render docs/bench.json docs/performance.md
+
+.PHONY: bench-peers
+bench-peers: ## Install the peers that make bench compares with
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "make bench needs Node 20 or newer" >&2; exit 1; }
+	cmp -s tools/bench/peers/node/package-lock.json tools/bench/peers/node/node_modules/installed.json || {
+	  # better-sqlite3 is compiled, so that all have it from the same source: with the headers of this Node, if they are here.
+	  node_dir=$$(node -p 'path.resolve(process.execPath, "../..")')
+	  if [ -e "$$node_dir/include/node/node.h" ]; then export npm_config_nodedir="$$node_dir"; fi
+	  npm_config_build_from_source=true npm ci --prefix tools/bench/peers/node --no-audit --no-fund
+	  cp tools/bench/peers/node/package-lock.json tools/bench/peers/node/node_modules/installed.json
+	}
+	cmp -s tools/bench/peers/python/requirements.txt $(BENCH_VENV)/installed.txt || {
+	  $(PYTHON) -m venv --clear $(BENCH_VENV)
+	  $(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tools/bench/peers/python/requirements.txt
+	  cp tools/bench/peers/python/requirements.txt $(BENCH_VENV)/installed.txt
+	}
 
 .PHONY: bench-size
 bench-size: build-release-x86 ## Measure the size and start of each function beside one that does nothing; an error where it is over the budget

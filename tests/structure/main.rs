@@ -16,7 +16,7 @@ fn root() -> PathBuf {
 /// The folders of the packages of the workspace.
 fn packages() -> Vec<PathBuf> {
     let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
-    let tools = ["tools/baseline-function", "tools/measure"].map(|tool| root().join(tool));
+    let tools = ["tools/baseline-function", "tools/bench", "tools/measure"].map(|tool| root().join(tool));
     let mut packages: Vec<PathBuf> = crates.chain(tools).chain([root().join("tests")]).collect();
     packages.sort();
     packages

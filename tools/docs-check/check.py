@@ -23,7 +23,7 @@ class Docs:
 
     def __init__(self, root):
         self.root, self.problems = root, []
-        self.pages = sorted([*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "crates").glob("*/README.md"), root / "tests" / "README.md", root / "events" / "README.md"])
+        self.pages = sorted([*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "crates").glob("*/README.md"), root / "tests" / "README.md", root / "events" / "README.md", root / "tools" / "bench" / "README.md"])
         self.makefile = self.read("Makefile")
         self.targets = set(TARGET.findall(self.makefile))
 

@@ -1,0 +1,5 @@
+//! What is sent to a server, and what it sends on.
+
+pub(crate) mod clay;
+pub(crate) mod load;
+pub(crate) mod requests;
