@@ -1,18 +1,17 @@
 //! Upgrades of a store that an older relay has written.
 //!
 //! Version 2 renamed the column `place` to `seq`, an index and three reason codes, and holds everything that was added to
-//! version 1 over time.
+//! version 1 over time. Version 3 has the indexes and totals by which no cost grows with what is settled or waits.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Version of the tables (`PRAGMA user_version`).
-pub(crate) const VERSION: i64 = 2;
+pub(crate) const VERSION: i64 = 3;
 
-/// What was added over time: an index by which an operator finds the deliveries of a contact; failures by reason (`status`
-/// is 0 without a response, and the counts stay if a row that was dead-lettered is run again); the paused directions; the
-/// accounts that were served, as one document. Times are Unix milliseconds.
+/// What was added over time: failures by reason (`status` is 0 without a response, and the counts stay if a row that was
+/// dead-lettered is run again); the paused directions; the accounts that were served, as one document. Times are Unix
+/// milliseconds.
 const CREATE_ADDED: &str = "
-CREATE INDEX IF NOT EXISTS deliveries_of_contact ON deliveries (contact_hash);
 CREATE TABLE IF NOT EXISTS failures (
     delivery_id TEXT    NOT NULL,
     reason      TEXT    NOT NULL,
@@ -44,43 +43,97 @@ DROP INDEX deliveries_lane;
 CREATE INDEX deliveries_of_contact_due ON deliveries (direction, contact, seq) WHERE settled_at IS NULL;
 ";
 
+/// The indexes and totals of version 3. The key of an index ends with the `seq` of its rows, which is their rowid.
+const INDEXES_AND_TOTALS: &str = "
+DROP INDEX IF EXISTS deliveries_due;
+-- For claims: what never failed comes first.
+CREATE INDEX deliveries_due ON deliveries (direction, failing_since IS NULL AND held_since IS NULL, next_at)
+    WHERE state = 'waiting';
+-- For the release of what is held.
+CREATE INDEX deliveries_held ON deliveries (next_at) WHERE state = 'waiting' AND held_since IS NOT NULL;
+-- For pages of one state, the oldest delivery that waits, and what was under way when the process ended.
+CREATE INDEX deliveries_of_state ON deliveries (state, direction);
+CREATE INDEX deliveries_of_reason ON deliveries (reason, direction) WHERE state = 'dead';
+DROP INDEX IF EXISTS deliveries_of_contact;
+-- An arrival does not pay for it.
+CREATE INDEX deliveries_of_contact ON deliveries (contact_hash) WHERE settled_at IS NOT NULL;
+CREATE INDEX failures_latest ON failures (last_at);
+
+-- Numbers of deliveries. What is being sent waits too, and what a caller waits for is not counted.
+CREATE TABLE totals (
+    direction TEXT    PRIMARY KEY,
+    waiting   INTEGER NOT NULL,
+    delivered INTEGER NOT NULL,
+    dead      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO totals
+SELECT column1,
+       (SELECT count(*) FROM deliveries WHERE direction = column1 AND state IN ('waiting', 'sending')),
+       (SELECT count(*) FROM deliveries WHERE direction = column1 AND state = 'delivered'),
+       (SELECT count(*) FROM deliveries WHERE direction = column1 AND state = 'dead')
+FROM (VALUES ('loops-to-clay'), ('clay-to-loops'));
+CREATE TRIGGER totals_of_inserted AFTER INSERT ON deliveries WHEN new.state <> 'direct' BEGIN
+    UPDATE totals
+    SET waiting = waiting + (new.state IN ('waiting', 'sending')),
+        delivered = delivered + (new.state = 'delivered'),
+        dead = dead + (new.state = 'dead')
+    WHERE direction = new.direction;
+END;
+CREATE TRIGGER totals_of_updated AFTER UPDATE OF state ON deliveries
+WHEN NOT (old.state IN ('waiting', 'sending') AND new.state IN ('waiting', 'sending')) BEGIN
+    UPDATE totals
+    SET waiting = waiting + (new.state IN ('waiting', 'sending')) - (old.state IN ('waiting', 'sending')),
+        delivered = delivered + (new.state = 'delivered') - (old.state = 'delivered'),
+        dead = dead + (new.state = 'dead') - (old.state = 'dead')
+    WHERE direction = new.direction;
+END;
+CREATE TRIGGER totals_of_deleted AFTER DELETE ON deliveries WHEN old.state <> 'direct' BEGIN
+    UPDATE totals
+    SET waiting = waiting - (old.state IN ('waiting', 'sending')),
+        delivered = delivered - (old.state = 'delivered'),
+        dead = dead - (old.state = 'dead')
+    WHERE direction = old.direction;
+END;
+";
+
 /// The reason codes that version 2 renamed.
 const RENAMED_REASONS: [(&str, &str); 3] =
     [("far_end_full", "destination_throttled"), ("far_end_failed", "destination_failed"), ("given_up", "expired")];
 
 pub(crate) fn is_outdated(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).map(|version| version < VERSION)
+    Ok(version(connection)? < VERSION)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 /// Upgrades the tables to this version in one transaction.
 pub(crate) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
-    // The columns and the other tables were added in the transaction that created the tables.
-    if !is_outdated(connection)? && missing_columns(connection)?.is_empty() && has_accounts(connection)? {
+    if !is_outdated(connection)? {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have done it meanwhile.
-    if is_outdated(&transaction)? {
+    let version = version(&transaction)?;
+    if version < 2 {
         transaction.execute_batch(RENAMES)?;
     }
     for (column, sql_type) in missing_columns(&transaction)? {
         transaction.execute_batch(&format!("ALTER TABLE deliveries ADD COLUMN {column} {sql_type}"))?;
     }
     transaction.execute_batch(CREATE_ADDED)?;
-    if is_outdated(&transaction)? {
+    if version < 2 {
         for (before, after) in RENAMED_REASONS {
             transaction.execute("UPDATE deliveries SET reason = ?2 WHERE reason = ?1", [before, after])?;
             transaction.execute("UPDATE failures SET reason = ?2 WHERE reason = ?1", [before, after])?;
         }
+    }
+    if version < VERSION {
+        transaction.execute_batch(INDEXES_AND_TOTALS)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()
-}
-
-/// Whether the table that was added last is there.
-fn has_accounts(connection: &Connection) -> rusqlite::Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'accounts')";
-    connection.query_row(sql, [], |row| row.get(0))
 }
 
 fn missing_columns(connection: &Connection) -> rusqlite::Result<Vec<(&'static str, &'static str)>> {
@@ -92,11 +145,29 @@ fn missing_columns(connection: &Connection) -> rusqlite::Result<Vec<(&'static st
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use jiff::Timestamp;
 
     use crate::admin::queries::{Filter, deliveries};
     use crate::data_dir::DataDir;
     use crate::schema::{OpenError, open, open_existing};
+
+    /// Takes back what version 3 has changed.
+    const TO_VERSION_2: &str = "
+        DROP TRIGGER totals_of_inserted;
+        DROP TRIGGER totals_of_updated;
+        DROP TRIGGER totals_of_deleted;
+        DROP TABLE totals;
+        DROP INDEX failures_latest;
+        DROP INDEX deliveries_held;
+        DROP INDEX deliveries_of_state;
+        DROP INDEX deliveries_of_reason;
+        DROP INDEX deliveries_due;
+        CREATE INDEX deliveries_due ON deliveries (direction, state, next_at, seq) WHERE settled_at IS NULL;
+        DROP INDEX deliveries_of_contact;
+        CREATE INDEX deliveries_of_contact ON deliveries (contact_hash);
+        PRAGMA user_version = 2;";
 
     /// A store as it was before anything was added, with a delivery.
     fn old_store() -> tempfile::TempDir {
@@ -105,6 +176,7 @@ mod tests {
             .tempdir()
             .unwrap();
         let opened = open(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
+        opened.writer.execute_batch(TO_VERSION_2).unwrap();
         let sql = "
             ALTER TABLE deliveries RENAME COLUMN seq TO place;
             DROP INDEX deliveries_of_contact_due;
@@ -163,21 +235,47 @@ mod tests {
         assert_eq!((all.len(), all[0].failures.len()), (1, 0));
     }
 
+    /// Returns the tables, columns, indexes and triggers of a store.
+    fn schema(folder: &Path) -> Vec<String> {
+        let connection = open_existing(folder).unwrap().unwrap();
+        let sql = "SELECT m.name || '.' || c.name FROM sqlite_schema m, pragma_table_info(m.name) c WHERE m.type = 'table'
+                   UNION ALL SELECT sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql IS NOT NULL ORDER BY 1";
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        rows.collect::<Result<Vec<_>, _>>().unwrap()
+    }
+
     #[test]
     fn migrated_store_has_the_schema_of_a_new_one() {
-        let schema = |folder: &std::path::Path| {
-            let connection = open_existing(folder).unwrap().unwrap();
-            let columns = "SELECT m.name || '.' || c.name FROM sqlite_schema m, pragma_table_info(m.name) c ORDER BY 1";
-            let mut statement = connection.prepare(columns).unwrap();
-            let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
-            rows.collect::<Result<Vec<_>, _>>().unwrap()
-        };
-        let (upgraded, created) = (old_store(), tempfile::tempdir().unwrap());
+        let created = tempfile::tempdir().unwrap();
         drop(open(created.path(), Timestamp::UNIX_EPOCH).unwrap());
-        assert_eq!(schema(upgraded.path()), schema(created.path()));
-        assert!(schema(created.path()).contains(&"failures.count".to_owned()));
-        assert!(schema(created.path()).contains(&"paused.since".to_owned()));
-        assert!(schema(created.path()).contains(&"accounts.document".to_owned()));
+        assert_eq!(schema(old_store().path()), schema(created.path()));
+        for column in ["failures.count", "paused.since", "accounts.document", "totals.waiting"] {
+            assert!(schema(created.path()).iter().any(|name| name == column), "{column}");
+        }
+    }
+
+    #[test]
+    fn store_of_version_2_keeps_its_deliveries_and_counts_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = open(dir.path(), Timestamp::UNIX_EPOCH).unwrap();
+        let created = schema(dir.path());
+        before.writer.execute_batch(TO_VERSION_2).unwrap();
+        let states = ["waiting", "sending", "direct", "delivered", "delivered", "dead"];
+        for (number, state) in states.into_iter().enumerate() {
+            let sql = "INSERT INTO deliveries (id, direction, state, contact, kind, body_hash, received_at, next_at)
+                       VALUES (?1, 'clay-to-loops', ?2, 'c', 'contact', 'h', 1, 1)";
+            before.writer.execute(sql, rusqlite::params![number.to_string(), state]).unwrap();
+        }
+        drop(before);
+        let after = open_existing(dir.path()).unwrap().unwrap();
+        assert_eq!(schema(dir.path()), created);
+        let stored: u32 = after.query_row("SELECT count(*) FROM deliveries", [], |row| row.get(0)).unwrap();
+        assert_eq!(stored, 6);
+        let sql = "SELECT waiting, delivered, dead FROM totals ORDER BY direction";
+        let mut statement = after.prepare(sql).unwrap();
+        let totals = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        assert_eq!(totals.collect::<Result<Vec<(u32, u32, u32)>, _>>().unwrap(), [(2, 2, 1), (0, 0, 0)]);
     }
 
     #[test]

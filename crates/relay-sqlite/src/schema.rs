@@ -20,6 +20,8 @@ const MIN_FILE_BYTES: u64 = 4096;
 /// Maximum wait of a statement for another process to finish writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Version of [`TABLES`], from which a new store is upgraded like an old one.
+const TABLES_VERSION: i64 = 2;
 const TABLES: &str = "
 CREATE TABLE deliveries (
     -- The order of arrival; deliveries of one contact go in this order.
@@ -46,7 +48,6 @@ CREATE TABLE deliveries (
     reason          TEXT,
     status          INTEGER
 ) STRICT;
-CREATE INDEX deliveries_due ON deliveries (direction, state, next_at, seq) WHERE settled_at IS NULL;
 CREATE INDEX deliveries_of_contact_due ON deliveries (direction, contact, seq) WHERE settled_at IS NULL;
 CREATE INDEX deliveries_settled ON deliveries (state, settled_at) WHERE settled_at IS NOT NULL;
 CREATE TABLE clay_webhooks (
@@ -131,7 +132,7 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
         connection.pragma_update(None, "secure_delete", true)?;
         if !has_schema {
             connection.execute_batch(&format!(
-                "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+                "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {TABLES_VERSION}; COMMIT;"
             ))?;
         }
         upgrade(&mut connection)?;
