@@ -10,11 +10,14 @@ use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, DeliveryId, 
 use relay_core::policy::retry;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
+use crate::admin::queries;
 use crate::store::SqliteStore;
 use crate::{delivery_row, failure_counts};
 
 /// How long a delivered delivery stays in the ledger, in milliseconds: longer than any duplicate can take.
 const RETENTION_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// Maximum number of deliveries that one transaction releases or deletes: other writes wait for it.
+const STEP_SIZE: u16 = 500;
 
 /// A delivery that a worker has claimed.
 #[derive(Debug, Clone)]
@@ -136,47 +139,67 @@ impl SqliteStore {
     }
 
     /// Makes held deliveries due: all, or only the one that was being sent during
-    /// [`release_all_held`](Self::release_all_held).
+    /// [`release_all_held`](Self::release_all_held). Each transaction does some of them, so that other writes go on.
     pub async fn release_held(&self, id: Option<&DeliveryId>) -> Result<(), StoreError> {
         let (now, id) = (self.clock.now().as_millisecond(), id.map(|id| id.as_str().to_owned()));
-        self.write(move |transaction| {
-            transaction.execute(
-                "UPDATE deliveries SET next_at = ?1
-                 WHERE settled_at IS NULL AND state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1
-                   AND (?2 IS NULL OR id = ?2)",
-                params![now, id],
-            )
-        })
-        .await?;
-        self.work_available.notify_waiters();
-        Ok(())
+        loop {
+            let id = id.clone();
+            let released = self
+                .write(move |transaction| match id {
+                    Some(id) => transaction
+                        .prepare_cached(
+                            "UPDATE deliveries SET next_at = ?1
+                             WHERE id = ?2 AND state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1",
+                        )?
+                        .execute(params![now, id]),
+                    None => transaction
+                        .prepare_cached(
+                            "UPDATE deliveries SET next_at = ?1 WHERE seq IN
+                               (SELECT seq FROM deliveries INDEXED BY deliveries_held
+                                WHERE state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1 LIMIT ?2)",
+                        )?
+                        .execute(params![now, STEP_SIZE]),
+                })
+                .await?;
+            self.work_available.notify_waiters();
+            if released < usize::from(STEP_SIZE) {
+                return Ok(());
+            }
+        }
     }
 
     /// Deletes the records of deliveries that ended longer ago than any duplicate can come: by the clock, which may be wrong,
-    /// and by what ended last.
+    /// and by what ended last. Each transaction deletes some of them, so that other writes go on.
     pub async fn purge_delivered(&self) -> Result<(), StoreError> {
         let now = self.clock.now().as_millisecond();
-        self.write(move |transaction| {
-            let newest: Option<i64> = transaction.query_row(
-                "SELECT max(settled_at) FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered'",
-                [],
-                |row| row.get(0),
-            )?;
-            let cutoff = newest.unwrap_or(now).min(now).saturating_sub(RETENTION_MS);
-            transaction.execute(
-                "DELETE FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered' AND settled_at < ?1",
-                [cutoff],
-            )?;
-            // What is left of callers that are gone.
-            transaction.execute(
-                "DELETE FROM deliveries WHERE settled_at IS NULL AND state = 'direct' AND received_at < ?1",
-                [cutoff],
-            )?;
-            let orphans = "DELETE FROM failures WHERE delivery_id NOT IN (SELECT id FROM deliveries)";
-            transaction.execute(orphans, []).map(drop)
-        })
-        .await
+        let newest = self.read(queries::last_delivered_at).await?;
+        let cutoff = newest.map_or(now, Timestamp::as_millisecond).min(now).saturating_sub(RETENTION_MS);
+        while self.write(move |transaction| purge(transaction, cutoff)).await? == usize::from(STEP_SIZE) {}
+        Ok(())
     }
+}
+
+/// Deletes some deliveries that were delivered before this time, and what is left of callers that are gone since. Returns how
+/// many.
+fn purge(transaction: &Transaction<'_>, cutoff: i64) -> rusqlite::Result<usize> {
+    let found: Vec<(i64, String)> = transaction
+        .prepare_cached(
+            "SELECT seq, id FROM
+               (SELECT seq, id FROM deliveries
+                WHERE state = 'delivered' AND settled_at IS NOT NULL AND settled_at < ?1 LIMIT ?2)
+             UNION ALL
+             SELECT seq, id FROM
+               (SELECT seq, id FROM deliveries
+                WHERE state = 'direct' AND direction = ?3 AND received_at < ?1 LIMIT ?2)
+             LIMIT ?2",
+        )?
+        .query_map(params![cutoff, STEP_SIZE, Direction::ClayToLoops.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    for (seq, id) in &found {
+        transaction.prepare_cached("DELETE FROM failures WHERE delivery_id = ?1")?.execute([id])?;
+        transaction.prepare_cached("DELETE FROM deliveries WHERE seq = ?1")?.execute([seq])?;
+    }
+    Ok(found.len())
 }
 
 /// Makes deliveries due whose next attempt is later than the rules can say: a clock that was wrong has written that.
