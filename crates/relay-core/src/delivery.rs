@@ -26,6 +26,12 @@ impl DeliveryId {
         Self::derive("clay", &[route, webhook_id])
     }
 
+    /// Id of an event's delivery to one route in an account.
+    pub fn for_webhook_in(route: &str, webhook_id: &str, account: &AccountId) -> Self {
+        let parts: Vec<&str> = [route, webhook_id].into_iter().chain(account.label()).collect();
+        Self::derive("clay", &parts)
+    }
+
     /// Id of an event for Loops. A repeat with the same key gives the same id.
     pub fn for_event(key: &IdempotencyKey) -> Self {
         Self::derive("event", &[key.as_str()])
@@ -176,17 +182,16 @@ impl Delivery {
     /// Loops accepts an event once stays.
     #[must_use]
     pub fn in_account(self, account: &AccountId) -> Self {
-        let derived = match &self.kind {
-            DeliveryKind::ClayRow { route, webhook_id } => Some(("clay", vec![route.as_str(), webhook_id])),
-            DeliveryKind::LoopsEvent { key } => Some(("event", vec![key.as_str()])),
+        let id = match &self.kind {
+            DeliveryKind::ClayRow { route, webhook_id } => DeliveryId::for_webhook_in(route, webhook_id, account),
+            DeliveryKind::LoopsEvent { key } => {
+                let parts: Vec<&str> = std::iter::once(key.as_str()).chain(account.label()).collect();
+                DeliveryId::derive("event", &parts)
+            }
             // The random id of a contact's row is no other's.
-            DeliveryKind::LoopsContact => None,
+            DeliveryKind::LoopsContact => self.id.clone(),
         };
-        let id = derived.map(|(kind, mut parts)| {
-            parts.extend(account.label());
-            DeliveryId::derive(kind, &parts)
-        });
-        Self { id: id.unwrap_or_else(|| self.id.clone()), contact: self.contact.in_account(account), ..self }
+        Self { id, contact: self.contact.in_account(account), ..self }
     }
 
     /// Whether it changes the contact in Loops, and so could overwrite something newer: a contact does, an event does

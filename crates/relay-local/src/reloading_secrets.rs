@@ -21,14 +21,12 @@ use relay_core::secret::{RelayTokens, SecretString};
 use relay_core::webhook::route::{ClayRoute, ClayWebhook};
 use relay_core::webhook::signature::SigningSecret;
 use relay_sqlite::SqliteStore;
-use relay_sqlite::data_dir::config::{LocalSettings, Setting};
+use relay_sqlite::data_dir::config::{LocalSettings, ROUTE_NAME, Setting};
 use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFileError, merge_into_env};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-/// Name of the one route that the settings describe.
-const DEFAULT_ROUTE_NAME: &str = "default";
 /// API key of the simulated Loops.
 pub(crate) const SIMULATED_API_KEY: &str = "simulated";
 /// Time between two checks of the secrets file.
@@ -84,7 +82,7 @@ impl Secrets {
             Setting::Unset => RelayTokens::new([data_dir.relay_token()?]),
         };
         let events = settings.shared.relayed_events.clone();
-        let routes = vec![ClayRoute { name: DEFAULT_ROUTE_NAME.to_owned(), events, webhooks }];
+        let routes = vec![ClayRoute { name: ROUTE_NAME.to_owned(), events, webhooks }];
         Ok(Self {
             loops_to_clay: Arc::new(LoopsToClaySecret { signing_secrets, routes, account: clay_account }),
             // Which account of Loops a real key opens is not known here.
@@ -224,6 +222,14 @@ impl std::fmt::Debug for ReloadingSecrets {
     }
 }
 
+/// Makes what is held due, however long the store takes.
+pub(crate) async fn release_all_held(store: SqliteStore) {
+    while let Err(error) = store.release_all_held().await {
+        error!(%error, "what is held cannot be freed yet");
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
 /// Secrets that do not change.
 impl From<Secrets> for ReloadingSecrets {
     fn from(secrets: Secrets) -> Self {
@@ -263,10 +269,7 @@ impl ReloadingSecrets {
                     if let Err(error) = self.record_destinations(&store).await {
                         error!(%error, "the destinations in use cannot be recorded");
                     }
-                    while let Err(error) = store.release_all_held().await {
-                        error!(%error, "what is held cannot be freed yet");
-                        tokio::time::sleep(POLL_INTERVAL).await;
-                    }
+                    release_all_held(store.clone()).await;
                 }
                 () = tokio::time::sleep(POLL_INTERVAL) => self.poll().await,
             }

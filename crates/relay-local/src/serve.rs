@@ -31,7 +31,7 @@ use crate::app::Relay;
 use crate::http::connections::Connections;
 use crate::http::{accept, health, routes};
 use crate::metrics::Metrics;
-use crate::reloading_secrets::{ReloadingSecrets, SIMULATED_API_KEY, SimulatedDestinations};
+use crate::reloading_secrets::{ReloadingSecrets, SIMULATED_API_KEY, SimulatedDestinations, release_all_held};
 use crate::startup_banner::{Banner, DestinationSource, KeySource};
 use crate::{telemetry, worker};
 
@@ -146,6 +146,8 @@ pub(crate) async fn serve(
         tokio::spawn(purge_loop(store.clone(), stopping.clone())),
     ];
     // These end with the process.
+    // The cause may have been fixed while no relay ran.
+    tokio::spawn(release_all_held(store.clone()));
     tokio::spawn(store.clone().run_log_truncation());
     tokio::spawn(schema_refresher.run());
     tokio::spawn(secrets.run(store.clone()));

@@ -1,22 +1,16 @@
-//! The worker's side of the queue: it claims the next delivery that is due, records the result of the attempt, and makes
-//! deliveries due whose cause of failure is gone.
+//! Claims: the deliveries that a worker sends next.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 use relay::ports::queue::StoreError;
-use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, DeliveryId, Direction, FinishedAttempt};
+use relay_core::delivery::{AttemptHistory, Delivery, Direction};
 use relay_core::policy::retry;
-use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Row, Transaction, params};
 
 use crate::admin::queries::paused_since;
-use crate::delivery_row::AFTER_ANOTHER_MS;
+use crate::delivery_row::{self, AFTER_ANOTHER_MS};
 use crate::store::SqliteStore;
-use crate::{delivery_row, failure_counts};
-
-/// How long a delivered delivery stays in the ledger, in milliseconds: longer than any duplicate can take.
-const RETENTION_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
 /// A delivery that a worker has claimed.
 #[derive(Debug, Clone)]
@@ -37,9 +31,6 @@ pub enum ClaimOrder {
     /// The latest that has never failed, because the first ones may be those that always fail; else the oldest.
     NewestNeverFailed,
 }
-
-/// How many deliveries that have failed are made due by one that was delivered, or in one transaction.
-const RELEASE_STEP: u32 = 100;
 
 impl SqliteStore {
     /// Claims due deliveries of a direction, at most `max`, of different contacts. No contact has an earlier delivery that waits
@@ -76,78 +67,6 @@ impl SqliteStore {
             }
             due.truncate(max);
             due.into_iter().map(|due| due.claim(transaction, now)).collect()
-        })
-        .await
-    }
-
-    /// Records the result of an attempt. If that fails, the worker must record it before it sends anything else.
-    pub async fn finish_attempt(&self, id: &DeliveryId, finished: FinishedAttempt) -> Result<(), StoreError> {
-        let (id, now) = (id.as_str().to_owned(), self.clock.now().as_millisecond());
-        self.write(move |transaction| finish_attempt(transaction, &id, finished, now)).await
-    }
-
-    /// Makes all deliveries of a direction due that have failed, now that the destination is back. Those that must not be
-    /// retried early stay.
-    pub async fn release_on_recovery(&self, direction: Direction) -> Result<(), StoreError> {
-        let now = self.clock.now().as_millisecond();
-        let mut step = Some((now, i64::MAX));
-        while let Some(after) = step {
-            let released = self.write(move |transaction| release_failed(transaction, direction, now, after));
-            step = released.await?;
-        }
-        Ok(())
-    }
-
-    /// Returns how often all held deliveries were released.
-    pub fn release_epoch(&self) -> u64 {
-        self.release_epoch.load(Ordering::SeqCst)
-    }
-
-    /// Makes all held deliveries due, now that an operator has fixed their cause.
-    pub async fn release_all_held(&self) -> Result<(), StoreError> {
-        self.release_epoch.fetch_add(1, Ordering::SeqCst);
-        self.release_held(None).await
-    }
-
-    /// Makes held deliveries due: all, or only the one that was being sent during
-    /// [`release_all_held`](Self::release_all_held).
-    pub async fn release_held(&self, id: Option<&DeliveryId>) -> Result<(), StoreError> {
-        let (now, id) = (self.clock.now().as_millisecond(), id.map(|id| id.as_str().to_owned()));
-        self.write(move |transaction| {
-            transaction.execute(
-                "UPDATE deliveries SET next_at = ?1
-                 WHERE settled_at IS NULL AND state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1
-                   AND (?2 IS NULL OR id = ?2)",
-                params![now, id],
-            )
-        })
-        .await?;
-        Direction::ALL.into_iter().for_each(|direction| self.signal_work(direction));
-        Ok(())
-    }
-
-    /// Deletes the records of deliveries that ended longer ago than any duplicate can come: by the clock, which may be wrong,
-    /// and by what ended last.
-    pub async fn purge_delivered(&self) -> Result<(), StoreError> {
-        let now = self.clock.now().as_millisecond();
-        self.write(move |transaction| {
-            let newest: Option<i64> = transaction.query_row(
-                "SELECT max(settled_at) FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered'",
-                [],
-                |row| row.get(0),
-            )?;
-            let cutoff = newest.unwrap_or(now).min(now).saturating_sub(RETENTION_MS);
-            transaction.execute(
-                "DELETE FROM deliveries WHERE settled_at IS NOT NULL AND state = 'delivered' AND settled_at < ?1",
-                [cutoff],
-            )?;
-            // What is left of callers that are gone.
-            transaction.execute(
-                "DELETE FROM deliveries WHERE settled_at IS NULL AND state = 'direct' AND received_at < ?1",
-                [cutoff],
-            )?;
-            let orphans = "DELETE FROM failures WHERE delivery_id NOT IN (SELECT id FROM deliveries)";
-            transaction.execute(orphans, []).map(drop)
         })
         .await
     }
@@ -229,203 +148,12 @@ fn forget_incredible_waits(
         .execute(params![direction.as_str(), now.as_millisecond(), latest, AFTER_ANOTHER_MS])
 }
 
-/// Makes the next deliveries of a direction due that have failed or are held, except those that must not be retried early.
-/// It begins after a position in their order, `(next_at, seq)`, and returns the one that it has come to, if there may be more.
-fn release_failed(
-    transaction: &Transaction<'_>,
-    direction: Direction,
-    now: i64,
-    after: (i64, i64),
-) -> rusqlite::Result<Option<(i64, i64)>> {
-    let mut statement = transaction.prepare_cached(
-        "SELECT seq, next_at, coalesce(not_before, 0) <= ?2 AS may_be_early FROM deliveries
-         WHERE state = 'waiting' AND direction = ?1 AND (failing_since IS NULL AND held_since IS NULL) = 0
-           AND (next_at, seq) > (?3, ?4) AND next_at < ?5
-         ORDER BY next_at, seq LIMIT ?6",
-    )?;
-    let parameters = params![direction.as_str(), now, after.0, after.1, AFTER_ANOTHER_MS, RELEASE_STEP];
-    let found = statement.query_map(parameters, |row| {
-        Ok((row.get::<_, i64>("next_at")?, row.get::<_, i64>("seq")?, row.get::<_, bool>("may_be_early")?))
-    })?;
-    let found = found.collect::<rusqlite::Result<Vec<_>>>()?;
-    let mut release = transaction.prepare_cached("UPDATE deliveries SET next_at = ?2 WHERE seq = ?1")?;
-    for (_, seq, _) in found.iter().filter(|(.., may_be_early)| *may_be_early) {
-        release.execute(params![seq, now])?;
-    }
-    let is_full = found.len() == RELEASE_STEP as usize;
-    Ok(found.last().filter(|_| is_full).map(|(next_at, seq, _)| (*next_at, *seq)))
-}
-
-fn finish_attempt(
-    transaction: &Transaction<'_>,
-    id: &str,
-    finished: FinishedAttempt,
-    now: i64,
-) -> rusqlite::Result<()> {
-    let unknown_since = finished.unknown_since.map(Timestamp::as_millisecond);
-    let (at, reason, no_early_retry, is_held) = match finished.result {
-        AttemptResult::Delivered => {
-            release_others(transaction, id, now)?;
-            let sql = "UPDATE deliveries
-                       SET state = 'delivered', body = NULL, reason = NULL, status = NULL, settled_at = ?2,
-                           unknown_since = NULL
-                       WHERE id = ?1";
-            return transaction.prepare_cached(sql)?.execute(params![id, now]).map(drop);
-        }
-        AttemptResult::DeadLetter(reason) => {
-            failure_counts::increment(transaction, id, reason, now)?;
-            let sql = "UPDATE deliveries
-                       SET state = 'dead', reason = ?3, status = ?4, settled_at = ?2, unknown_since = ?5 WHERE id = ?1";
-            let values = params![id, now, reason.code.as_str(), reason.status, unknown_since];
-            return transaction.prepare_cached(sql)?.execute(values).map(drop);
-        }
-        AttemptResult::RetryAt { at, reason, no_early_retry } => (at, reason, no_early_retry, false),
-        AttemptResult::HoldUntil { at, reason } => (at, reason, false, true),
-    };
-    failure_counts::increment(transaction, id, reason, now)?;
-    transaction
-        .prepare_cached(
-            "UPDATE deliveries
-             SET state = 'waiting', next_at = ?3, reason = ?4, status = ?5, not_before = iif(?6, ?3, NULL),
-                 failing_since = iif(?7, NULL, coalesce(failing_since, ?2)),
-                 held_since = iif(?7, coalesce(held_since, ?2), NULL), unknown_since = ?8
-             WHERE id = ?1",
-        )?
-        .execute(params![
-            id,
-            now,
-            at.as_millisecond(),
-            reason.code.as_str(),
-            reason.status,
-            no_early_retry,
-            is_held,
-            unknown_since
-        ])
-        .map(drop)
-}
-
-/// Makes the next deliveries of the direction due if this one has failed or was held before: that it was delivered shows that
-/// others may be.
-fn release_others(transaction: &Transaction<'_>, id: &str, now: i64) -> rusqlite::Result<()> {
-    let direction: Option<String> = transaction
-        .prepare_cached(
-            "SELECT direction FROM deliveries WHERE id = ?1 AND (failing_since IS NOT NULL OR held_since IS NOT NULL)",
-        )?
-        .query_row([id], |row| row.get(0))
-        .optional()?;
-    let Some(direction) = direction.and_then(|direction| direction.parse().ok()) else { return Ok(()) };
-    release_failed(transaction, direction, now, (now, i64::MAX)).map(drop)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
-    use jiff::SignedDuration;
-    use relay::ports::clock::Clock;
-    use relay::ports::queue::Queue as _;
-    use relay_core::contact::ContactKey;
-    use relay_core::delivery::{DeliveryKind, Reason, ReasonCode};
+    use relay_core::delivery::{AttemptResult, Reason, ReasonCode};
 
     use super::*;
-    use crate::schema::open;
-
-    /// A clock that is set.
-    #[derive(Debug)]
-    struct SetClock(Mutex<Timestamp>);
-
-    impl SetClock {
-        fn advance(&self, hours: i64) {
-            *self.0.lock().unwrap() += SignedDuration::from_hours(hours);
-        }
-    }
-
-    impl Clock for SetClock {
-        fn now(&self) -> Timestamp {
-            *self.0.lock().unwrap()
-        }
-
-        fn random(&self) -> f64 {
-            0.5
-        }
-
-        fn new_id(&self) -> String {
-            "1".to_owned()
-        }
-    }
-
-    struct Folder {
-        store: SqliteStore,
-        clock: Arc<SetClock>,
-        _dir: tempfile::TempDir,
-    }
-
-    fn store() -> Folder {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(SetClock(Mutex::new(Timestamp::constant(1_800_000_000, 0))));
-        let store = SqliteStore::new(open(dir.path(), clock.now()).unwrap(), Arc::<SetClock>::clone(&clock));
-        Folder { store, clock, _dir: dir }
-    }
-
-    async fn enqueue(store: &SqliteStore, webhook_id: &str, email: &str) {
-        let delivery = Delivery {
-            id: DeliveryId::for_webhook("a", webhook_id),
-            contact: ContactKey::from_email(email),
-            received_at: store.clock.now(),
-            kind: DeliveryKind::ClayRow { route: "a".to_owned(), webhook_id: webhook_id.to_owned() },
-            body: "{}".into(),
-        };
-        store.enqueue(&delivery).await.unwrap();
-    }
-
-    /// Claims eight deliveries at most, and returns the ids of their webhooks.
-    async fn claim(store: &SqliteStore, order: ClaimOrder) -> Vec<String> {
-        let claimed = store.claim(Direction::LoopsToClay, order, 8).await.unwrap();
-        let webhook_id = |claimed: ClaimedDelivery| match claimed.delivery.kind {
-            DeliveryKind::ClayRow { webhook_id, .. } => webhook_id,
-            DeliveryKind::LoopsContact | DeliveryKind::LoopsEvent { .. } => panic!("no row"),
-        };
-        claimed.into_iter().map(webhook_id).collect()
-    }
-
-    async fn finish(store: &SqliteStore, webhook_id: &str, result: AttemptResult) {
-        store.finish_attempt(&DeliveryId::for_webhook("a", webhook_id), result.into()).await.unwrap();
-    }
-
-    async fn deliver(store: &SqliteStore, webhook_id: &str) {
-        enqueue(store, webhook_id, "ada@example.com").await;
-        assert_eq!(claim(store, ClaimOrder::Oldest).await, [webhook_id]);
-        finish(store, webhook_id, AttemptResult::Delivered).await;
-    }
-
-    fn retry_in_an_hour(store: &SqliteStore, no_early_retry: bool) -> AttemptResult {
-        let at = store.clock.now() + SignedDuration::from_hours(1);
-        AttemptResult::RetryAt { at, reason: Reason::without_status(ReasonCode::TimedOut), no_early_retry }
-    }
-
-    async fn count(store: &SqliteStore) -> u32 {
-        store
-            .read(|connection| connection.query_row("SELECT count(*) FROM deliveries", [], |row| row.get(0)))
-            .await
-            .unwrap()
-    }
-
-    #[tokio::test]
-    async fn clock_that_is_ahead_for_a_moment_forgets_nothing() {
-        let Folder { store, clock, _dir } = store();
-        deliver(&store, "msg_1").await;
-        clock.advance(31 * 24);
-        store.purge_delivered().await.unwrap();
-        assert_eq!(count(&store).await, 1);
-        clock.advance(-31 * 24);
-        store.purge_delivered().await.unwrap();
-        assert_eq!(count(&store).await, 1);
-        // Time has really passed.
-        clock.advance(31 * 24);
-        deliver(&store, "msg_2").await;
-        store.purge_delivered().await.unwrap();
-        assert_eq!(count(&store).await, 1);
-    }
+    use crate::test_store::{Folder, claim, deliver, enqueue, finish, retry_in_an_hour, store};
 
     #[tokio::test]
     async fn claim_takes_the_first_delivery_of_each_contact() {
@@ -463,22 +191,6 @@ mod tests {
         assert_eq!(orders[0], ["failed", "first", "second"]);
         assert_eq!(orders[1], ["first", "second", "failed"]);
         assert_eq!(orders[2], ["second", "first", "failed"]);
-    }
-
-    #[tokio::test]
-    async fn recovery_makes_any_number_due_but_those_told_to_wait() {
-        let Folder { store, _dir, .. } = store();
-        let count = RELEASE_STEP * 2 + 1;
-        for number in 0..count {
-            let webhook_id = format!("msg_{number}");
-            enqueue(&store, &webhook_id, &format!("{number}@b.co")).await;
-            assert_eq!(claim(&store, ClaimOrder::Oldest).await, [webhook_id.as_str()]);
-            finish(&store, &webhook_id, retry_in_an_hour(&store, number % 2 == 0)).await;
-        }
-        assert!(claim(&store, ClaimOrder::Oldest).await.is_empty());
-        store.release_on_recovery(Direction::LoopsToClay).await.unwrap();
-        let due = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest, count as usize).await.unwrap();
-        assert_eq!(due.len(), RELEASE_STEP as usize);
     }
 
     #[tokio::test]

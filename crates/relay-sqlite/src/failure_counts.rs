@@ -1,9 +1,13 @@
 //! Failed attempts of a delivery, counted by reason.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use relay::ports::admin::FailureCount;
 use relay_core::delivery::Reason;
 use rusqlite::{Connection, Transaction, params};
 
+use crate::admin::pages::Records;
 use crate::delivery_row;
 
 /// Counts a failure, in the transaction that ends the attempt.
@@ -16,18 +20,29 @@ pub(crate) fn increment(transaction: &Transaction<'_>, id: &str, reason: Reason,
         .execute(params![id, reason.code.as_str(), reason.status.unwrap_or_default(), now])
 }
 
-/// Returns the counts of a delivery, the most frequent first.
-pub(crate) fn load(connection: &Connection, id: &str) -> rusqlite::Result<Vec<FailureCount>> {
+/// Reads the failures of these deliveries, the most frequent first.
+pub(crate) fn load(connection: &Connection, records: &mut Records) -> rusqlite::Result<()> {
+    let seq_by_id: BTreeMap<String, i64> = records.iter().map(|(seq, record)| (record.id.clone(), *seq)).collect();
+    let ids = serde_json::Value::from_iter(seq_by_id.keys().map(String::as_str)).to_string();
     let mut statement = connection.prepare_cached(
-        "SELECT reason, status, count, last_at FROM failures WHERE delivery_id = ?1 ORDER BY count DESC, last_at DESC",
+        "SELECT delivery_id, reason, status, count, last_at FROM failures
+         WHERE delivery_id IN (SELECT value FROM json_each(?1))",
     )?;
-    let counts = statement.query_map([id], |row| {
-        Ok(FailureCount {
+    let mut rows = statement.query([ids])?;
+    while let Some(row) = rows.next()? {
+        let id: String = row.get("delivery_id")?;
+        let failure = FailureCount {
             reason: row.get("reason")?,
             status: Some(row.get("status")?).filter(|status| *status > 0),
             count: row.get("count")?,
             last_at: delivery_row::timestamp(row, "last_at")?,
-        })
-    })?;
-    counts.collect()
+        };
+        if let Some(record) = seq_by_id.get(&id).and_then(|seq| records.get_mut(seq)) {
+            record.failures.push(failure);
+        }
+    }
+    for record in records.values_mut() {
+        record.failures.sort_by_key(|failure| Reverse((failure.count, failure.last_at)));
+    }
+    Ok(())
 }

@@ -7,13 +7,18 @@ mod contact_locks;
 pub mod data_dir;
 mod delivery_row;
 mod failure_counts;
+mod finish_attempt;
 mod migrations;
+mod purge;
 mod queue;
+mod release;
 mod row_intake;
 mod schema;
 mod store;
 mod store_files;
 mod stored_event;
+#[cfg(test)]
+mod test_store;
 mod webhook_usage;
 mod write_ahead_log;
 mod writer;

@@ -160,8 +160,9 @@ mod tests {
     use std::path::Path;
 
     use jiff::Timestamp;
+    use relay::ports::admin::DeliveryQuery;
 
-    use crate::admin::queries::{Filter, deliveries};
+    use crate::admin::pages::page;
     use crate::data_dir::DataDir;
     use crate::schema::{OpenError, open, open_existing};
 
@@ -217,8 +218,8 @@ mod tests {
     fn old_store_is_migrated_with_its_deliveries() {
         let dir = old_store();
         let opened = open(dir.path(), Timestamp::UNIX_EPOCH).unwrap();
-        let all = deliveries(&opened.reader, &Filter::default()).unwrap();
-        let listed: Vec<_> = all.iter().map(|one| (one.id.as_str(), one.attempts, one.first_attempt_at)).collect();
+        let all = page(&opened.reader, &DeliveryQuery::default(), 10, i64::MAX).unwrap();
+        let listed: Vec<_> = all.values().map(|one| (one.id.as_str(), one.attempts, one.first_attempt_at)).collect();
         assert_eq!(listed, [("old", 3, None)]);
     }
 
@@ -235,7 +236,7 @@ mod tests {
         connection.execute_batch(sql).unwrap();
         drop(connection);
         let opened = open(dir.path(), Timestamp::UNIX_EPOCH).unwrap();
-        let record = deliveries(&opened.reader, &Filter::default()).unwrap().remove(0);
+        let record = page(&opened.reader, &DeliveryQuery::default(), 10, i64::MAX).unwrap().remove(&1).unwrap();
         assert_eq!((record.reason.as_deref(), record.status), (Some("destination_throttled"), Some(429)));
         let mut failures: Vec<_> = record.failures.iter().map(|one| (one.reason.as_str(), one.count)).collect();
         failures.sort_unstable();
@@ -246,8 +247,8 @@ mod tests {
     fn old_store_can_be_listed_before_serving() {
         let dir = old_store();
         let connection = open_existing(dir.path()).unwrap().unwrap();
-        let all = deliveries(&connection, &Filter::default()).unwrap();
-        assert_eq!((all.len(), all[0].failures.len()), (1, 0));
+        let all = page(&connection, &DeliveryQuery::default(), 10, i64::MAX).unwrap();
+        assert_eq!((all.len(), all[&1].failures.len()), (1, 0));
     }
 
     /// Returns the tables, columns, indexes and triggers of a store.

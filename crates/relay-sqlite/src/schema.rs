@@ -119,7 +119,8 @@ pub struct Connections {
 /// Opens the store of a data folder for serving, and creates it if there is none.
 ///
 /// What was under way when the last process ended is put back: a delivery that a worker was sending waits again, a row whose
-/// caller waited was never acknowledged and [ends](end_direct), a held delivery is tried at once.
+/// caller waited was never acknowledged and [ends](end_direct). Held deliveries are to be
+/// [released](crate::SqliteStore::release_all_held).
 ///
 /// # Errors
 /// [`OpenError`]; nothing is changed then.
@@ -142,21 +143,20 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
             ))?;
         }
         upgrade(&mut connection)?;
-        // No contact is locked yet.
-        end_direct(&connection, None, "[]", now)?;
-        connection
-            .execute("UPDATE deliveries SET state = 'waiting' WHERE settled_at IS NULL AND state = 'sending'", [])?;
-        connection.execute(
-            "UPDATE deliveries SET next_at = ?1 WHERE settled_at IS NULL AND held_since IS NOT NULL",
-            [now.as_millisecond()],
-        )?;
-        Ok(())
+        recover(&connection, now)
     };
     initialize().map_err(to_error)?;
     let open_another =
         || Connection::open(&path).and_then(|another| another.busy_timeout(BUSY_TIMEOUT).map(|()| another));
     let (reader, checkpointer) = (open_another().map_err(to_error)?, open_another().map_err(to_error)?);
     Ok(Connections { writer: connection, reader, checkpointer, files: StoreFiles::note(&path) })
+}
+
+/// Puts back what was under way when the last process ended.
+pub(crate) fn recover(connection: &Connection, now: jiff::Timestamp) -> rusqlite::Result<()> {
+    // No contact is locked yet.
+    end_direct(connection, None, "[]", now)?;
+    connection.execute("UPDATE deliveries SET state = 'waiting' WHERE state = 'sending'", []).map(drop)
 }
 
 /// Opens the store of a data folder beside a running relay, or returns None if there is none.
@@ -211,8 +211,19 @@ fn check_schema(path: &Path, connection: &Connection) -> Result<bool, OpenError>
     if version > VERSION {
         return Err(OpenError::Newer(path.to_owned(), version));
     }
-    let integrity: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(to_error)?;
-    if integrity == "ok" { Ok(true) } else { Err(OpenError::Damaged(path.to_owned(), integrity.replace('\n', " "))) }
+    read_ends(connection).map_err(to_error)?;
+    Ok(true)
+}
+
+/// Reads the first and the last row of each table, by which a file that is cut or overwritten is found whatever its size: the
+/// rest is checked where it is read. SQLite itself compares the length of the file with the one in its header.
+fn read_ends(connection: &Connection) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+    let tables: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for table in tables {
+        connection.query_row(&format!("SELECT count(*) FROM (SELECT * FROM {table} LIMIT 1)"), [], |_| Ok(()))?;
+    }
+    connection.query_row("SELECT max(rowid) FROM deliveries", [], |_| Ok(()))
 }
 
 fn to_open_error(path: &Path, error: &rusqlite::Error) -> OpenError {

@@ -29,6 +29,9 @@ use crate::writer::{WriteOptions, Writer};
 /// How long the health check may wait for other writes and take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Maximum number of deliveries that one transaction releases or deletes: other writes wait for it.
+pub(crate) const STEP_SIZE: u16 = 500;
+
 /// The store of a running relay.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {

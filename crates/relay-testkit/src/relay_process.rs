@@ -222,15 +222,17 @@ impl Relay {
 }
 
 impl ListDeliveries for Relay {
-    /// What `deliveries --json` prints.
+    /// What `deliveries --json --all` prints, in the order of arrival.
     ///
     /// # Panics
     /// When it is not a JSON array.
     async fn deliveries(&self) -> Vec<Value> {
-        let output = command(&self.settings).args(["deliveries", "--json"]).output().await;
+        let output = command(&self.settings).args(["deliveries", "--json", "--all"]).output().await;
         let output = output.unwrap_or_else(|error| panic!("{error}"));
-        serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+        let mut deliveries: Vec<Value> = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        deliveries.reverse();
+        deliveries
     }
 }
 

@@ -55,6 +55,14 @@ impl Output {
         Ok(())
     }
 
+    /// Prints a part of a document if `--json` is given.
+    pub(crate) fn print_json_part(self, text: &str) -> Result<(), Error> {
+        if self.json {
+            write!(io::stdout().lock(), "{}", escape_json_for_terminal(text))?;
+        }
+        Ok(())
+    }
+
     /// Prints a line unless `--json` is given.
     pub(crate) fn print(self, text: impl std::fmt::Display) -> Result<(), Error> {
         if !self.json {

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::admin::{Admin, DeliveryQuery, DeliveryRecord, FailureCount, QueueStatus};
+use relay::ports::admin::{Admin, DeliveryPage, DeliveryQuery, DeliveryRecord, FailureCount, PageKey, QueueStatus};
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::delivery_state::DeliveryState;
 
@@ -33,24 +33,60 @@ pub struct LatestDelivery {
 impl Admin for StackAdmin {
     type Error = AwsError;
 
-    async fn deliveries(
+    /// The ledger has no order: all of it is read, and what is not among the latest is let go on the way.
+    async fn latest_deliveries(
         &self,
         query: &DeliveryQuery,
+        limit: u32,
         progress: &dyn Fn(usize),
     ) -> Result<Vec<DeliveryRecord>, AwsError> {
-        let mut records = match &query.webhook_id {
-            Some(webhook_id) => self.by_webhook_id(webhook_id, &query.routes).await?,
-            None => self.scan(query, progress).await?,
-        };
-        records.retain(|record| {
+        let max_records = usize::try_from(limit).unwrap_or(usize::MAX);
+        let (mut latest, mut found, mut next) = (Vec::new(), 0, None);
+        loop {
+            let page = self.deliveries_page(query, u32::MAX, next.as_ref()).await?;
+            found += page.records.len();
+            progress(found);
+            latest.extend(page.records);
+            latest.sort_by_key(|record| record.received_at);
+            latest.drain(..latest.len().saturating_sub(max_records));
+            next = page.next;
+            if next.is_none() {
+                return Ok(latest);
+            }
+        }
+    }
+
+    async fn deliveries_page(
+        &self,
+        query: &DeliveryQuery,
+        limit: u32,
+        key: Option<&PageKey>,
+    ) -> Result<DeliveryPage, AwsError> {
+        let matches = |record: &DeliveryRecord| {
             // A dropped delivery is in none of the states that a query names.
             query.state.is_none_or(|state| record.state == state && record.dropped_at.is_none())
                 && query.direction.is_none_or(|direction| record.direction == direction)
                 && (query.contact_hash.is_none() || record.contact_hash == query.contact_hash)
-        });
-        records.sort_by_key(|record| record.received_at);
-        let max_records = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        Ok(records.split_off(records.len().saturating_sub(max_records)))
+        };
+        if let Some(webhook_id) = &query.webhook_id {
+            let mut records = self.by_webhook_id(webhook_id, &query.routes).await?;
+            records.retain(matches);
+            return Ok(DeliveryPage { records, next: None });
+        }
+        let (limit, mut key) = (usize::try_from(limit).unwrap_or(usize::MAX), key.cloned());
+        loop {
+            let (mut records, next) = self.scan(query, key.as_ref()).await?;
+            records.retain(matches);
+            if records.len() > limit {
+                records.truncate(limit);
+                let next = records.last().map(|record| PageKey(format!("{DELIVERY_KEY_PREFIX}{}", record.id)));
+                return Ok(DeliveryPage { records, next });
+            }
+            if next.is_none() || !records.is_empty() {
+                return Ok(DeliveryPage { records, next });
+            }
+            key = next;
+        }
     }
 
     async fn delivery(&self, id: &DeliveryId) -> Result<Option<DeliveryRecord>, AwsError> {
@@ -81,7 +117,12 @@ impl StackAdmin {
         Ok(records)
     }
 
-    async fn scan(&self, query: &DeliveryQuery, progress: &dyn Fn(usize)) -> Result<Vec<DeliveryRecord>, AwsError> {
+    /// Reads some of the ledger's items from a key on. Returns their records, and the key to go on with.
+    async fn scan(
+        &self,
+        query: &DeliveryQuery,
+        key: Option<&PageKey>,
+    ) -> Result<(Vec<DeliveryRecord>, Option<PageKey>), AwsError> {
         let mut filter = format!("begins_with({PARTITION_KEY}, :deliveries)");
         let prefix = AttributeValue::S(DELIVERY_KEY_PREFIX.to_owned());
         let mut scan = self.ledger.scan().expression_attribute_values(":deliveries", prefix);
@@ -94,14 +135,14 @@ impl StackAdmin {
             filter.push_str(&format!(" AND {KIND} {comparison} :row"));
             scan = scan.expression_attribute_values(":row", AttributeValue::S(ROW.to_owned()));
         }
-        let mut items = scan.filter_expression(filter).into_paginator().items().send();
-        let mut records = Vec::new();
-        while let Some(item) = items.next().await {
-            records
-                .extend(record_from_item(&item.map_err(|error| self.ledger.call("dynamodb:Scan").to_error(&error))?));
-            progress(records.len());
+        if let Some(PageKey(key)) = key {
+            scan = scan.exclusive_start_key(PARTITION_KEY, AttributeValue::S(key.clone()));
         }
-        Ok(records)
+        let page = scan.filter_expression(filter).send().await;
+        let page = page.map_err(|error| self.ledger.call("dynamodb:Scan").to_error(&error))?;
+        let records = page.items.unwrap_or_default().iter().filter_map(record_from_item).collect();
+        let next = page.last_evaluated_key.as_ref().and_then(|key| string_attr(key, PARTITION_KEY));
+        Ok((records, next.map(|key| PageKey(key.to_owned()))))
     }
 }
 

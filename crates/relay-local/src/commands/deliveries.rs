@@ -1,6 +1,6 @@
 //! `deliveries`: what is waiting, delivered and dead.
 
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -14,8 +14,8 @@ use relay_sqlite::data_dir::config::LocalSettings;
 
 use super::CommandError;
 
-/// Number of deliveries in a table without `--limit`.
-const TABLE_LIMIT: u32 = 50;
+/// Number of deliveries of a page of `--all`.
+const PAGE_SIZE: u32 = 500;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeliveriesArguments {
@@ -25,9 +25,12 @@ pub(crate) struct DeliveriesArguments {
     /// Only deliveries in this state
     #[arg(long)]
     state: Option<State>,
-    /// At most this many, the latest [default: 50 in a table, all in JSON]
-    #[arg(long)]
-    limit: Option<u32>,
+    /// At most this many: the latest, in the order of their arrival
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+    /// All of them, the newest first, printed while they are read
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -54,29 +57,71 @@ pub(crate) async fn run(settings: &LocalSettings, arguments: &DeliveriesArgument
     if !settings.data_dir.is_dir() {
         return Err(CommandError::NoDataDir(settings.data_dir.clone()));
     }
-    let limit = arguments.limit.unwrap_or(if arguments.json { u32::MAX } else { TABLE_LIMIT });
-    let query = DeliveryQuery {
-        state: arguments.state.map(DeliveryState::from),
-        limit: Some(limit),
-        ..DeliveryQuery::default()
-    };
-    let records = match SqliteAdmin::open(&settings.data_dir) {
-        Ok(admin) => admin.deliveries(&query, &|_| ()).await?,
-        Err(admin::Error::NoStore(_)) => Vec::new(),
+    let query = DeliveryQuery { state: arguments.state.map(DeliveryState::from), ..DeliveryQuery::default() };
+    let admin = match SqliteAdmin::open(&settings.data_dir) {
+        Ok(admin) => Some(admin),
+        Err(admin::Error::NoStore(_)) => None,
         Err(error) => return Err(error.into()),
     };
-    let mut out = io::stdout().lock();
-    if arguments.json {
-        writeln!(out, "{}", escape_json_for_terminal(&serde_json::to_string_pretty(&records)?))?;
-    } else if records.is_empty() {
-        writeln!(out, "There are no deliveries in {}.", settings.data_dir.display())?;
-    } else {
-        writeln!(out, "{}", table(&records))?;
-        if records.len() == limit as usize {
-            writeln!(out, "These are the latest {limit}; --limit shows more.")?;
+    let mut listing = Listing { out: io::stdout().lock(), json: arguments.json, count: 0 };
+    listing.begin()?;
+    if let Some(admin) = admin {
+        if arguments.all {
+            let mut page = admin.deliveries_page(&query, PAGE_SIZE, None).await?;
+            listing.print(&page.records)?;
+            while let Some(key) = page.next {
+                page = admin.deliveries_page(&query, PAGE_SIZE, Some(&key)).await?;
+                listing.print(&page.records)?;
+            }
+        } else {
+            listing.print(&admin.latest_deliveries(&query, arguments.limit, &|_| ()).await?)?;
         }
     }
+    listing.end(settings, arguments)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A listing on standard output, a JSON array or tables, that never holds more than a page.
+struct Listing<W> {
+    out: W,
+    json: bool,
+    count: usize,
+}
+
+impl<W: Write> Listing<W> {
+    fn begin(&mut self) -> Result<(), CommandError> {
+        if self.json {
+            write!(self.out, "[")?;
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, records: &[DeliveryRecord]) -> Result<(), CommandError> {
+        if self.json {
+            let mut text = String::new();
+            for record in records {
+                text.push_str(if self.count == 0 && text.is_empty() { "\n" } else { ",\n" });
+                text.push_str(&serde_json::to_string_pretty(record)?);
+            }
+            write!(self.out, "{}", escape_json_for_terminal(&text))?;
+        } else if !records.is_empty() {
+            writeln!(self.out, "{}", table(records))?;
+        }
+        self.count += records.len();
+        Ok(())
+    }
+
+    fn end(&mut self, settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<(), CommandError> {
+        let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
+        if self.json {
+            writeln!(self.out, "\n]")?;
+        } else if self.count == 0 {
+            writeln!(self.out, "There are no deliveries in {}.", settings.data_dir.display())?;
+        } else if !arguments.all && self.count == limit {
+            writeln!(self.out, "These are the latest {limit}; --limit shows more, and --all shows all.")?;
+        }
+        Ok(())
+    }
 }
 
 fn table(records: &[DeliveryRecord]) -> Table {

@@ -6,38 +6,40 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use relay::ports::clock::Clock;
 use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOptions, RedriveOutcome};
-use relay_core::delivery::Delivery;
+use relay_core::delivery::{Delivery, Direction};
 use relay_core::policy::retry;
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use crate::admin::connection::{self, Error};
 use crate::admin::queries;
 use crate::{accounts, delivery_row};
+
+/// Number of dead letters that are read at a time, with their bodies.
+const PAGE_SIZE: u32 = 100;
 
 /// The dead letters of a data folder.
 #[derive(Debug)]
 pub struct SqliteDeadLetters {
     connection: Connection,
     clock: Arc<dyn Clock>,
-    was_read: bool,
+    /// `seq` of the last one that was read.
+    last_seq: i64,
 }
 
 impl SqliteDeadLetters {
     /// Opens the store of a data folder.
     pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        Ok(Self { connection: connection::open(dir)?, clock, was_read: false })
+        Ok(Self { connection: connection::open(dir)?, clock, last_seq: 0 })
     }
 }
 
 impl DeadLetterQueue for SqliteDeadLetters {
     type Error = Error;
 
-    /// All of them are one page.
     async fn next_page(&mut self) -> Result<Vec<DeadLetter>, Self::Error> {
-        if std::mem::replace(&mut self.was_read, true) {
-            return Ok(Vec::new());
-        }
-        Ok(queries::dead_letters(&self.connection)?)
+        let page = queries::dead_letters(&self.connection, self.last_seq, PAGE_SIZE)?;
+        self.last_seq = page.last().map_or(self.last_seq, |(seq, _)| *seq);
+        Ok(page.into_iter().map(|(_, dead_letter)| dead_letter).collect())
     }
 
     async fn plan_redrive(
@@ -82,8 +84,7 @@ impl DeadLetterQueue for SqliteDeadLetters {
             }
             _ if outcome.stays_in_dlq() => {}
             _ => {
-                let sql = "DELETE FROM deliveries WHERE id = ?1 AND state = 'dead'";
-                transaction.execute(sql, [&dead_letter.key])?;
+                delete(&transaction, &dead_letter.key)?;
             }
         }
         transaction.commit()?;
@@ -94,23 +95,32 @@ impl DeadLetterQueue for SqliteDeadLetters {
         // A body that was dropped is not to be found in the file's free pages either.
         self.connection.pragma_update(None, "secure_delete", true)?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let deleted =
-            transaction.execute("DELETE FROM deliveries WHERE id = ?1 AND state = 'dead'", [&dead_letter.key])? == 1;
-        if deleted {
-            transaction.execute("DELETE FROM failures WHERE delivery_id = ?1", [&dead_letter.key])?;
-        }
+        let deleted = delete(&transaction, &dead_letter.key)?;
         transaction.commit()?;
         Ok(deleted)
     }
 
     /// Reading the store leases nothing.
     async fn release(&mut self) {
-        self.was_read = false;
+        self.last_seq = 0;
     }
 
     async fn count(&self) -> Result<u64, Self::Error> {
-        Ok(queries::dead_letter_count(&self.connection, None)?.into())
+        let mut count = 0;
+        for direction in Direction::ALL {
+            count += u64::from(queries::totals(&self.connection, direction)?.dead);
+        }
+        Ok(count)
     }
+}
+
+/// Deletes a dead letter with its failures. Returns false if it is none.
+fn delete(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<bool> {
+    let deleted = transaction.execute("DELETE FROM deliveries WHERE id = ?1 AND state = 'dead'", [id])? == 1;
+    if deleted {
+        transaction.execute("DELETE FROM failures WHERE delivery_id = ?1", [id])?;
+    }
+    Ok(deleted)
 }
 
 /// Returns what a redrive comes to, and the delivery that the dead letter becomes by it.
@@ -183,7 +193,7 @@ mod tests {
                      next_at, settled_at, reason, unknown_since)
                    VALUES ('event_1', 'clay-to-loops', 'dead', 'c', 'event', 'k', x'7b7d', 'h', 1, 1, 1, 'timed_out', ?1)";
         connection.execute(sql, [unknown_since]).unwrap();
-        let mut queue = SqliteDeadLetters { connection, clock: Arc::new(SystemClock), was_read: false };
+        let mut queue = SqliteDeadLetters { connection, clock: Arc::new(SystemClock), last_seq: 0 };
         let dead_letter = queue.next_page().await.unwrap().remove(0);
         let options = RedriveOptions { even_if_older: true, even_if_sent, redirect: false };
         let planned = queue.plan_redrive(&dead_letter, options).await.unwrap();

@@ -1,19 +1,19 @@
 //! The deliveries of a data folder, as an operator reads and pauses them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
-use relay::ports::admin::{Admin, DeliveryQuery, DeliveryRecord, QueueStatus};
+use relay::ports::admin::{Admin, DeliveryPage, DeliveryQuery, DeliveryRecord, PageKey, QueueStatus};
 use relay::ports::webhook_usage::WebhookUsage;
 use relay_core::account::ServedAccounts;
-use relay_core::delivery::{DeliveryId, Direction, ReasonCode};
+use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::delivery_state::DeliveryState;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::accounts;
 use crate::admin::connection::{self, Error};
-use crate::admin::queries::{self, Filter};
-use crate::delivery_row::timestamp;
+use crate::admin::{pages, queries};
 use crate::webhook_usage::webhook_usage;
 
 /// Totals of a store.
@@ -45,17 +45,28 @@ impl SqliteAdmin {
         Ok(Self { connection: connection::open(dir)? })
     }
 
-    /// Returns the deliveries that arrived or were settled since a time, and those that are not settled, without their
-    /// failures.
-    pub fn changed_since(&self, since: Timestamp) -> Result<Vec<DeliveryRecord>, Error> {
-        Ok(queries::without_failures(&self.connection, &Filter { changed_since: Some(since), ..Filter::default() })?)
+    /// Returns the `seq` of the delivery that arrived last.
+    pub fn last_seq(&self) -> Result<i64, Error> {
+        let sql = "SELECT coalesce(max(seq), 0) FROM deliveries";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// Returns the deliveries that arrived after the one with this `seq`, that are being sent, and that were settled or failed
+    /// since a time, by their `seq` and without their failures.
+    pub fn changed(&self, after: i64, since: Timestamp) -> Result<BTreeMap<i64, DeliveryRecord>, Error> {
+        Ok(pages::changed(&self.connection, after, since)?)
     }
 
     /// Returns the state of a webhook's deliveries: a delivery that is not settled counts before the others.
     pub fn webhook_state(&self, webhook_id: &str) -> Result<Option<DeliveryState>, Error> {
-        let sql = "SELECT state FROM deliveries WHERE webhook_id = ?1 ORDER BY settled_at IS NULL DESC LIMIT 1";
-        let stored: Option<String> = self.connection.query_row(sql, [webhook_id], |row| row.get(0)).optional()?;
-        Ok(stored.map(|stored| queries::to_state(&stored)))
+        let mut statement = self.connection.prepare_cached("SELECT state FROM deliveries WHERE id = ?1")?;
+        let mut found = None;
+        for id in pages::ids_of_webhook(webhook_id, &[]) {
+            let stored: Option<String> = statement.query_row([id.as_str()], |row| row.get(0)).optional()?;
+            let state = stored.map(|stored| pages::to_state(&stored));
+            found = state.filter(|state| *state == DeliveryState::Waiting).or(found).or(state);
+        }
+        Ok(found)
     }
 
     /// Returns how a Clay webhook has been used, by its fingerprint.
@@ -65,24 +76,23 @@ impl SqliteAdmin {
 
     /// Returns the totals of the store.
     pub fn summary(&self) -> Result<StoreSummary, Error> {
-        let sql = "SELECT count(*) AS deliveries,
-                          count(*) FILTER (WHERE state IN ('waiting', 'sending')) AS waiting,
-                          min(received_at) FILTER (WHERE state IN ('waiting', 'sending')) AS oldest_waiting_at,
-                          count(*) FILTER (WHERE state = 'dead') AS dead_letters,
-                          count(*) FILTER (WHERE state = 'dead' AND reason = ?1) AS other_destination,
-                          max(settled_at) FILTER (WHERE state = 'delivered') AS last_delivered_at
-                   FROM deliveries WHERE state <> 'direct'";
-        let summary = self.connection.query_row(sql, [ReasonCode::OtherDestination.as_str()], |row| {
-            Ok(StoreSummary {
-                deliveries: row.get("deliveries")?,
-                waiting: row.get("waiting")?,
-                oldest_waiting_at: timestamp(row, "oldest_waiting_at")?,
-                dead_letters: row.get("dead_letters")?,
-                other_destination: row.get("other_destination")?,
-                last_delivered_at: timestamp(row, "last_delivered_at")?,
-            })
-        });
-        Ok(summary?)
+        let connection = &self.connection;
+        let mut summary = StoreSummary {
+            deliveries: 0,
+            waiting: 0,
+            oldest_waiting_at: None,
+            dead_letters: 0,
+            other_destination: queries::other_destination_count(connection)?,
+            last_delivered_at: queries::last_delivered_at(connection)?,
+        };
+        for direction in Direction::ALL {
+            let (totals, backlog) = (queries::totals(connection, direction)?, queries::backlog(connection, direction)?);
+            summary.deliveries += totals.waiting + totals.delivered + totals.dead;
+            summary.waiting += totals.waiting;
+            summary.dead_letters += totals.dead;
+            summary.oldest_waiting_at = summary.oldest_waiting_at.into_iter().chain(backlog.oldest_received_at).min();
+        }
+        Ok(summary)
     }
 
     /// Returns the accounts that the store has served.
@@ -111,28 +121,38 @@ impl SqliteAdmin {
 impl Admin for SqliteAdmin {
     type Error = Error;
 
-    async fn deliveries(
+    async fn latest_deliveries(
         &self,
         query: &DeliveryQuery,
+        limit: u32,
         progress: &dyn Fn(usize),
     ) -> Result<Vec<DeliveryRecord>, Self::Error> {
-        let found = queries::deliveries(&self.connection, &Filter { query: query.clone(), ..Filter::default() })?;
+        let found = pages::page(&self.connection, query, limit, i64::MAX)?;
         progress(found.len());
-        Ok(found)
+        Ok(found.into_values().collect())
+    }
+
+    async fn deliveries_page(
+        &self,
+        query: &DeliveryQuery,
+        limit: u32,
+        key: Option<&PageKey>,
+    ) -> Result<DeliveryPage, Self::Error> {
+        // No delivery arrived before a key that is none of this store's.
+        let before = key.map_or(i64::MAX, |PageKey(seq)| seq.parse().unwrap_or(0));
+        let found = pages::page(&self.connection, query, limit, before)?;
+        let next = found.keys().next().map(|seq| PageKey(seq.to_string()));
+        Ok(DeliveryPage { records: found.into_values().rev().collect(), next })
     }
 
     async fn delivery(&self, id: &DeliveryId) -> Result<Option<DeliveryRecord>, Self::Error> {
-        let filter = Filter { id: Some(id.as_str().to_owned()), ..Filter::default() };
-        Ok(queries::deliveries(&self.connection, &filter)?.pop())
+        Ok(pages::delivery(&self.connection, id)?)
     }
 
     async fn queues(&self) -> Result<Vec<QueueStatus>, Self::Error> {
         let status = |direction| {
-            Ok(QueueStatus {
-                direction,
-                waiting: queries::backlog(&self.connection, direction)?.waiting.into(),
-                dead_letters: queries::dead_letter_count(&self.connection, Some(direction))?.into(),
-            })
+            let totals = queries::totals(&self.connection, direction)?;
+            Ok(QueueStatus { direction, waiting: totals.waiting.into(), dead_letters: totals.dead.into() })
         };
         Direction::ALL.into_iter().map(status).collect()
     }

@@ -3,6 +3,7 @@
 mod connection;
 mod dead_letters;
 mod deliveries;
+pub(crate) mod pages;
 pub(crate) mod queries;
 
 pub use connection::Error;

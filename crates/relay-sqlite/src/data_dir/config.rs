@@ -17,6 +17,8 @@ use relay_core::webhook::signature::SigningSecret;
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8787";
 /// Default of `RELAY_DATA`.
 pub const DEFAULT_DATA: &str = ".relay";
+/// Name of the one route that a relay on one machine has.
+pub const ROUTE_NAME: &str = "default";
 
 /// A setting that is simulated or generated if it is not set.
 #[derive(Debug, Clone)]

@@ -20,6 +20,9 @@ use tempfile::TempDir;
 use super::{CrashPoint, DeadLetterSnapshot, DeliverySnapshot, StoreHarness};
 use crate::store_harness::scripted_destination::{ManualClock, ScriptedDestination};
 
+/// More deliveries than any test has.
+const MAX_LISTED: u32 = 10_000;
+
 /// A store in a folder of its own.
 #[derive(Debug)]
 pub struct SqliteHarness {
@@ -45,7 +48,7 @@ impl SqliteHarness {
     async fn list(&self, state: Option<DeliveryState>) -> Vec<DeliveryRecord> {
         let admin = SqliteAdmin::open(self.folder.path()).unwrap_or_else(|error| panic!("{error}"));
         let query = DeliveryQuery { state, ..DeliveryQuery::default() };
-        admin.deliveries(&query, &|_| ()).await.unwrap_or_else(|error| panic!("{error}"))
+        admin.latest_deliveries(&query, MAX_LISTED, &|_| ()).await.unwrap_or_else(|error| panic!("{error}"))
     }
 }
 

@@ -18,10 +18,21 @@ pub struct DeliveryQuery {
     pub contact_hash: Option<String>,
     /// Only deliveries of the webhook with this `webhook-id`.
     pub webhook_id: Option<String>,
-    /// Routes of that webhook. The ledger of a stack finds a webhook by its route, and needs them.
+    /// Routes of that webhook: its deliveries are found by them.
     pub routes: Vec<String>,
-    /// Maximum number of deliveries: the latest.
-    pub limit: Option<u32>,
+}
+
+/// Where a page of deliveries begins: the key that the store gave with the page before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageKey(pub String);
+
+/// Some of the deliveries that match a query.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryPage {
+    /// The deliveries: the newest first, as far as the store has an order.
+    pub records: Vec<DeliveryRecord>,
+    /// Key of the next page, unless this is the last one.
+    pub next: Option<PageKey>,
 }
 
 /// A delivery, as listings and `--json` show it.
@@ -100,13 +111,23 @@ pub trait Admin {
     /// Error of a store or a queue that cannot be read.
     type Error: std::error::Error + 'static;
 
-    /// Returns matching deliveries in the order of their arrival, and reports to `progress` how many are found so far. A
-    /// delivery that its caller still waits for is not listed.
-    fn deliveries(
+    /// Returns the latest matching deliveries, at most `limit`, in the order of their arrival, and reports to `progress` how
+    /// many are found so far. A delivery that its caller still waits for is not listed.
+    fn latest_deliveries(
         &self,
         query: &DeliveryQuery,
+        limit: u32,
         progress: &dyn Fn(usize),
     ) -> impl Future<Output = Result<Vec<DeliveryRecord>, Self::Error>>;
+
+    /// Returns a page of matching deliveries, at most `limit`: the first one, or the one with this key. All pages together have
+    /// each of them once, and none takes more memory than its own deliveries.
+    fn deliveries_page(
+        &self,
+        query: &DeliveryQuery,
+        limit: u32,
+        key: Option<&PageKey>,
+    ) -> impl Future<Output = Result<DeliveryPage, Self::Error>>;
 
     /// Returns one delivery.
     fn delivery(&self, id: &DeliveryId) -> impl Future<Output = Result<Option<DeliveryRecord>, Self::Error>>;

@@ -8,7 +8,6 @@ use relay_core::delivery::Direction;
 use relay_core::delivery_state::DeliveryState;
 use relay_sqlite::admin::SqliteAdmin;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::commands::pause::pause_state;
 use crate::error::{Error, UsageError};
@@ -19,8 +18,9 @@ use crate::output::{Output, Severity};
 use crate::progress;
 use crate::target::{Options, Target};
 
-/// Number of deliveries in a table without `--limit`.
-const TABLE_LIMIT: u32 = 50;
+/// Number of deliveries of a page of `--all`.
+const PAGE_SIZE: u32 = 1000;
+const HEADER: [&str; 8] = ["received", "direction", "what", "state", "attempts", "reason", "next attempt", "id"];
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeliveriesArguments {
@@ -39,9 +39,12 @@ pub(crate) struct DeliveriesArguments {
     /// With --webhook-id: the route it went [default: those of the secret]
     #[arg(long, value_name = "NAME", requires = "webhook_id")]
     route: Vec<String>,
-    /// At most this many, the latest [default: 50 in a table, all in JSON]
-    #[arg(long)]
-    limit: Option<u32>,
+    /// At most this many: the latest, in the order of their arrival
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+    /// All of them, printed while they are read: the newest first on this machine, in no order on a stack
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
 }
 
 /// The queues of one direction, and whether it is paused.
@@ -61,27 +64,30 @@ pub(crate) async fn run(
     output: Output,
 ) -> Result<ExitStatus, Error> {
     let target = options.target().await?;
-    let query = to_query(&target, arguments, output).await?;
-    let (deliveries, sizes) = match &target {
-        Target::Local(data_dir) => read(&SqliteAdmin::open(data_dir.path())?, &query, true).await?,
-        Target::Stack(stack) => read(&stack.admin()?, &query, output.is_json()).await?,
+    let query = to_query(&target, arguments).await?;
+    output.print_json_part("{\n\"deliveries\": [")?;
+    let (count, sizes) = match &target {
+        Target::Local(data_dir) => list(&SqliteAdmin::open(data_dir.path())?, &query, arguments, true, output).await?,
+        Target::Stack(stack) => list(&stack.admin()?, &query, arguments, output.is_json(), output).await?,
     };
     let mut queues = Vec::new();
     for QueueStatus { direction, waiting, dead_letters } in sizes {
         let (paused, paused_since) = pause_state(&target, direction).await?;
         queues.push(QueueRecord { direction, waiting, dead_letters, paused, paused_since });
     }
-    let extra = extra_dead_letters(&query, &deliveries, &queues);
-    output.print_json(&json!({"deliveries": deliveries, "queues": queues, "lettersBeside": extra}))?;
-    let header = ["received", "direction", "what", "state", "attempts", "reason", "next attempt", "id"];
-    output.print_table(header, deliveries.iter().map(to_row), "No such delivery is on record.")?;
-    if query.limit.and_then(|limit| usize::try_from(limit).ok()) == Some(deliveries.len()) {
-        output.print(format!("These are the latest {}; --limit shows more.", deliveries.len()))?;
+    let extra = extra_dead_letters(&query, count, &queues);
+    let queues_json = serde_json::to_string_pretty(&queues)?;
+    output.print_json_part(&format!("\n],\n\"queues\": {queues_json},\n\"lettersBeside\": {extra}\n}}\n"))?;
+    if count == 0 {
+        output.print("No such delivery is on record.")?;
+    }
+    if !arguments.all && count == u64::from(arguments.limit) {
+        output.print(format!("These are the latest {count}; --limit shows more, and --all shows all."))?;
     }
     if extra > 0 {
         output.print(format!("{extra} more: {}", suggest("dead-letters list")))?;
     }
-    if let (true, Some(contact), Target::Stack(stack)) = (deliveries.is_empty(), &query.contact_hash, &target) {
+    if let (0, Some(contact), Target::Stack(stack)) = (count, &query.contact_hash, &target) {
         output.print(log_hint(&stack.stack.name, "contact", contact))?;
     }
     for queue in &queues {
@@ -90,7 +96,7 @@ pub(crate) async fn run(
     Ok(ExitStatus::Ok)
 }
 
-async fn to_query(target: &Target, arguments: &DeliveriesArguments, output: Output) -> Result<DeliveryQuery, Error> {
+async fn to_query(target: &Target, arguments: &DeliveriesArguments) -> Result<DeliveryQuery, Error> {
     let contact_hash = match arguments.contact.as_deref() {
         Some(contact) => Some(resolve_contact_hash(target, contact).await?),
         None => None,
@@ -107,20 +113,52 @@ async fn to_query(target: &Target, arguments: &DeliveriesArguments, output: Outp
         contact_hash,
         webhook_id: arguments.webhook_id.clone(),
         routes,
-        limit: arguments.limit.or((!output.is_json()).then_some(TABLE_LIMIT)),
     })
 }
 
-async fn read<A: Admin<Error: Into<Error>>>(
+/// Prints the deliveries, and returns their number and the sizes of the queues. With `--all`, no more than a page of them is
+/// held at a time.
+async fn list<A: Admin<Error: Into<Error>>>(
     admin: &A,
     query: &DeliveryQuery,
+    arguments: &DeliveriesArguments,
     quiet: bool,
-) -> Result<(Vec<DeliveryRecord>, Vec<QueueStatus>), Error> {
-    let spinner = progress::spinner(quiet, "reading the ledger");
-    let show_progress = |found| spinner.set_message(format!("reading the ledger: {found} found"));
-    let deliveries = admin.deliveries(query, &show_progress).await.map_err(Into::into)?;
-    spinner.finish_and_clear();
-    Ok((deliveries, admin.queues().await.map_err(Into::into)?))
+    output: Output,
+) -> Result<(u64, Vec<QueueStatus>), Error> {
+    let mut count = 0;
+    if arguments.all {
+        let mut next = None;
+        loop {
+            let page = admin.deliveries_page(query, PAGE_SIZE, next.as_ref()).await.map_err(Into::into)?;
+            print_records(&page.records, &mut count, output)?;
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+    } else {
+        let spinner = progress::spinner(quiet, "reading the ledger");
+        let show_progress = |found| spinner.set_message(format!("reading the ledger: {found} found"));
+        let latest = admin.latest_deliveries(query, arguments.limit, &show_progress).await.map_err(Into::into)?;
+        spinner.finish_and_clear();
+        print_records(&latest, &mut count, output)?;
+    }
+    Ok((count, admin.queues().await.map_err(Into::into)?))
+}
+
+/// Prints some deliveries, before which `count` were printed.
+fn print_records(records: &[DeliveryRecord], count: &mut u64, output: Output) -> Result<(), Error> {
+    if output.is_json() {
+        let mut text = String::new();
+        for record in records {
+            text.push_str(if *count == 0 { "\n" } else { ",\n" });
+            text.push_str(&serde_json::to_string_pretty(record)?);
+            *count += 1;
+        }
+        return output.print_json_part(&text);
+    }
+    *count += u64::try_from(records.len()).unwrap_or(u64::MAX);
+    if records.is_empty() { Ok(()) } else { output.print_table(HEADER, records.iter().map(to_row), "") }
 }
 
 /// Returns the hash of a contact that is given as an address, as a user id, or as the hash itself.
@@ -136,12 +174,12 @@ async fn resolve_contact_hash(target: &Target, contact: &str) -> Result<String, 
 }
 
 /// Number of dead letters beyond the listed ones: a request that the handler rejected is on no record.
-fn extra_dead_letters(query: &DeliveryQuery, deliveries: &[DeliveryRecord], queues: &[QueueRecord]) -> u64 {
+fn extra_dead_letters(query: &DeliveryQuery, count: u64, queues: &[QueueRecord]) -> u64 {
     let covers_all_dead =
         query.state == Some(DeliveryState::Dead) && query.contact_hash.is_none() && query.webhook_id.is_none();
     let queues = queues.iter().filter(|queue| query.direction.is_none_or(|direction| queue.direction == direction));
     let dead_letters: u64 = queues.map(|queue| queue.dead_letters).sum();
-    if covers_all_dead { dead_letters.saturating_sub(u64::try_from(deliveries.len()).unwrap_or(u64::MAX)) } else { 0 }
+    if covers_all_dead { dead_letters.saturating_sub(count) } else { 0 }
 }
 
 /// Returns where a contact is found that a stack has no record of. Field and value are those of the log.

@@ -11,7 +11,7 @@ use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
 use relay_core::webhook::route::ClayRoute;
 use relay_sqlite::STORE_FILE;
 use relay_sqlite::admin::{self, SqliteAdmin};
-use relay_sqlite::data_dir::config::Setting;
+use relay_sqlite::data_dir::config::{ROUTE_NAME, Setting};
 use relay_sqlite::data_dir::secrets_file::SECRETS_FILE;
 
 use crate::doctor::check::Check;
@@ -241,7 +241,7 @@ fn check_store(local: &LocalRelay, admin: &SqliteAdmin) -> Result<Vec<Finding>, 
         let usages: Result<Vec<_>, _> =
             webhooks.iter().map(|webhook| admin.webhook_usage(&webhook.fingerprint())).collect();
         let events = local.settings.shared.relayed_events.clone();
-        let route = ClayRoute { name: "default".to_owned(), events, webhooks: webhooks.clone() };
+        let route = ClayRoute { name: ROUTE_NAME.to_owned(), events, webhooks: webhooks.clone() };
         findings.extend(webhook_usage::findings_for(&route, &usages?));
     }
     let last_delivered = summary.last_delivered_at.map(|at| format!("at {at}"));

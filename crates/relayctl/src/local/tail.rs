@@ -18,15 +18,18 @@ const OVERLAP: SignedDuration = SignedDuration::from_secs(5);
 pub(crate) struct StoreTail {
     admin: SqliteAdmin,
     last_poll: Timestamp,
-    /// The deliveries of the last poll, by id.
-    previous: BTreeMap<String, DeliveryRecord>,
+    /// `seq` of the delivery that had arrived last.
+    last_seq: i64,
+    /// The deliveries of the last poll, by `seq`.
+    previous: BTreeMap<i64, DeliveryRecord>,
 }
 
 impl StoreTail {
     /// Follows the store from a time on.
     pub(crate) fn open(data_dir: &DataDir, since: Timestamp) -> Result<Self, Error> {
         let admin = SqliteAdmin::open(data_dir.path())?;
-        let mut tail = Self { admin, last_poll: since, previous: BTreeMap::new() };
+        let last_seq = admin.last_seq()?;
+        let mut tail = Self { admin, last_poll: since, last_seq, previous: BTreeMap::new() };
         // What was so before is no change.
         tail.poll()?;
         Ok(tail)
@@ -36,12 +39,13 @@ impl StoreTail {
     pub(crate) fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
         let now = Timestamp::now();
         let since = self.last_poll.checked_sub(OVERLAP).unwrap_or(Timestamp::MIN);
-        let records = self.admin.changed_since(since)?;
+        let records = self.admin.changed(self.last_seq, since)?;
         let changed = records
             .iter()
-            .filter(|record| self.previous.get(&record.id).is_none_or(|previous| !is_unchanged(previous, record)));
-        let mut changes: Vec<DeliveryChange> = changed.map(|record| to_change(record, now)).collect();
-        self.previous = records.into_iter().map(|record| (record.id.clone(), record)).collect();
+            .filter(|(seq, record)| self.previous.get(seq).is_none_or(|previous| !is_unchanged(previous, record)));
+        let mut changes: Vec<DeliveryChange> = changed.map(|(_, record)| to_change(record, now)).collect();
+        self.last_seq = records.keys().next_back().map_or(self.last_seq, |latest| self.last_seq.max(*latest));
+        self.previous = records;
         self.last_poll = now;
         changes.sort_by_key(|change| change.at);
         Ok(changes)

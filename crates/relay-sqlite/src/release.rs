@@ -1,0 +1,133 @@
+//! Makes deliveries due whose cause of failure is gone. Each transaction does some of them, so that other writes go on.
+
+use std::sync::atomic::Ordering;
+
+use relay::ports::queue::StoreError;
+use relay_core::delivery::{DeliveryId, Direction};
+use rusqlite::{OptionalExtension as _, Transaction, params};
+
+use crate::delivery_row::AFTER_ANOTHER_MS;
+use crate::store::{STEP_SIZE, SqliteStore};
+
+impl SqliteStore {
+    /// Makes all deliveries of a direction due that have failed, now that the destination is back. Those that must not be
+    /// retried early stay.
+    pub async fn release_on_recovery(&self, direction: Direction) -> Result<(), StoreError> {
+        let now = self.clock.now().as_millisecond();
+        let mut step = Some((now, i64::MAX));
+        while let Some(after) = step {
+            let released = self.write(move |transaction| release_failed(transaction, direction, now, after));
+            step = released.await?;
+        }
+        Ok(())
+    }
+
+    /// Returns how often all held deliveries were released.
+    pub fn release_epoch(&self) -> u64 {
+        self.release_epoch.load(Ordering::SeqCst)
+    }
+
+    /// Makes all held deliveries due, now that an operator has fixed their cause.
+    pub async fn release_all_held(&self) -> Result<(), StoreError> {
+        self.release_epoch.fetch_add(1, Ordering::SeqCst);
+        self.release_held(None).await
+    }
+
+    /// Makes held deliveries due: all, or only the one that was being sent during
+    /// [`release_all_held`](Self::release_all_held). Each transaction does some of them, so that other writes go on.
+    pub async fn release_held(&self, id: Option<&DeliveryId>) -> Result<(), StoreError> {
+        let (now, id) = (self.clock.now().as_millisecond(), id.map(|id| id.as_str().to_owned()));
+        loop {
+            let id = id.clone();
+            let released = self
+                .write(move |transaction| match id {
+                    Some(id) => transaction
+                        .prepare_cached(
+                            "UPDATE deliveries SET next_at = ?1
+                             WHERE id = ?2 AND state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1",
+                        )?
+                        .execute(params![now, id]),
+                    None => transaction
+                        .prepare_cached(
+                            "UPDATE deliveries SET next_at = ?1 WHERE seq IN
+                               (SELECT seq FROM deliveries INDEXED BY deliveries_held
+                                WHERE state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1 LIMIT ?2)",
+                        )?
+                        .execute(params![now, STEP_SIZE]),
+                })
+                .await?;
+            Direction::ALL.into_iter().for_each(|direction| self.signal_work(direction));
+            if released < usize::from(STEP_SIZE) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Makes the next deliveries of the direction due if this one has failed or was held before: that it was delivered shows that
+/// others may be.
+pub(crate) fn release_others(transaction: &Transaction<'_>, id: &str, now: i64) -> rusqlite::Result<()> {
+    let direction: Option<String> = transaction
+        .prepare_cached(
+            "SELECT direction FROM deliveries WHERE id = ?1 AND (failing_since IS NOT NULL OR held_since IS NOT NULL)",
+        )?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    let Some(direction) = direction.and_then(|direction| direction.parse().ok()) else { return Ok(()) };
+    release_failed(transaction, direction, now, (now, i64::MAX)).map(drop)
+}
+
+/// Makes the next deliveries of a direction due that have failed or are held, except those that must not be retried early.
+/// It begins after a position in their order, `(next_at, seq)`, and returns the one that it has come to, if there may be more.
+fn release_failed(
+    transaction: &Transaction<'_>,
+    direction: Direction,
+    now: i64,
+    after: (i64, i64),
+) -> rusqlite::Result<Option<(i64, i64)>> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT seq, next_at, coalesce(not_before, 0) <= ?2 AS may_be_early FROM deliveries
+         WHERE state = 'waiting' AND direction = ?1 AND (failing_since IS NULL AND held_since IS NULL) = 0
+           AND (next_at, seq) > (?3, ?4) AND next_at < ?5
+         ORDER BY next_at, seq LIMIT ?6",
+    )?;
+    let parameters = params![direction.as_str(), now, after.0, after.1, AFTER_ANOTHER_MS, STEP_SIZE];
+    let found = statement.query_map(parameters, |row| {
+        Ok((row.get::<_, i64>("next_at")?, row.get::<_, i64>("seq")?, row.get::<_, bool>("may_be_early")?))
+    })?;
+    let found = found.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut release = transaction.prepare_cached("UPDATE deliveries SET next_at = ?2 WHERE seq = ?1")?;
+    for (_, seq, _) in found.iter().filter(|(.., may_be_early)| *may_be_early) {
+        release.execute(params![seq, now])?;
+    }
+    let is_full = found.len() == usize::from(STEP_SIZE);
+    Ok(found.last().filter(|_| is_full).map(|(next_at, seq, _)| (*next_at, *seq)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use relay::ports::clock::{Clock as _, SystemClock};
+
+    use super::*;
+    use crate::claim::ClaimOrder;
+    use crate::schema::open;
+
+    #[tokio::test]
+    async fn recovery_makes_any_number_due_but_those_told_to_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::new(open(dir.path(), SystemClock.now()).unwrap(), Arc::new(SystemClock));
+        let in_an_hour = SystemClock.now().as_millisecond() + 60 * 60 * 1000;
+        let count = 2 * usize::from(STEP_SIZE) + 2;
+        let insert = "WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < ?1)
+             INSERT INTO deliveries (id, direction, state, contact, kind, body, body_hash, received_at, next_at, failing_since,
+                                     not_before)
+             SELECT number, 'loops-to-clay', 'waiting', number, 'row', x'7b7d', 'h', 1, ?2, 1, iif(number % 2, ?2, NULL)
+             FROM numbers";
+        store.write(move |transaction| transaction.execute(insert, params![count as i64, in_an_hour])).await.unwrap();
+        store.release_on_recovery(Direction::LoopsToClay).await.unwrap();
+        let due = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest, count).await.unwrap();
+        assert_eq!(due.len(), count / 2);
+    }
+}
