@@ -10,6 +10,8 @@ mod failure_counts;
 mod finish_attempt;
 mod migrations;
 mod purge;
+#[cfg(test)]
+mod query_plans;
 mod queue;
 mod release;
 mod row_intake;

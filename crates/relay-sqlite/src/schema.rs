@@ -233,3 +233,46 @@ fn to_open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
     };
     to_error(path.to_owned(), error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    /// A store of about a hundred pages, in one file.
+    fn filled_store() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), Timestamp::UNIX_EPOCH).unwrap();
+        let sql = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000)
+                   INSERT INTO deliveries (id, direction, state, contact, kind, body_hash, received_at, next_at)
+                   SELECT n, 'clay-to-loops', 'waiting', n, 'contact', hex(randomblob(100)), 1, 1 FROM numbers";
+        store.writer.execute(sql, []).unwrap();
+        dir
+    }
+
+    fn assert_damaged_and_unchanged(dir: &Path, bytes: &[u8]) {
+        let path = dir.join(STORE_FILE);
+        std::fs::write(&path, bytes).unwrap();
+        assert!(matches!(open(dir, Timestamp::UNIX_EPOCH), Err(OpenError::Damaged(..))));
+        assert!(matches!(open_existing(dir), Err(OpenError::Damaged(..))));
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn file_that_is_cut_anywhere_is_not_opened() {
+        let dir = filled_store();
+        let whole = std::fs::read(dir.path().join(STORE_FILE)).unwrap();
+        for length in [4096, whole.len() / 2, whole.len() - 4096] {
+            assert_damaged_and_unchanged(dir.path(), &whole[..length]);
+        }
+    }
+
+    #[test]
+    fn file_whose_pages_are_overwritten_is_not_opened() {
+        let dir = filled_store();
+        let mut bytes = std::fs::read(dir.path().join(STORE_FILE)).unwrap();
+        bytes[4096..].fill(0xAB);
+        assert_damaged_and_unchanged(dir.path(), &bytes);
+    }
+}

@@ -36,7 +36,7 @@ pub struct StoreSummary {
 /// The store of a data folder, for an operator.
 #[derive(Debug)]
 pub struct SqliteAdmin {
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 impl SqliteAdmin {
@@ -160,13 +160,112 @@ impl Admin for SqliteAdmin {
 
 #[cfg(test)]
 mod tests {
+    use relay_core::account::AccountId;
+    use relay_core::delivery::BodyHash;
+
     use super::*;
     use crate::schema::open;
+
+    fn insert(connection: &Connection, id: &str, direction: &str, state: &str) {
+        let sql = "INSERT INTO deliveries (id, direction, state, contact, kind, body_hash, received_at, next_at, contact_hash,
+                     settled_at)
+                   VALUES (?1, ?2, ?3, 'c', 'contact', 'h', 1, 1, 'ada', iif(?3 IN ('delivered', 'dead'), 1, NULL))";
+        connection.execute(sql, params![id, direction, state]).unwrap();
+    }
+
+    fn new_admin(dir: &tempfile::TempDir) -> SqliteAdmin {
+        SqliteAdmin { connection: open(dir.path(), Timestamp::UNIX_EPOCH).unwrap().writer }
+    }
+
+    #[tokio::test]
+    async fn pages_have_each_matching_delivery_once_and_newest_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let admin = new_admin(&dir);
+        let states = ["waiting", "sending", "direct", "delivered", "dead"];
+        for number in 0..50_usize {
+            insert(
+                &admin.connection,
+                &format!("{number:02}"),
+                Direction::ALL[number / 5 % 2].as_str(),
+                states[number % 5],
+            );
+        }
+        let contact = Some("ada".to_owned());
+        for (query, expected) in [
+            (DeliveryQuery::default(), 40),
+            (DeliveryQuery { contact_hash: contact.clone(), ..DeliveryQuery::default() }, 40),
+            (DeliveryQuery { direction: Some(Direction::LoopsToClay), ..DeliveryQuery::default() }, 20),
+            (DeliveryQuery { state: Some(DeliveryState::Waiting), ..DeliveryQuery::default() }, 20),
+            (DeliveryQuery { state: Some(DeliveryState::Dead), contact_hash: contact, ..DeliveryQuery::default() }, 10),
+            (DeliveryQuery { contact_hash: Some("bob".to_owned()), ..DeliveryQuery::default() }, 0),
+        ] {
+            let (mut ids, mut key) = (Vec::new(), None);
+            loop {
+                let page = admin.deliveries_page(&query, 7, key.as_ref()).await.unwrap();
+                assert!(page.records.len() <= 7);
+                ids.extend(page.records.into_iter().map(|record| record.id));
+                key = page.next;
+                if key.is_none() {
+                    break;
+                }
+            }
+            assert!(ids.len() == expected && ids.is_sorted_by(|newer, older| newer > older), "{query:?}: {ids:?}");
+            let latest = admin.latest_deliveries(&query, 7, &|_| ()).await.unwrap();
+            let latest: Vec<&String> = latest.iter().map(|record| &record.id).rev().collect();
+            assert_eq!(latest, ids.iter().take(7).collect::<Vec<_>>(), "{query:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn webhook_is_found_by_route_account_and_conflict() {
+        let dir = tempfile::tempdir().unwrap();
+        let admin = new_admin(&dir);
+        let first = DeliveryId::for_webhook("default", "msg_1");
+        let simulated = DeliveryId::for_webhook_in("default", "msg_1", &AccountId::simulated());
+        let conflict = first.with_body_hash(&BodyHash::compute(b"other"));
+        let other = DeliveryId::for_webhook("default", "msg_2");
+        for (id, state) in [(&first, "delivered"), (&simulated, "waiting"), (&conflict, "dead"), (&other, "dead")] {
+            insert(&admin.connection, id.as_str(), "loops-to-clay", state);
+        }
+        let query = DeliveryQuery { webhook_id: Some("msg_1".to_owned()), ..DeliveryQuery::default() };
+        let found = admin.latest_deliveries(&query, 10, &|_| ()).await.unwrap();
+        let ids: Vec<&str> = found.iter().map(|record| record.id.as_str()).collect();
+        assert_eq!(ids, [first.as_str(), simulated.as_str(), conflict.as_str()]);
+        assert_eq!(admin.webhook_state("msg_1").unwrap(), Some(DeliveryState::Waiting));
+        assert_eq!(admin.webhook_state("msg_2").unwrap(), Some(DeliveryState::Dead));
+        assert_eq!(admin.webhook_state("msg_3").unwrap(), None);
+    }
+
+    #[test]
+    fn totals_follow_every_change_of_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let admin = new_admin(&dir);
+        let totals = || {
+            let totals = queries::totals(&admin.connection, Direction::LoopsToClay).unwrap();
+            (totals.waiting, totals.delivered, totals.dead)
+        };
+        let states = ["waiting", "sending", "direct", "delivered", "dead"];
+        for from in states {
+            for to in states {
+                let before = totals();
+                insert(&admin.connection, "1", "loops-to-clay", from);
+                admin.connection.execute("UPDATE deliveries SET state = ?1", [to]).unwrap();
+                let expected = match to {
+                    "waiting" | "sending" => (1, 0, 0),
+                    "delivered" => (0, 1, 0),
+                    "dead" => (0, 0, 1),
+                    _ => (0, 0, 0),
+                };
+                assert_eq!((before, totals()), ((0, 0, 0), expected), "{from} to {to}");
+                admin.connection.execute("DELETE FROM deliveries", []).unwrap();
+            }
+        }
+    }
 
     #[test]
     fn pause_affects_one_direction_and_keeps_its_start() {
         let dir = tempfile::tempdir().unwrap();
-        let admin = SqliteAdmin { connection: open(dir.path(), Timestamp::UNIX_EPOCH).unwrap().writer };
+        let admin = new_admin(&dir);
         let at = |second| Timestamp::from_second(second).unwrap();
         assert_eq!(admin.paused_since(Direction::LoopsToClay).unwrap(), None);
         assert!(admin.set_paused(Direction::LoopsToClay, true, at(1)).unwrap());
