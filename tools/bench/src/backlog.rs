@@ -71,7 +71,9 @@ async fn fill(folder: &Path, size: Size) -> io::Result<()> {
         enqueue(&store, settled..settled + chunk).await?;
         stream::iter(0..chunk).map(|_| settle_one(&store)).buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
         settled += chunk;
+        eprint!("\r{settled} of {} are settled", size.settled);
     }
+    eprintln!();
     enqueue(&store, settled..settled + size.waiting).await?;
     let admin = SqliteAdmin::open(folder).map_err(io::Error::other)?;
     admin.set_paused(Direction::LoopsToClay, true, Timestamp::now()).map_err(io::Error::other).map(drop)

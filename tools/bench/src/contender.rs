@@ -39,14 +39,12 @@ impl Contender {
     /// Starts it with its data in this folder. `clay_url` is where relay-local delivers to.
     pub(crate) async fn start(self, programs: &Programs, folder: &Path, clay_url: &str) -> io::Result<Server> {
         let port = free_port()?;
-        let command = match self {
-            Self::Relay => relay_local(programs, folder, port, clay_url),
+        let mut command = match self {
+            Self::Relay => return Server::start(relay_local(programs, folder, port, clay_url), folder, port).await,
             Self::Node => {
                 let mut command = Command::new("node");
-                command
-                    .arg(programs.peers.join("node/server.js"))
-                    .env("NODE_ENV", "production")
-                    .env("PORT", port.to_string());
+                command.arg(programs.peers.join("node/server.js"));
+                command.env("NODE_ENV", "production").env("PORT", port.to_string());
                 command
             }
             Self::Python => {
@@ -56,10 +54,7 @@ impl Contender {
                 command
             }
         };
-        let mut command = command;
-        if self != Self::Relay {
-            command.env("DATABASE", folder.join(PEER_DATABASE)).env("SIGNING_SECRET", SIGNING_SECRET);
-        }
+        command.env("DATABASE", folder.join(PEER_DATABASE)).env("SIGNING_SECRET", SIGNING_SECRET);
         Server::start(command, folder, port).await
     }
 

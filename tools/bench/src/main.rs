@@ -94,7 +94,9 @@ async fn execute(cli: Cli) -> io::Result<ExitCode> {
         Cli::Run(arguments) => {
             fs::create_dir_all(&arguments.work)?;
             let report = run::run(&arguments.programs, &arguments.work, &arguments.plan()).await?;
-            report.write(&arguments.work.join("bench.json"))?;
+            // A quick run is not one to publish.
+            let file = if arguments.quick { "bench-quick.json" } else { "bench.json" };
+            report.write(&arguments.work.join(file))?;
             println!("{}", page::render(&report));
         }
         Cli::Render { json, page } => page::write_into(&page, &json)?,

@@ -100,7 +100,7 @@ struct Bench<'a> {
 /// Measures everything.
 pub(crate) async fn run(programs: &Programs, work: &Path, plan: &Plan) -> io::Result<Report> {
     let machine = Machine::describe(work, programs)?;
-    eprintln!("a store with {} settled and {} waiting deliveries", plan.size.settled, plan.size.waiting);
+    eprintln!("the store with the backlog");
     let backlog = backlog::filled_folder(work, plan.size).await?;
     let clay = Clay::start().await?;
     let bench = Bench { programs, work, clay, backlog, size: plan.size, seconds: plan.seconds };
