@@ -6,12 +6,18 @@ use std::sync::{Arc, Mutex};
 
 use relay::ports::admin::{Admin as _, DeliveryQuery};
 use relay::ports::clock::{Clock as _, SystemClock};
-use relay_core::delivery::{DeliveryId, Direction};
+use relay::ports::queue::Queue as _;
+use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake as _, SyncSendResult};
+use relay::ports::webhook_usage::{Submission, WebhookLedger as _};
+use relay_core::contact::ContactKey;
+use relay_core::delivery::{AttemptResult, Delivery, DeliveryId, DeliveryKind, Direction, Reason, ReasonCode};
 use relay_core::delivery_state::DeliveryState;
+use relay_core::idempotency::IdempotencyKey;
 use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use crate::admin::{SqliteAdmin, queries};
+use crate::claim::ClaimOrder;
 use crate::schema::{open, recover};
 use crate::store::SqliteStore;
 
@@ -70,6 +76,50 @@ async fn run_statements(store: &SqliteStore, admin: &SqliteAdmin) {
     queries::dead_letters(&admin.connection, 0, 10).unwrap();
 }
 
+/// Runs everything that a delivery asks of the store on its way.
+async fn run_traffic(store: &SqliteStore) {
+    let event = |key: &str| {
+        let key = IdempotencyKey::from_stored(key.to_owned());
+        Delivery {
+            id: DeliveryId::for_event(&key),
+            contact: ContactKey::from_email("ada@example.com"),
+            received_at: SystemClock.now(),
+            kind: DeliveryKind::LoopsEvent { key },
+            body: r#"{"email":"ada@example.com","eventName":"signed_up"}"#.into(),
+        }
+    };
+    let reason = Reason::without_status(ReasonCode::TimedOut);
+    let (at, no_early_retry, outcome_unknown) = (SystemClock.now(), false, true);
+    let deferred = SyncSendResult::Deferred { attempts: 1, retry_at: at, reason, no_early_retry, outcome_unknown };
+    for (number, result) in [SyncSendResult::Delivered, SyncSendResult::Rejected, deferred].into_iter().enumerate() {
+        let delivery = event(&number.to_string());
+        assert_eq!(store.admit(&delivery, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+        let _guard = store.guard(&delivery);
+        store.complete(&delivery, result).await.unwrap();
+    }
+    store.admit(&event("3"), DeliveryMode::Async).await.unwrap();
+    store.admit_without_record(&event("4")).await.unwrap();
+    store.dead_letter(&event("5"), reason).await.unwrap();
+    store.admit(&event("5"), DeliveryMode::Async).await.unwrap();
+    store.enqueue(&event("6")).await.unwrap();
+    store.enqueue(&event("6")).await.unwrap();
+    let orders = [ClaimOrder::Oldest, ClaimOrder::NeverFailed, ClaimOrder::NewestNeverFailed];
+    let results = [
+        AttemptResult::RetryAt { at, reason, no_early_retry },
+        AttemptResult::HoldUntil { at, reason },
+        AttemptResult::Delivered,
+        AttemptResult::DeadLetter(reason),
+    ];
+    for (order, result) in orders.into_iter().cycle().zip(results) {
+        let claimed = store.claim(Direction::ClayToLoops, order, 1).await.unwrap().remove(0);
+        store.finish_attempt(&claimed.delivery.id, result.into()).await.unwrap();
+    }
+    store.release_on_recovery(Direction::ClayToLoops).await.unwrap();
+    store.usage("contacts").await.unwrap();
+    store.record("contacts", Submission::Accepted, at).await.unwrap();
+    store.record("contacts", Submission::Rejected(404), at).await.unwrap();
+}
+
 #[tokio::test]
 async fn no_statement_reads_or_sorts_all_deliveries() {
     let dir = tempfile::tempdir().unwrap();
@@ -77,6 +127,7 @@ async fn no_statement_reads_or_sorts_all_deliveries() {
     let mut admin = SqliteAdmin::open(dir.path()).unwrap();
     [&mut connections.writer, &mut connections.reader, &mut admin.connection].into_iter().for_each(trace);
     let store = SqliteStore::new(connections, Arc::new(SystemClock));
+    run_traffic(&store).await;
     run_statements(&store, &admin).await;
     let statements: Vec<String> = std::mem::take(&mut *TRACED.lock().unwrap()).into_iter().collect();
     let explained = Connection::open(dir.path().join(crate::STORE_FILE)).unwrap();
