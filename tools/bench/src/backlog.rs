@@ -14,7 +14,7 @@ use relay::ports::queue::Queue as _;
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{AttemptResult, Delivery, DeliveryId, DeliveryKind, Direction};
 use relay_sqlite::admin::SqliteAdmin;
-use relay_sqlite::{ClaimOrder, STORE_FILE, SqliteStore};
+use relay_sqlite::{ClaimOrder, ClaimedDelivery, STORE_FILE, SqliteStore};
 use rusqlite::Connection;
 
 use crate::traffic::requests::{RequestKind, webhook_body};
@@ -22,7 +22,7 @@ use crate::traffic::requests::{RequestKind, webhook_body};
 /// The route of relay-local.
 const ROUTE: &str = "contacts";
 /// How many deliveries are stored or settled at once.
-const CONCURRENCY: usize = 64;
+const CONCURRENCY: usize = 256;
 /// How many are stored before they are settled.
 const CHUNK: u32 = 4096;
 
@@ -65,16 +65,18 @@ fn hash_of_tables(work: &Path) -> io::Result<u64> {
 async fn fill(folder: &Path, size: Size) -> io::Result<()> {
     let opened = relay_sqlite::open(folder, Timestamp::now()).map_err(io::Error::other)?;
     let store = SqliteStore::new(opened, Arc::new(SystemClock));
+    let truncation = tokio::spawn(store.clone().run_log_truncation());
     let mut settled = 0;
     while settled < size.settled {
         let chunk = CHUNK.min(size.settled - settled);
         enqueue(&store, settled..settled + chunk).await?;
-        stream::iter(0..chunk).map(|_| settle_one(&store)).buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
+        settle(&store).await?;
         settled += chunk;
         eprint!("\r{settled} of {} are settled", size.settled);
     }
     eprintln!();
     enqueue(&store, settled..settled + size.waiting).await?;
+    truncation.abort();
     let admin = SqliteAdmin::open(folder).map_err(io::Error::other)?;
     admin.set_paused(Direction::LoopsToClay, true, Timestamp::now()).map_err(io::Error::other).map(drop)
 }
@@ -87,10 +89,20 @@ async fn enqueue(store: &SqliteStore, numbers: std::ops::Range<u32>) -> io::Resu
         .await
 }
 
-async fn settle_one(store: &SqliteStore) -> io::Result<()> {
-    let claimed = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest).await.map_err(io::Error::other)?;
-    let claimed = claimed.ok_or_else(|| io::Error::other("nothing is due in a store that is being filled"))?;
-    store.finish_attempt(&claimed.delivery.id, AttemptResult::Delivered.into()).await.map_err(io::Error::other)
+/// Delivers all that waits.
+async fn settle(store: &SqliteStore) -> io::Result<()> {
+    loop {
+        let claimed = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest, CONCURRENCY).await;
+        let claimed = claimed.map_err(io::Error::other)?;
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        let finish = async |claimed: ClaimedDelivery| {
+            let id = claimed.delivery.id;
+            store.finish_attempt(&id, AttemptResult::Delivered.into()).await.map_err(io::Error::other)
+        };
+        stream::iter(claimed).map(finish).buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
+    }
 }
 
 fn delivery(number: u32) -> Delivery {
