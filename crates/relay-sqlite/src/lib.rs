@@ -16,6 +16,7 @@ mod schema;
 mod store;
 mod store_files;
 mod stored_event;
+mod upkeep;
 mod webhook_usage;
 
 pub use claim::{ClaimOrder, ClaimedDelivery};
