@@ -9,6 +9,7 @@ use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::http::{Response, send};
 use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::relay_process::{RELAY_TOKEN, Relay, TempDataDir, command, settings};
+use relay_testkit::relayctl::run_relayctl;
 use relay_testkit::{eventually, webhook};
 use serde_json::Value;
 
@@ -125,6 +126,33 @@ async fn deliveries_of_a_folder_without_a_store_is_an_empty_list() {
     let data = folder.path().display().to_string();
     let output = command(&settings(&[("RELAY_DATA", &data)])).args(["deliveries", "--json"]).output().await.unwrap();
     assert_eq!(stdout_of(&output).trim(), "[]");
+}
+
+/// Reads the ids of a listing's records.
+fn ids_of(records: &Value) -> Vec<usize> {
+    records.as_array().unwrap().iter().map(|record| record["id"].as_str().unwrap().parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn deliveries_are_the_latest_50_unless_all_are_wanted() {
+    let (folder, _) = Relay::start(&[]).await.stop().await;
+    let store = relay_sqlite::open_existing(folder.path()).unwrap().unwrap();
+    let sql = "WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1099)
+               INSERT INTO deliveries (id, direction, state, contact, kind, body_hash, received_at, next_at)
+               SELECT n, 'clay-to-loops', 'waiting', n, 'contact', 'h', 1, 1 FROM numbers";
+    store.execute(sql, []).unwrap();
+    let data = folder.path().display().to_string();
+    let (latest, all): (Vec<usize>, Vec<usize>) = ((1050..1100).collect(), (0..1100).rev().collect());
+    for (arguments, expected) in [(&["deliveries", "--json"][..], &latest), (&["deliveries", "--json", "--all"], &all)]
+    {
+        let output = command(&settings(&[("RELAY_DATA", &data)])).args(arguments).output().await.unwrap();
+        assert_eq!(ids_of(&serde_json::from_slice(&output.stdout).unwrap()), *expected);
+        let local = format!("--local={data}");
+        let output = run_relayctl(&[], &[&[local.as_str()], arguments].concat(), "").await;
+        assert_eq!(ids_of(&output.json()["deliveries"]), *expected);
+    }
+    let output = command(&settings(&[("RELAY_DATA", &data)])).arg("deliveries").output().await.unwrap();
+    assert!(stdout_of(&output).contains("These are the latest 50; --limit shows more, and --all shows all."));
 }
 
 #[tokio::test]

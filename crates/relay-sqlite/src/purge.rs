@@ -49,7 +49,7 @@ fn purge(transaction: &Transaction<'_>, cutoff: i64) -> rusqlite::Result<usize> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_store::{Folder, deliver, store};
+    use crate::test_store::{Folder, deliver, insert_many, store};
 
     async fn count(store: &SqliteStore) -> u32 {
         store
@@ -73,5 +73,19 @@ mod tests {
         deliver(&store, "msg_2").await;
         store.purge_delivered().await.unwrap();
         assert_eq!(count(&store).await, 1);
+    }
+
+    #[tokio::test]
+    async fn old_deliveries_are_purged_with_their_failures_step_by_step() {
+        let Folder { store, _dir, .. } = store();
+        insert_many(&store, "iif(n = 7, 'dead', 'delivered'), 1, NULL").await;
+        let sql = "INSERT INTO failures SELECT id, 'timed_out', 0, 1, 1 FROM deliveries";
+        store.write(|transaction| transaction.execute(sql, [])).await.unwrap();
+        deliver(&store, "msg_1").await;
+        store.purge_delivered().await.unwrap();
+        assert_eq!(count(&store).await, 2, "a dead letter stays, and what was delivered today");
+        let sql = "SELECT group_concat(delivery_id) FROM failures";
+        let left: String = store.read(|connection| connection.query_row(sql, [], |row| row.get(0))).await.unwrap();
+        assert_eq!(left, "7");
     }
 }

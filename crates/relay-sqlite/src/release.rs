@@ -106,28 +106,28 @@ fn release_failed(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use relay::ports::clock::{Clock as _, SystemClock};
-
     use super::*;
     use crate::claim::ClaimOrder;
-    use crate::schema::open;
+    use crate::test_store::{Folder, insert_many, store};
 
     #[tokio::test]
     async fn recovery_makes_any_number_due_but_those_told_to_wait() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = SqliteStore::new(open(dir.path(), SystemClock.now()).unwrap(), Arc::new(SystemClock));
-        let in_an_hour = SystemClock.now().as_millisecond() + 60 * 60 * 1000;
-        let count = 2 * usize::from(STEP_SIZE) + 2;
-        let insert = "WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < ?1)
-             INSERT INTO deliveries (id, direction, state, contact, kind, body, body_hash, received_at, next_at, failing_since,
-                                     not_before)
-             SELECT number, 'loops-to-clay', 'waiting', number, 'row', x'7b7d', 'h', 1, ?2, 1, iif(number % 2, ?2, NULL)
-             FROM numbers";
-        store.write(move |transaction| transaction.execute(insert, params![count as i64, in_an_hour])).await.unwrap();
+        let Folder { store, _dir, .. } = store();
+        insert_many(&store, "'waiting', NULL, NULL").await;
+        let sql = "UPDATE deliveries SET failing_since = 1, not_before = iif(seq % 2, next_at, NULL)";
+        store.write(|transaction| transaction.execute(sql, [])).await.unwrap();
         store.release_on_recovery(Direction::LoopsToClay).await.unwrap();
-        let due = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest, count).await.unwrap();
-        assert_eq!(due.len(), count / 2);
+        let due = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest, 1200).await.unwrap();
+        assert_eq!(due.len(), 600);
+    }
+
+    #[tokio::test]
+    async fn all_held_deliveries_are_released_step_by_step() {
+        let Folder { store, _dir, .. } = store();
+        insert_many(&store, "'waiting', NULL, iif(n = 7, NULL, 1)").await;
+        store.release_all_held().await.unwrap();
+        let sql = "SELECT count(*) FROM deliveries WHERE next_at <= 1800000000000";
+        let due: u32 = store.read(|connection| connection.query_row(sql, [], |row| row.get(0))).await.unwrap();
+        assert_eq!(due, 1199);
     }
 }

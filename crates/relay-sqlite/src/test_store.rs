@@ -84,3 +84,14 @@ pub(crate) fn retry_in_an_hour(store: &SqliteStore, no_early_retry: bool) -> Att
     let at = store.clock.now() + SignedDuration::from_hours(1);
     AttemptResult::RetryAt { at, reason: Reason::without_status(ReasonCode::TimedOut), no_early_retry }
 }
+
+/// Inserts more deliveries than one transaction changes, with these values of `state`, `settled_at` and `held_since`.
+pub(crate) async fn insert_many(store: &SqliteStore, values: &'static str) {
+    let sql = format!(
+        "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1200)
+         INSERT INTO deliveries (id, direction, contact, kind, body_hash, received_at, next_at, state, settled_at,
+           held_since)
+         SELECT n, 'loops-to-clay', n, 'row', 'h', 1, 1800003600000, {values} FROM numbers"
+    );
+    store.write(move |transaction| transaction.execute(&sql, [])).await.unwrap();
+}

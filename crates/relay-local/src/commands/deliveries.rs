@@ -114,7 +114,7 @@ impl<W: Write> Listing<W> {
     fn end(&mut self, settings: &LocalSettings, arguments: &DeliveriesArguments) -> Result<(), CommandError> {
         let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
         if self.json {
-            writeln!(self.out, "\n]")?;
+            writeln!(self.out, "{}]", if self.count == 0 { "" } else { "\n" })?;
         } else if self.count == 0 {
             writeln!(self.out, "There are no deliveries in {}.", settings.data_dir.display())?;
         } else if !arguments.all && self.count == limit {

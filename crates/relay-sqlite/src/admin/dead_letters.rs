@@ -203,6 +203,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn dead_letters_are_read_in_pages_in_the_order_of_arrival() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open(folder.path(), SystemClock.now()).unwrap().writer;
+        let sql = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 250)
+                   INSERT INTO deliveries (id, direction, state, contact, kind, body_hash, received_at, next_at)
+                   SELECT n, iif(n % 2, 'clay-to-loops', 'loops-to-clay'), 'dead', n, iif(n % 2, 'contact', 'row'), 'h', 1, 1
+                   FROM numbers";
+        connection.execute(sql, []).unwrap();
+        let mut queue = SqliteDeadLetters { connection, clock: Arc::new(SystemClock), last_seq: 0 };
+        let (mut keys, mut sizes) = (Vec::new(), Vec::new());
+        loop {
+            let page = queue.next_page().await.unwrap();
+            sizes.push(page.len());
+            keys.extend(page.into_iter().map(|dead_letter| dead_letter.key));
+            if sizes.last() == Some(&0) {
+                break;
+            }
+        }
+        assert_eq!(sizes, [100, 100, 50, 0]);
+        assert_eq!(keys, (1..=250).map(|number| number.to_string()).collect::<Vec<_>>());
+        assert_eq!(queue.count().await.unwrap(), 250);
+    }
+
+    #[tokio::test]
     async fn event_that_may_have_been_sent_is_redriven_only_if_allowed() {
         assert_eq!(redrive_event(22, false).await, (RedriveOutcome::Redriven, Some(0)));
         assert_eq!(redrive_event(23, false).await, (RedriveOutcome::OutcomeUnknown, Some(0)));

@@ -237,6 +237,25 @@ mod tests {
     }
 
     #[test]
+    fn changed_deliveries_are_new_sending_settled_or_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let admin = new_admin(&dir);
+        for (id, state) in [("old", "waiting"), ("failed", "waiting"), ("sent", "sending"), ("settled", "dead")] {
+            insert(&admin.connection, id, "loops-to-clay", state);
+        }
+        let sql = "UPDATE deliveries SET settled_at = 5000 WHERE id = 'settled';
+                   INSERT INTO failures VALUES ('failed', 'timed_out', 0, 1, 5000), ('old', 'timed_out', 0, 1, 4999)";
+        admin.connection.execute_batch(sql).unwrap();
+        let last_seq = admin.last_seq().unwrap();
+        for (id, state) in [("new", "waiting"), ("caller's", "direct")] {
+            insert(&admin.connection, id, "clay-to-loops", state);
+        }
+        let changed = admin.changed(last_seq, Timestamp::from_second(5).unwrap()).unwrap();
+        let ids: Vec<&str> = changed.values().map(|record| record.id.as_str()).collect();
+        assert_eq!(ids, ["failed", "sent", "settled", "new"]);
+    }
+
+    #[test]
     fn totals_follow_every_change_of_state() {
         let dir = tempfile::tempdir().unwrap();
         let admin = new_admin(&dir);

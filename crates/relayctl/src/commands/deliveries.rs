@@ -77,7 +77,8 @@ pub(crate) async fn run(
     }
     let extra = extra_dead_letters(&query, count, &queues);
     let queues_json = serde_json::to_string_pretty(&queues)?;
-    output.print_json_part(&format!("\n],\n\"queues\": {queues_json},\n\"lettersBeside\": {extra}\n}}\n"))?;
+    let line = if count == 0 { "" } else { "\n" };
+    output.print_json_part(&format!("{line}],\n\"queues\": {queues_json},\n\"lettersBeside\": {extra}\n}}\n"))?;
     if count == 0 {
         output.print("No such delivery is on record.")?;
     }
