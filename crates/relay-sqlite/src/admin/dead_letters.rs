@@ -163,10 +163,9 @@ fn plan_redrive(
     // What waits behind it goes after it: it keeps its position.
     let newer: bool = connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM deliveries
-                        WHERE direction = ?1 AND contact = ?2 AND seq > ?3
-                          AND (state IN ('delivered', 'sending')
-                               -- One without a body is left of a caller that is gone.
-                               OR state = 'direct' AND body IS NOT NULL))",
+                        WHERE direction = ?1 AND contact = ?2 AND state IN ('delivered', 'sending', 'direct') AND seq > ?3
+                          -- A direct one without a body is left of a caller that is gone.
+                          AND (state <> 'direct' OR body IS NOT NULL))",
         params![delivery.kind.direction().as_str(), delivery.contact.as_str(), seq],
         |row| row.get(0),
     )?;
