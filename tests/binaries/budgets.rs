@@ -13,7 +13,7 @@ use crate::{function_binary, load_harness, required_path};
 /// Events of a sandbox in which connections and reads are counted.
 const EVENTS: usize = 20;
 /// Counts of a function before it is over its budget: on a busy machine a timer may ring in the middle of one.
-const MAX_COUNTS: usize = 3;
+const MAX_COUNTS: usize = 5;
 
 fn functions() -> impl Iterator<Item = &'static str> {
     HTTP_FUNCTIONS.into_iter().chain(QUEUE_FUNCTIONS)
