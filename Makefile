@@ -33,8 +33,10 @@ SAM_CONFIG = $(CURDIR)/$(or $(wildcard $(SAVED_CONFIG)),samconfig.toml)
 FUNCTIONS := loops-to-clay clay-to-loops-contact clay-to-loops-event clay-delivery loops-delivery
 # For sizes and checks, the functions are built as for deployment (`cargo lambda`: its linker, its processor flags), but
 # for the processor of this machine; and, for comparison, functions that do nothing.
-MEASURED := $(FUNCTIONS) bare-function bare-threaded
+MEASURED := $(FUNCTIONS) bare-function bare-threaded core-steps
 RELEASED := $(TARGET)/x86_64-unknown-linux-gnu/release
+# Handlers that a user would write for the same job, measured beside the functions.
+PEERS := tools/bench/peers
 
 .PHONY: help
 help: ## List the targets
@@ -57,7 +59,7 @@ relayctl: ## Build relayctl, the CLI for operators, into target/local
 	$(CARGO) build --locked --profile local -p relayctl
 
 .PHONY: test
-test: prerequisites check test-rust test-event-keys test-sdks test-openapi lint-sam check-docs test-lambda check-binaries ## Everything that must pass: the checks, and all tests
+test: prerequisites check test-rust test-event-keys test-sdks test-openapi lint-sam check-docs test-lambda bench-check ## Everything that must pass: the checks, and all tests
 
 .PHONY: prerequisites
 prerequisites: ## Install what the tests need besides Rust and a C compiler (Debian, Ubuntu), or name what is missing
@@ -133,20 +135,23 @@ ifeq ($(shell uname -s),Linux)
 test-lambda: build-release-x86 ## Run the functions as Lambda does, as the template describes them, against emulated services
 	RELAY_FUNCTIONS="$(abspath $(RELEASED))" tools/aws-emulator/with-emulator $(CARGO) test --locked -p relay-tests --test lambda
 
-.PHONY: check-binaries
-check-binaries: build-release-x86 ## Check that the functions read no certificate authorities, gather no entropy, and bring no second TLS stack
+.PHONY: bench-check
+bench-check: build-release-x86 ## Hold the budgets of tools/bench/budgets.toml, and check that functions read no certificate authorities and have one TLS stack
 	RELAY_FUNCTIONS="$(abspath $(RELEASED))" RELAY_TEMPLATE="$(abspath $(TARGET))/measured/template.json" \
 	  $(CARGO) test --locked -p relay-tests --test binaries
+	$(CARGO) build --locked -p relay-local -p relay-bench
+	$(TARGET)/debug/relay-bench check tools/bench/budgets.toml --programs $(TARGET)/debug --work $(TARGET)/bench
 else
 # They run what is built for Lambda, trace it, and move its clock.
-.PHONY: test-lambda check-binaries
-test-lambda check-binaries:
+.PHONY: test-lambda bench-check
+test-lambda bench-check:
 	@echo "$@: skipped: needs Linux"
 endif
 
 .PHONY: check-docs
 check-docs: tools ## Check the docs: cost, links, versions, limits, and that each line of doctor has its section
 	$(VENV)/bin/python tools/cost/cost_page.py --check
+	$(VENV)/bin/python tools/bench/functions_page.py --check
 	$(VENV)/bin/python -m doctest tools/docs-check/check.py
 	$(VENV)/bin/python tools/docs-check/check.py
 
@@ -217,7 +222,6 @@ load-test: tools ## A thousand rows at once, through both deployments: how they 
 bench: bench-peers ## Measure relay-local under load beside the same job in Node and Python; one run of tables, and target/bench/bench.json (QUICK=1)
 	$(CARGO) build --locked --profile local -p relay-local -p relayctl -p relay-bench
 	$(TARGET)/local/relay-bench run --programs $(TARGET)/local --work $(TARGET)/bench --uvicorn $(BENCH_VENV)/bin/uvicorn $(if $(QUICK),--quick)
-	$(CARGO) bench --locked -p relay-core --bench rows
 
 .PHONY: bench-render
 bench-render: ## Publish the last run of make bench: docs/bench.json, and the tables of docs/performance.md
@@ -241,9 +245,21 @@ bench-peers: ## Install the peers that make bench compares with
 	  cp tools/bench/peers/python/requirements.txt $(BENCH_VENV)/installed.txt
 	}
 
-.PHONY: bench-size
-bench-size: build-release-x86 ## Measure the size and start of each function beside one that does nothing; an error where it is over the budget
-	$(CARGO) run --locked -p relay-measure --bin bench-size -- $(RELEASED) $(TARGET)/measured $(TARGET)/measured/template.json $(RUNS)
+.PHONY: bench-functions
+bench-functions: build-release-x86 ## Measure the functions beside bare ones and handlers in Node and Python, and write docs/performance.md from that (RUNS=25)
+	@cmp -s $(PEERS)/lambda-node/package-lock.json $(PEERS)/lambda-node/node_modules/installed.json || {
+	  # The runtime client compiles a library: cmake, autoconf, automake and libtool are needed.
+	  npm ci --prefix $(PEERS)/lambda-node --no-audit --no-fund
+	  cp $(PEERS)/lambda-node/package-lock.json $(PEERS)/lambda-node/node_modules/installed.json
+	}
+	@cmp -s $(PEERS)/lambda-python/requirements.txt $(PEERS)/lambda-python/.venv/installed.txt || {
+	  $(PYTHON) -m venv --clear $(PEERS)/lambda-python/.venv
+	  $(PEERS)/lambda-python/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $(PEERS)/lambda-python/requirements.txt
+	  cp $(PEERS)/lambda-python/requirements.txt $(PEERS)/lambda-python/.venv/installed.txt
+	}
+	$(CARGO) run --locked -p relay-measure --bin bench-functions -- \
+	  $(RELEASED) $(TARGET)/measured $(TARGET)/measured/template.json $(PEERS) docs/bench-functions.json $(RUNS)
+	$(PYTHON) tools/bench/functions_page.py
 
 .PHONY: cost-measure
 cost-measure: tools ## Count what each kind of request needs of AWS, and write docs/cost.md from it
@@ -252,7 +268,7 @@ cost-measure: tools ## Count what each kind of request needs of AWS, and write d
 	$(VENV)/bin/python tools/cost/cost_page.py
 
 .PHONY: cost-render
-cost-render: tools ## Write docs/cost.md anew, after a price, an alarm or the table of sizes has changed
+cost-render: tools ## Write docs/cost.md anew, after a price, an alarm or docs/bench-functions.json has changed
 	$(VENV)/bin/python tools/cost/cost_page.py
 
 .PHONY: screenshots

@@ -1,6 +1,7 @@
-//! Checks that keep the functions small and quick to start. `make check-binaries` builds the functions and runs this.
+//! Checks that keep the functions small and quick. `make bench-check` builds the functions and runs this.
 
 mod authorities;
+mod budgets;
 mod dependencies;
 mod entropy;
 
@@ -8,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use relay_testkit::function_harness::FunctionHarness;
 
-/// Something that `make check-binaries` sets.
+/// Something that `make bench-check` sets.
 fn required_path(variable: &str) -> PathBuf {
     std::env::var_os(variable)
-        .unwrap_or_else(|| panic!("{variable} is not set: run `make check-binaries`, which sets it"))
+        .unwrap_or_else(|| panic!("{variable} is not set: run `make bench-check`, which sets it"))
         .into()
 }
 

@@ -2,8 +2,8 @@
 
 usage: cost_page.py [--check]
 
-The sources are docs/cost-measured.json (written by `make cost-measure`), docs/prices.json, the table of `make bench-size` in
-docs/deployment.md, and template.yaml. With --check nothing is written; the exit code is 1 if the page is out of date.
+The sources are docs/cost-measured.json (written by `make cost-measure`), docs/prices.json, docs/bench-functions.json (written by
+`make bench-functions`), and template.yaml. With --check nothing is written; the exit code is 1 if the page is out of date.
 """
 
 import json
@@ -77,7 +77,7 @@ class Facts:
         self.resources = resolve_template.translate(str(ROOT / "template.yaml"), {})["Resources"]
         parameters = resolve_template.translate(str(ROOT / "template.yaml"), {})["Parameters"]
         self.rate = int(parameters["ClayRatePerSecond"]["Default"])
-        self.cpu_ms = cpu_of_a_later_event((ROOT / "docs" / "deployment.md").read_text())
+        self.cpu_ms = cpu_of_a_later_event(json.loads((ROOT / "docs" / "bench-functions.json").read_text()))
 
     def of_type(self, kind):
         return [each["Properties"] for each in self.resources.values() if each["Type"] == kind]
@@ -87,15 +87,10 @@ class Facts:
         return amount * price["amount"] / price["units"]
 
 
-def cpu_of_a_later_event(text):
-    """Returns the milliseconds of each function, from the table of `make bench-size`."""
-    lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
-    header = next((line for line in lines if "later event, CPU ms" in line), None)
-    if header is None:
-        sys.exit("docs/deployment.md has no table with the column `later event, CPU ms`: paste the output of `make bench-size`")
-    column = header.index("later event, CPU ms")
-    rows = [line for line in lines if len(line) == len(header) and re.fullmatch(r"`[a-z-]+`", line[0])]
-    return {row[0].strip("`"): float(row[column]) for row in rows}
+def cpu_of_a_later_event(report):
+    """Returns the milliseconds of each function."""
+    functions = report["functions"].items()
+    return {name: each["cpu_micros"]["later_event"]["median"] / 1000 for name, each in functions}
 
 
 def access_log_bytes(facts):
@@ -342,7 +337,7 @@ of a function. Bytes out are those of responses and of requests to Clay and Loop
 
 {times}
 
-- Measured is the processor time of a later event (`make bench-size`, x86_64, services that respond at once). With {assumed["memory_mb"]} MB a
+- Measured is the processor time of a later event (`make bench-functions`, x86_64, services that respond at once). With {assumed["memory_mb"]} MB a
   function has {share:.1%} of a processor: AWS gives a whole one at {assumed["memory_mb_of_one_processor"]:,} MB. The same time is assumed for arm64.
 - A call to SQS takes {assumed["sqs_call_ms"]} ms and one to DynamoDB {assumed["dynamodb_call_ms"]} ms, one after another; Loops and Clay respond within {assumed["destination_ms"]} ms.
   All three are assumed. Each 100 ms more add ${facts.price("lambda_gb_second", 0.1 * assumed["memory_mb"] / 1024 * MILLION):.2f} to a million.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -113,6 +114,7 @@ struct Script {
 pub struct MockDestination {
     address: SocketAddr,
     script: Arc<Mutex<Script>>,
+    connections: Arc<AtomicU64>,
     server: JoinHandle<()>,
 }
 
@@ -186,12 +188,21 @@ impl MockDestination {
             team_requests: Vec::new(),
         }));
         let shared = Arc::clone(&script);
+        let connections = Arc::new(AtomicU64::new(0));
+        let accepted = Arc::clone(&connections);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                accepted.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(serve(stream, Arc::clone(&shared)));
             }
         });
-        Self { address, script, server }
+        Self { address, script, connections, server }
+    }
+
+    /// How many connections it has accepted.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Its URL, with a path.

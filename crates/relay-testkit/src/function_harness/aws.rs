@@ -2,18 +2,20 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
+use axum::serve::ListenerExt as _;
 use relay::ports::clock::SystemClock;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::aws_fake::FakeServices;
-use crate::http_server;
 use crate::relay_process::RELAY_TOKEN;
 use crate::webhook::SIGNING_SECRET;
 
@@ -23,6 +25,14 @@ pub(super) struct AwsServer {
     address: SocketAddr,
     server: JoinHandle<()>,
     services: FakeServices,
+    counts: Arc<Counts>,
+}
+
+/// What the functions have cost AWS besides their calls.
+#[derive(Debug, Default)]
+struct Counts {
+    connections: AtomicU64,
+    secret_reads: AtomicU64,
 }
 
 impl Drop for AwsServer {
@@ -40,10 +50,30 @@ impl AwsServer {
             services: FakeServices::new(Arc::default(), Arc::new(SystemClock)).without_latency(),
             loops_to_clay: json!({"loops_signing_secrets": [SIGNING_SECRET], "clay_routes": [route]}),
             clay_to_loops: json!({"loops_api_key": "key", "relay_tokens": [RELAY_TOKEN]}),
+            counts: Arc::default(),
         };
-        let services = aws.services.clone();
-        let (address, server) = http_server::serve(Router::new().fallback(respond).with_state(Arc::new(aws))).await;
-        Self { address, server, services }
+        let (services, counts) = (aws.services.clone(), Arc::clone(&aws.counts));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("{error}"));
+        let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
+        let accepted = Arc::clone(&counts);
+        let listener = listener.tap_io(move |_| {
+            accepted.connections.fetch_add(1, Ordering::Relaxed);
+        });
+        let app = Router::new().fallback(respond).with_state(Arc::new(aws));
+        let server = tokio::spawn(async move {
+            let _ = axum::serve(listener, app).await;
+        });
+        Self { address, server, services, counts }
+    }
+
+    /// How many connections it has accepted.
+    pub(super) fn connections(&self) -> u64 {
+        self.counts.connections.load(Ordering::Relaxed)
+    }
+
+    /// How often a secret was read.
+    pub(super) fn secret_reads(&self) -> u64 {
+        self.counts.secret_reads.load(Ordering::Relaxed)
     }
 
     pub(super) fn url(&self) -> String {
@@ -60,6 +90,7 @@ struct Aws {
     services: FakeServices,
     loops_to_clay: Value,
     clay_to_loops: Value,
+    counts: Arc<Counts>,
 }
 
 async fn respond(State(aws): State<Arc<Aws>>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
@@ -79,6 +110,7 @@ async fn respond(State(aws): State<Arc<Aws>>, headers: HeaderMap, body: Bytes) -
 
 impl Aws {
     fn secret(&self, request: &[u8]) -> Box<[u8]> {
+        self.counts.secret_reads.fetch_add(1, Ordering::Relaxed);
         let request: Value = serde_json::from_slice(request).unwrap_or_default();
         let arn = request["SecretId"].as_str().unwrap_or_default();
         let document = if arn.contains("LoopsToClay") { &self.loops_to_clay } else { &self.clay_to_loops };

@@ -3,6 +3,7 @@
 //! It serves measurements and checks of the binaries. What a function does is tested on emulated services.
 
 mod aws;
+pub mod callgrind;
 mod events;
 mod template;
 pub mod tls;
@@ -66,6 +67,18 @@ impl FunctionHarness {
             environment.entry(name.to_owned()).and_modify(|known| *known = value);
         }
         environment
+    }
+
+    /// How many connections to AWS and to the destination were opened.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.aws.connections() + self.destination.connections()
+    }
+
+    /// How often a secret was read.
+    #[must_use]
+    pub fn secret_reads(&self) -> u64 {
+        self.aws.secret_reads()
     }
 
     /// Starts a function in this environment, and freezes it when it asks for its first event.

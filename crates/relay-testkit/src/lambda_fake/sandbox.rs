@@ -20,6 +20,9 @@ use tokio::task::JoinHandle;
 
 use crate::{http_server, relay_process};
 
+/// Longest INIT.
+const MAX_INIT: Duration = Duration::from_secs(15);
+
 /// How an invocation failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvokeError {
@@ -76,6 +79,20 @@ impl Sandbox {
     /// # Panics
     /// When it does not start; its log has the cause.
     pub async fn start(name: &str, binary: &Path, environment: &BTreeMap<String, String>, log: &Path) -> Self {
+        Self::start_within(MAX_INIT, name, binary, environment, log).await
+    }
+
+    /// The same for a program that is slowed down, with another limit.
+    ///
+    /// # Panics
+    /// When it does not start; its log has the cause.
+    pub async fn start_within(
+        max_init: Duration,
+        name: &str,
+        binary: &Path,
+        environment: &BTreeMap<String, String>,
+        log: &Path,
+    ) -> Self {
         let (invocations, receiver) = mpsc::channel(1);
         let (next_requested, mut next_requested_receiver) = mpsc::channel(16);
         let pending_responses = Mutex::new(HashMap::new());
@@ -110,7 +127,7 @@ impl Sandbox {
         tokio::select! {
             first_request = next_requested_receiver.recv() => assert!(first_request.is_some()),
             status = child.wait() => panic!("{name} ended at its start: {status:?}"),
-            () = tokio::time::sleep(Duration::from_secs(15)) => panic!("{name} did not ask for an event within its INIT"),
+            () = tokio::time::sleep(max_init) => panic!("{name} did not ask for an event within its INIT"),
         }
         let sandbox = Self { child, invocations, runtime, next_requested: next_requested_receiver, server, count: 0 };
         sandbox.signal(Signal::STOP);
