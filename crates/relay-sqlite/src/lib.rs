@@ -7,9 +7,6 @@ mod contact_locks;
 pub mod data_dir;
 mod delivery_row;
 mod failure_counts;
-mod migrations;
-#[cfg(test)]
-mod query_plans;
 mod queue;
 mod row_intake;
 mod schema;
