@@ -2,30 +2,20 @@
 
 mod accounts;
 pub mod admin;
-mod claim;
-mod contact_locks;
+mod attempts;
 pub mod data_dir;
 mod delivery_row;
+mod durability;
 mod failure_counts;
-mod finish_attempt;
-mod migrations;
+mod intake;
 mod purge;
-#[cfg(test)]
-mod query_plans;
-mod queue;
-mod release;
-mod row_intake;
 mod schema;
 mod store;
-mod store_files;
-mod stored_event;
 #[cfg(test)]
 mod test_store;
 mod webhook_usage;
-mod write_ahead_log;
-mod writer;
 
-pub use claim::{ClaimOrder, ClaimedDelivery};
+pub use attempts::claim::{ClaimOrder, ClaimedDelivery};
 pub use data_dir::STORE_FILE;
 pub use schema::{Connections, OpenError, open, open_existing};
 pub use store::SqliteStore;

@@ -20,11 +20,11 @@ use rusqlite::{Connection, Transaction};
 use tokio::sync::{Mutex, Notify};
 
 use crate::admin::queries::{self, Backlog};
-use crate::contact_locks::ContactLocks;
 use crate::delivery_row::NewRow;
+use crate::durability::write_ahead_log::WriteAheadLog;
+use crate::durability::writer::{WriteOptions, Writer};
+use crate::intake::contact_locks::ContactLocks;
 use crate::schema::Connections;
-use crate::write_ahead_log::WriteAheadLog;
-use crate::writer::{WriteOptions, Writer};
 
 /// How long the health check may wait for other writes and take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use relay::ports::queue::Queue as _;
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{AttemptResult, Delivery, DeliveryId, DeliveryKind, Direction, Reason, ReasonCode};
 
-use crate::claim::{ClaimOrder, ClaimedDelivery};
+use crate::attempts::claim::{ClaimOrder, ClaimedDelivery};
 use crate::schema::open;
 use crate::store::SqliteStore;
 

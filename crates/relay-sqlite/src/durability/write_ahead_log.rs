@@ -9,7 +9,7 @@ use relay::ports::queue::StoreError;
 use rusqlite::Connection;
 use tokio::time::Instant;
 
-use crate::writer::Writer;
+use crate::durability::writer::Writer;
 
 /// Time between two looks at the log.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);

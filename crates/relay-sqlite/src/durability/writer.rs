@@ -15,8 +15,8 @@ use relay::ports::queue::StoreError;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use crate::durability::store_files::StoreFiles;
 use crate::schema::BUSY_TIMEOUT;
-use crate::store_files::StoreFiles;
 
 /// Maximum number of changes in a transaction, so that the first one does not wait for all that can come.
 const MAX_BATCH: usize = 256;

@@ -86,7 +86,8 @@ fn release_failed(
     after: (i64, i64),
 ) -> rusqlite::Result<Option<(i64, i64)>> {
     let mut statement = transaction.prepare_cached(
-        "SELECT seq, next_at, coalesce(not_before, 0) <= ?2 AS may_be_early FROM deliveries
+        "SELECT seq, next_at, coalesce(not_before, 0) <= ?2 AS may_be_early
+         FROM deliveries INDEXED BY deliveries_due
          WHERE state = 'waiting' AND direction = ?1 AND (failing_since IS NULL AND held_since IS NULL) = 0
            AND (next_at, seq) > (?3, ?4) AND next_at < ?5
          ORDER BY next_at, seq LIMIT ?6",
@@ -107,7 +108,7 @@ fn release_failed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claim::ClaimOrder;
+    use crate::attempts::claim::ClaimOrder;
     use crate::test_store::{Folder, insert_many, store};
 
     #[tokio::test]

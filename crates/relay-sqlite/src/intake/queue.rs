@@ -6,8 +6,8 @@ use relay::ports::queue::{Enqueued, Queue, StoreError};
 use relay_core::delivery::{Delivery, Reason};
 use rusqlite::Transaction;
 
+use crate::durability::writer::WriteOptions;
 use crate::store::SqliteStore;
-use crate::writer::WriteOptions;
 
 /// Maximum wait for other writes. Loops gives up after fifteen seconds, and sends the webhook again.
 const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -77,7 +77,7 @@ fn select_due(newest_first: bool) -> String {
     let order = if newest_first { "DESC" } else { "ASC" };
     format!(
         "SELECT seq, next_at, attempts, failing_since, held_since, last_attempt_at, unknown_since
-         FROM deliveries AS due
+         FROM deliveries AS due INDEXED BY deliveries_due
          WHERE state = 'waiting' AND direction = ?1 AND (failing_since IS NULL AND held_since IS NULL) = ?2
            AND next_at <= ?3
            AND NOT EXISTS
@@ -141,7 +141,7 @@ fn forget_incredible_waits(
     let latest = retry::latest_credible_wait(now).as_millisecond();
     transaction
         .prepare_cached(
-            "UPDATE deliveries SET next_at = ?2, not_before = NULL
+            "UPDATE deliveries INDEXED BY deliveries_due SET next_at = ?2, not_before = NULL
              WHERE state = 'waiting' AND direction = ?1 AND (failing_since IS NULL AND held_since IS NULL) IN (0, 1)
                AND next_at > ?3 AND next_at < ?4",
         )?

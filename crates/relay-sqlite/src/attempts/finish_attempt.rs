@@ -5,8 +5,8 @@ use relay::ports::queue::StoreError;
 use relay_core::delivery::{AttemptResult, DeliveryId, FinishedAttempt};
 use rusqlite::{Transaction, params};
 
+use crate::attempts::release::release_others;
 use crate::failure_counts;
-use crate::release::release_others;
 use crate::store::SqliteStore;
 
 impl SqliteStore {

@@ -15,10 +15,10 @@ use relay_core::delivery::{Delivery, Direction, Reason, ReasonCode};
 use rusqlite::{Connection, Transaction, params};
 
 use crate::admin::queries::paused_since;
-use crate::contact_locks::ContactLockGuard;
 use crate::delivery_row::NewRow;
+use crate::intake::contact_locks::ContactLockGuard;
+use crate::intake::stored_event::{Known, StoredEvent, carry_over, delete, rename_conflicting};
 use crate::store::SqliteStore;
-use crate::stored_event::{Known, StoredEvent, carry_over, delete, rename_conflicting};
 use crate::{delivery_row, failure_counts};
 
 /// Maximum wait for other writes: admission, completion and the call between them fit into the caller's timeout.

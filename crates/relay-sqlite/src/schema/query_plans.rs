@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use crate::admin::{SqliteAdmin, queries};
-use crate::claim::ClaimOrder;
+use crate::attempts::claim::ClaimOrder;
 use crate::schema::{open, recover};
 use crate::store::SqliteStore;
 

@@ -1,6 +1,10 @@
 //! Opening the store: it is created if there is none, and not touched if it is damaged, of a newer relay, or of another
 //! program.
 
+mod migrations;
+#[cfg(test)]
+mod query_plans;
+
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,8 +14,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::data_dir::{DataDir, STORE_FILE};
 use crate::delivery_row::end_direct;
-use crate::migrations::{VERSION, is_outdated, upgrade};
-use crate::store_files::StoreFiles;
+use crate::durability::store_files::StoreFiles;
+use crate::schema::migrations::{VERSION, is_outdated, upgrade};
 
 /// Marks the file as a relay's (`PRAGMA application_id`): "LCRs".
 const APPLICATION_ID: i64 = 0x4c43_5273;

@@ -1,0 +1,6 @@
+//! How deliveries arrive.
+
+pub(crate) mod contact_locks;
+mod queue;
+pub(crate) mod row_intake;
+mod stored_event;
