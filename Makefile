@@ -136,9 +136,10 @@ test-lambda: build-release-x86 ## Run the functions as Lambda does, as the templ
 	RELAY_FUNCTIONS="$(abspath $(RELEASED))" tools/aws-emulator/with-emulator $(CARGO) test --locked -p relay-tests --test lambda
 
 .PHONY: bench-check
+# One after another: what a start cuts off after a second would count elsewhere.
 bench-check: build-release-x86 ## Hold the budgets of tools/bench/budgets.toml, and check that functions read no certificate authorities and have one TLS stack
 	RELAY_FUNCTIONS="$(abspath $(RELEASED))" RELAY_TEMPLATE="$(abspath $(TARGET))/measured/template.json" \
-	  $(CARGO) test --locked -p relay-tests --test binaries
+	  $(CARGO) test --locked -p relay-tests --test binaries -- --test-threads 1
 	$(CARGO) build --locked -p relay-local -p relay-bench
 	$(TARGET)/debug/relay-bench check tools/bench/budgets.toml --programs $(TARGET)/debug --work $(TARGET)/bench
 else
