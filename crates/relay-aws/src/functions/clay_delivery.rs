@@ -27,7 +27,7 @@ pub async fn run() -> Result<(), Error> {
     let deliverer = ClayDeliverer {
         secrets,
         clay: client,
-        ledger: BatchedWebhookLedger::new(ledger.table().clone(), Arc::clone(&clock)),
+        ledger: BatchedWebhookLedger::new(ledger.table().clone()),
         limiter,
         clock: Arc::clone(&clock),
         payload: shared.clay_payload,

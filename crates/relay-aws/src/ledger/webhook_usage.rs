@@ -1,6 +1,6 @@
 //! The usage of Clay's webhooks in the ledger.
 //!
-//! A worker counts the rows of a batch in one write at its end, and reads a webhook's item once a minute, because DynamoDB
+//! A worker reads a webhook's item once for a batch, and counts the rows of the batch in one write at its end, because DynamoDB
 //! charges by the call. What a killed worker has not counted is lost: the count only warns that a webhook is nearly used up,
 //! and Clay's own 403 says that it is.
 //!
@@ -9,8 +9,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use jiff::{SignedDuration, Timestamp};
-use relay::ports::clock::SharedClock;
+use jiff::Timestamp;
 use relay::ports::queue::StoreError;
 use relay::ports::webhook_usage::{Submission, WebhookLedger, WebhookUsage};
 
@@ -18,30 +17,26 @@ use crate::ledger::items::{REFUSED_AT, REFUSED_STATUS, TAKEN};
 use crate::ledger::table::{Item, LedgerTable, Update, number_attr, time_attr};
 use crate::sdk::error::AwsError;
 
-/// How long an item that was read is used. Until then, a row may be posted to a webhook that another sandbox has found used up.
-const MAX_AGE: SignedDuration = SignedDuration::from_secs(60);
-
 /// The usage of webhooks, as one worker counts it.
 #[derive(Debug)]
 pub struct BatchedWebhookLedger {
     table: LedgerTable,
-    clock: SharedClock,
     webhooks: Mutex<HashMap<String, KnownWebhook>>,
 }
 
 /// What a worker knows of a webhook.
 #[derive(Debug, Clone, Copy, Default)]
 struct KnownWebhook {
-    /// When its item was read, and what it said.
-    stored: Option<(Timestamp, WebhookUsage)>,
+    /// What its item said when it was read for this batch.
+    stored: Option<WebhookUsage>,
     /// Number of accepted rows that are not in the item yet.
     uncounted: u32,
 }
 
 impl BatchedWebhookLedger {
     /// Creates the usage counts in a table.
-    pub fn new(table: LedgerTable, clock: SharedClock) -> Self {
-        Self { table, clock, webhooks: Mutex::default() }
+    pub fn new(table: LedgerTable) -> Self {
+        Self { table, webhooks: Mutex::default() }
     }
 
     /// Writes a change of a webhook's item, and with it the rows that are not counted yet.
@@ -53,7 +48,7 @@ impl BatchedWebhookLedger {
         let known = webhooks.entry(webhook.to_owned()).or_default();
         match written {
             Ok(item) => {
-                known.stored = item.map(|item| (self.clock.now(), usage_of(&item)));
+                known.stored = item.as_ref().map(usage_of);
                 Ok(())
             }
             Err(error) => {
@@ -71,14 +66,13 @@ impl BatchedWebhookLedger {
 
 impl WebhookLedger for BatchedWebhookLedger {
     async fn usage(&self, webhook: &str) -> Result<WebhookUsage, StoreError> {
-        let (known, now) = (self.known().get(webhook).copied().unwrap_or_default(), self.clock.now());
-        let is_recent = |read_at: Timestamp| now.duration_since(read_at).abs() <= MAX_AGE;
-        let stored = match known.stored.filter(|(read_at, _)| is_recent(*read_at)) {
-            Some((_, usage)) => usage,
+        let known = self.known().get(webhook).and_then(|known| known.stored);
+        let stored = match known {
+            Some(stored) => stored,
             None => {
-                let usage = read_usage(&self.table, webhook).await?;
-                self.known().entry(webhook.to_owned()).or_default().stored = Some((now, usage));
-                usage
+                let stored = read_usage(&self.table, webhook).await?;
+                self.known().entry(webhook.to_owned()).or_default().stored = Some(stored);
+                stored
             }
         };
         // Rows are accepted while the item is read.
@@ -105,11 +99,18 @@ impl WebhookLedger for BatchedWebhookLedger {
     async fn flush(&self, now: Timestamp) -> Result<(), StoreError> {
         let uncounted = |(name, known): (&String, &KnownWebhook)| (known.uncounted > 0).then(|| name.clone());
         let webhooks: Vec<String> = self.known().iter().filter_map(uncounted).collect();
+        let mut result = Ok(());
         for webhook in webhooks {
             // An accepted row shows that an earlier rejection no longer holds.
-            self.write(&webhook, Update::default().remove(&[REFUSED_AT, REFUSED_STATUS]), now).await?;
+            result =
+                result.and(self.write(&webhook, Update::default().remove(&[REFUSED_AT, REFUSED_STATUS]), now).await);
         }
-        Ok(())
+        // The next batch reads anew what other workers have found out.
+        self.known().retain(|_, known| {
+            known.stored = None;
+            known.uncounted > 0
+        });
+        result
     }
 }
 

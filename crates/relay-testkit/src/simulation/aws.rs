@@ -114,7 +114,7 @@ impl RelayUnderTest for AwsUnderTest {
             let deliverer = ClayDeliverer {
                 secrets: to_clay.clone(),
                 clay: destination(clay),
-                ledger: BatchedWebhookLedger::new(table(), Arc::clone(&clock)),
+                ledger: BatchedWebhookLedger::new(table()),
                 limiter: rate_limiter(DynamoLimiterStore::for_clay(table()), shared.clay_rate),
                 clock: Arc::clone(&clock),
                 payload: shared.clay_payload,

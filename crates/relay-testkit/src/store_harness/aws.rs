@@ -277,7 +277,7 @@ impl StoreHarness for AwsHarness {
         let intake = ContactLedger::new(loops_queue, ledger, Arc::<ManualClock>::clone(&clock));
         let worker_table = stack::clients_at(&services.url(), "clay-delivery").dynamodb();
         let worker_table = LedgerTable::new(worker_table, stack.table().to_owned());
-        let webhook_usage = BatchedWebhookLedger::new(worker_table, Arc::<ManualClock>::clone(&clock));
+        let webhook_usage = BatchedWebhookLedger::new(worker_table);
         let (_, accounts) = queue_and_ledger("loops-delivery", DIRECTIONS[1]);
         let hidden_messages = BTreeMap::new();
         Self {

@@ -118,7 +118,7 @@ impl StoreHarness for AwsFakeHarness {
         let clients = services.clients();
         let intake = ContactLedger::new(queue(&clients, 1), ledger(&clients), Arc::<ManualClock>::clone(&clock));
         let (queue, accounts) = (queue(&clients, 0), ledger(&clients));
-        let webhook_usage = BatchedWebhookLedger::new(table(&clients), Arc::<ManualClock>::clone(&clock));
+        let webhook_usage = BatchedWebhookLedger::new(table(&clients));
         Self { clock, services, clients, queue, intake, accounts, webhook_usage, receive_count: None }
     }
 

@@ -107,8 +107,7 @@ pub(crate) async fn check_alarms(target: &StackTarget) -> Result<Finding, Error>
     const CHECK: Check = Check::Alarms;
     let name = |alarm: &str| format!("{}-{alarm}", target.stack.name);
     let call = target.session.call("cloudwatch:DescribeAlarms", name("*"));
-    let more = if target.stack.parameter("Alarms") == Some("essential") { &[][..] } else { &MORE_ALARMS };
-    let expected: Vec<&str> = ESSENTIAL_ALARMS.iter().chain(more).copied().collect();
+    let expected = expected_alarms(target.stack.parameter("Alarms"));
     let names = expected.iter().map(|alarm| name(alarm)).collect();
     let request = target.session.cloudwatch().describe_alarms().set_alarm_names(Some(names));
     let alarms = request.send().await.map_err(|error| call.to_error(&error))?.metric_alarms.unwrap_or_default();
@@ -134,6 +133,12 @@ pub(crate) async fn check_alarms(target: &StackTarget) -> Result<Finding, Error>
     })
 }
 
+/// Returns the alarms of a stack with this parameter. A stack of an earlier version has all, and no parameter.
+fn expected_alarms(parameter: Option<&str>) -> Vec<&'static str> {
+    let more = if parameter == Some("essential") { &[][..] } else { &MORE_ALARMS };
+    ESSENTIAL_ALARMS.iter().chain(more).copied().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -152,6 +157,12 @@ mod tests {
             |alarms: Vec<(bool, &'static str)>| alarms.into_iter().map(|(_, name)| name).collect::<BTreeSet<_>>();
         assert_eq!(names(essential), ESSENTIAL_ALARMS.into());
         assert_eq!(names(more), MORE_ALARMS.into());
+    }
+
+    #[test]
+    fn stack_is_expected_to_have_the_alarms_of_its_parameter() {
+        assert_eq!(expected_alarms(Some("essential")), ESSENTIAL_ALARMS);
+        assert_eq!([expected_alarms(Some("all")).len(), expected_alarms(None).len()], [20; 2]);
     }
 
     #[test]
