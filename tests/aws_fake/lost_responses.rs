@@ -165,6 +165,53 @@ async fn deferred_row_is_stored_despite_lost_lock_responses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn end_of_a_delivery_with_lost_response_opens_the_fast_path() {
+    let (mut store, destination) = new_store().await;
+    let first = contact_update(&store, "1");
+    assert_eq!(store.intake().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    store.services().inject("UpdateItem", "delivered_through", ServiceFault::LoseResponse, 1);
+    store.work(&destination).await;
+    let second = contact_update(&store, "2");
+    assert_eq!(store.intake().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    assert_eq!(destination.received(), ["1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_of_a_deferred_delivery_survives_failed_and_lost_writes() {
+    // The first write finds that it is the deferred one, and the second ends it.
+    for (fault, times) in
+        [(ServiceFault::LoseResponse, 1), (ServiceFault::LoseResponse, 2), (ServiceFault::InternalError, 1)]
+    {
+        let (mut store, destination) = new_store().await;
+        deferred_and_queued_update(&store).await;
+        store.advance(seconds(31)).await;
+        store.services().inject("UpdateItem", "delivered_through", fault, times);
+        store.work(&destination).await;
+        assert_eq!(destination.received(), ["1", "2"]);
+        let third = contact_update(&store, "3");
+        assert_eq!(store.intake().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn worker_killed_before_the_end_in_its_contact_does_not_resend() {
+    let (mut store, destination) = new_store().await;
+    let first = contact_update(&store, "1");
+    assert_eq!(store.intake().admit(&first, DeliveryMode::Async).await.unwrap(), Admission::Queued);
+    // The delivery's own record is written, and that of its contact is not: the message comes back.
+    store.services().inject("UpdateItem", "delivered_through", ServiceFault::InternalError, 4);
+    store.work(&destination).await;
+    let second = contact_update(&store, "2");
+    assert_eq!(store.intake().admit(&second, DeliveryMode::Sync).await.unwrap(), Admission::Queued);
+    store.services().clear();
+    store.advance(seconds(360)).await;
+    store.work(&destination).await;
+    assert_eq!(destination.received(), ["1", "2"]);
+    let third = contact_update(&store, "3");
+    assert_eq!(store.intake().admit(&third, DeliveryMode::Sync).await.unwrap(), Admission::SendNow);
+}
+
+#[tokio::test(start_paused = true)]
 async fn attempt_lease_excludes_second_worker() {
     let (mut store, destination) = new_store().await;
     store.queue().enqueue(&clay_row(&store, "one")).await.unwrap();

@@ -7,6 +7,7 @@ mod contact_items;
 mod lost_responses;
 #[path = "../store_contract/mod.rs"]
 mod store_contract;
+mod webhook_usage;
 mod wrong_clock;
 
 pub(crate) use relay_testkit::store_harness::aws_fake::AwsFakeHarness as Store;

@@ -31,7 +31,17 @@ fn ringing_with(relay: &Relay, thresholds: &[(&str, u64)]) -> BTreeSet<String> {
     for (name, threshold) in thresholds {
         alarms[*name]["Threshold"] = (*threshold).into();
     }
-    evaluate(stack, &alarms, &log_lines(relay), &[])
+    let gateway_lines: Vec<Value> =
+        relay.gateway_statuses().iter().map(|status| gateway_line(stack, &status.to_string(), "9")).collect();
+    evaluate(stack, &alarms, &log_lines(relay), &gateway_lines)
+}
+
+/// A line of the gateway's log. API Gateway writes "-" for what there is not: a request that it turns away has no function's
+/// latency.
+fn gateway_line(stack: &Value, status: &str, latency: &str) -> Value {
+    let format = expect_str(&stack["stages"][0]["access_log"]["format"]);
+    let line = format.replace("$context.status", status).replace("$context.integrationLatency", latency);
+    serde_json::from_str(&line).unwrap()
 }
 
 /// Evaluates alarms of a stack on the lines of the functions' log and of the gateway's.
@@ -165,16 +175,23 @@ async fn queue_that_takes_no_webhook_rings() {
 #[tokio::test]
 async fn gateway_that_throttles_rings() {
     let stack = Stack::create().await.description().clone();
-    // API Gateway writes "-" for what there is not: a request that it turns away has no function's latency.
-    let line = |status: &str, latency: &str| -> Value {
-        let format = expect_str(&stack["stages"][0]["access_log"]["format"]);
-        let line = format.replace("$context.status", status).replace("$context.integrationLatency", latency);
-        serde_json::from_str(&line).unwrap()
-    };
+    let line = |status: &str, latency: &str| gateway_line(&stack, status, latency);
     let ringing = |lines: &[Value]| evaluate(&stack, &stack["alarms"], &[], lines);
-    assert_eq!(ringing(&[line("429", "-")]), alarms(["gateway-throttled"]));
-    // The relay's own 429, and a wrong path.
-    assert_eq!(ringing(&[line("429", "12"), line("404", "-"), line("200", "9")]), alarms([]));
+    assert_eq!(ringing(&[line("429", "-")]), alarms(["gateway-throttled", "requests-fail"]));
+    // A wrong path.
+    assert_eq!(ringing(&[line("404", "-"), line("200", "9")]), alarms([]));
+}
+
+#[tokio::test]
+async fn request_that_nobody_could_serve_rings() {
+    let stack = Stack::create().await.description().clone();
+    // The relay's own answers, and the gateway's for a function that crashed, is throttled or takes too long.
+    for (status, latency) in [("429", "12"), ("502", "12"), ("500", "12"), ("503", "-"), ("504", "29000")] {
+        let rings = evaluate(&stack, &stack["alarms"], &[], &[gateway_line(&stack, status, latency)]);
+        assert_eq!(rings, alarms(["requests-fail"]), "{status}");
+    }
+    let refusals = ["400", "401", "413", "422"].map(|status| gateway_line(&stack, status, "9"));
+    assert_eq!(evaluate(&stack, &stack["alarms"], &[], &refusals), alarms([]));
 }
 
 #[tokio::test]

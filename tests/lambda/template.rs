@@ -53,6 +53,7 @@ async fn functions_use_their_own_binary_on_the_newest_runtime() {
         // A library that looks for the system's certificates reads one file instead of a folder.
         assert_eq!(function["environment"]["SSL_CERT_FILE"], "/etc/pki/tls/certs/ca-bundle.crt", "{name}");
         assert_eq!(function["logging"]["LogFormat"], "JSON", "{name}");
+        assert_eq!(function["logging"]["SystemLogLevel"], "WARN", "{name}");
         // relayctl reads the deployed version from it.
         assert_eq!(function["environment"]["RELAY_VERSION"], env!("CARGO_PKG_VERSION"), "{name}");
         let group = &function["logging"]["LogGroup"];
@@ -169,11 +170,33 @@ async fn outputs_list_three_urls_and_secret_names() {
 #[tokio::test]
 async fn every_queue_and_dead_letter_queue_has_an_alarm() {
     let stack = stack().await;
+    let template = template();
+    let is_essential = |name: &str| template["Resources"][name]["Condition"].is_null();
     for (name, queue) in entries(&stack, "queues") {
         let watched = entries(&stack, "alarms")
+            .filter(|(alarm, _)| is_essential(alarm))
             .any(|(_, alarm)| array(&alarm["Dimensions"]).any(|dimension| dimension["Value"] == queue["name"]));
         assert!(watched, "{name} has no alarm");
     }
+}
+
+#[test]
+fn alarms_and_dashboard_that_cost_more_are_off_by_default() {
+    let template = template();
+    let parameters = &template["Parameters"];
+    assert_eq!((&parameters["Alarms"]["AllowedValues"]), &json!(["essential", "all"]));
+    assert_eq!(template["Conditions"]["HasAllAlarms"], json!({"Fn::Equals": [{"Ref": "Alarms"}, "all"]}));
+    assert_eq!(template["Conditions"]["HasDashboard"], json!({"Fn::Equals": [{"Ref": "CloudWatchDashboard"}, "on"]}));
+    let dashboard = [&template["Resources"]["Dashboard"], &template["Outputs"]["DashboardUrl"]];
+    assert!(dashboard.iter().all(|part| part["Condition"] == "HasDashboard"), "{dashboard:?}");
+    let alarms = || entries(&template, "Resources").filter(|(_, each)| each["Type"] == "AWS::CloudWatch::Alarm");
+    let essential = alarms().filter(|(_, alarm)| alarm["Condition"].is_null());
+    assert!(alarms().all(|(_, alarm)| alarm["Condition"].is_null() || alarm["Condition"] == "HasAllAlarms"));
+    // CloudWatch charges for each metric of an alarm.
+    let metrics = essential.map(|(_, alarm)| {
+        array(&alarm["Properties"]["Metrics"]).filter(|part| part["MetricStat"].is_object()).count().max(1)
+    });
+    assert_eq!(metrics.sum::<usize>(), 16);
 }
 
 #[test]

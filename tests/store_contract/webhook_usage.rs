@@ -12,6 +12,7 @@ async fn accepted_rows_of_a_webhook_are_counted_without_expiry() {
     for _ in 0..3 {
         store.webhook_usage().record("a", Submission::Accepted, store.clock().now()).await.unwrap();
     }
+    store.webhook_usage().flush(store.clock().now()).await.unwrap();
     store.advance(days(400)).await;
     assert_eq!(store.webhook_usage().usage("a").await.unwrap(), WebhookUsage { accepted: 3, rejected: None });
     assert_eq!(store.webhook_usage().usage("b").await.unwrap(), WebhookUsage::default(), "each for itself");

@@ -37,9 +37,18 @@ def selects(pattern, line):
     >>> pattern = '{ $.status = "429" && $.functionLatencyMs = "-" }'
     >>> selects(pattern, {"status": "429", "functionLatencyMs": "-"}), selects(pattern, {"status": "429", "functionLatencyMs": "7"})
     (True, False)
+    >>> [selects('{ $.status = "5*" || $.status = "429" }', {"status": status}) for status in ("503", "429", "405")]
+    [True, True, False]
     """
-    terms = [re.fullmatch(r'\$\.(\w+) = "([^"]*)"', term.strip()) for term in pattern.strip("{} ").split("&&")]
-    return all(line.get(term[1]) == term[2] for term in terms)
+    any_of = pattern.strip("{} ").split("||")
+    all_of = any_of.pop().split("&&") if len(any_of) == 1 else []
+    holds = lambda term: is_equal(*re.fullmatch(r'\$\.(\w+) = "([^"]*)"', term.strip()).groups(), line)  # noqa: E731
+    return any(map(holds, any_of)) if any_of else all(map(holds, all_of))
+
+
+def is_equal(name, expected, line):
+    """Returns whether a field has a value, in which * stands for any text."""
+    return re.fullmatch(re.escape(expected).replace(r"\*", ".*"), line.get(name, "")) is not None
 
 
 def line_of_filter(metric_filter):

@@ -191,7 +191,7 @@ class StackResources(Template):
 
     def put_outputs(self):
         """Sets the outputs of the emulated stack, for DescribeStacks."""
-        outputs = {name: self.resolve(each) for name, each in self.template.get("Outputs", {}).items()}
+        outputs = {name: self.resolve(each) for name, each in self.template.get("Outputs", {}).items() if self.is_made(each)}
         self.cloudformation.update_stack(StackName=self.name, **self.stack_with(outputs))
         return {name: each["Value"] for name, each in outputs.items()}
 

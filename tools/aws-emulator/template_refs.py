@@ -110,7 +110,11 @@ class Template:
     # Resources.
 
     def exists(self, name):
-        return "Condition" not in self.resources[name] or self.holds(self.resources[name]["Condition"])
+        return self.is_made(self.resources[name])
+
+    def is_made(self, declared):
+        """Returns whether the condition of a resource or an output holds, if it has one."""
+        return "Condition" not in declared or self.holds(declared["Condition"])
 
     def of_type(self, kind):
         """Returns the stack's resources of a type, by their logical ids."""

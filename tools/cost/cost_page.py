@@ -17,19 +17,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "aws-emulator"))
 
 import resolve_template  # noqa: E402
+import template_refs  # noqa: E402
 
 PAGE = ROOT / "docs" / "cost.md"
 HOURS_OF_A_MONTH = 730
 MILLION = 1_000_000
-
-# The log records of Lambda for each event, as in AWS' page "Lambda Telemetry API Event schema reference".
-PLATFORM_RECORDS = (
-    '{"time":"2026-01-31T08:58:38.123Z","type":"platform.start","record":{"requestId":'
-    '"00000000-0000-4000-8000-000000000000","version":"$LATEST"}}',
-    '{"time":"2026-01-31T08:58:38.345Z","type":"platform.report","record":{"requestId":'
-    '"00000000-0000-4000-8000-000000000000","metrics":{"durationMs":123.456,"billedDurationMs":124,"memorySizeMB":128,'
-    '"maxMemoryUsedMB":20},"status":"success"}}',
-)
 
 # Example values of the variables in the gateway's access log.
 CONTEXT = {
@@ -74,17 +66,27 @@ class Facts:
         prices = json.loads((ROOT / "docs" / "prices.json").read_text())
         self.prices, self.assumed, self.price_list = prices["prices"], prices["assumed"], prices
         self.measured = json.loads((ROOT / "docs" / "cost-measured.json").read_text())
-        self.resources = resolve_template.translate(str(ROOT / "template.yaml"), {})["Resources"]
-        parameters = resolve_template.translate(str(ROOT / "template.yaml"), {})["Parameters"]
-        self.rate = int(parameters["ClayRatePerSecond"]["Default"])
+        self.stack = stack_with({})
+        self.rate = int(self.stack.parameters["ClayRatePerSecond"])
         self.cpu_ms = cpu_of_a_later_event(json.loads((ROOT / "docs" / "bench-functions.json").read_text()))
 
     def of_type(self, kind):
-        return [each["Properties"] for each in self.resources.values() if each["Type"] == kind]
+        return [each["Properties"] for each in self.stack.of_type(kind).values()]
 
     def price(self, name, amount):
         price = self.prices[name]
         return amount * price["amount"] / price["units"]
+
+
+def stack_with(parameters):
+    """Returns the template with these parameters, and the defaults of the others."""
+    return template_refs.Template(resolve_template.translate(str(ROOT / "template.yaml"), parameters), "relay", "us-east-1", "1")
+
+
+def watched_metrics(stack):
+    """Returns the number of metrics that the alarms of a stack look at."""
+    alarms = [alarm["Properties"] for alarm in stack.of_type("AWS::CloudWatch::Alarm").values()]
+    return sum(sum("MetricStat" in each for each in alarm.get("Metrics", [])) or 1 for alarm in alarms)
 
 
 def cpu_of_a_later_event(report):
@@ -105,9 +107,8 @@ def access_log_bytes(facts):
 
 def use_of(facts, kind, busy):
     """Returns the usage of one million requests of this kind, by price."""
-    measured, requests, assumed = facts.measured["kinds"][kind], facts.measured["requests"], facts.assumed
+    measured, requests, assumed = facts.measured["batches" if busy else "kinds"][kind], facts.measured["requests"], facts.assumed
     each = lambda number: number / requests  # noqa: E731
-    batch = assumed["full_batch"] if busy else 1
     use = dict.fromkeys(
         ["http_api_request", "lambda_request", "lambda_gb_second", "sqs_request", "dynamodb_write", "dynamodb_read", "log_gb",
          "data_out_gb", "dynamodb_gb_month"], 0.0)
@@ -115,11 +116,9 @@ def use_of(facts, kind, busy):
     log_bytes = each(measured["log_bytes"]) + each(measured["log_lines"]) * assumed["log_event_overhead_bytes"]
     log_bytes += access_log_bytes(facts) + assumed["log_event_overhead_bytes"]
     for function, events in measured["events"].items():
-        events = each(events) / (batch if function in WORKERS else 1)
+        events = each(events)
         use["lambda_request"] += events
         use["lambda_gb_second"] += milliseconds_of(facts, kind, function, busy) / 1000 * assumed["memory_mb"] / 1024
-        platform = sum(len(record.encode()) + assumed["log_event_overhead_bytes"] for record in PLATFORM_RECORDS)
-        log_bytes += events * platform
         if function in WORKERS:
             # Lambda receives a batch and deletes it.
             use["sqs_request"] += 2 * events
@@ -178,7 +177,7 @@ def total_of(facts, kind, busy):
 def per_million(facts, busy):
     rows = []
     for kind, description in KINDS.items():
-        if busy and not WORKERS & set(facts.measured["kinds"][kind]["events"]):
+        if busy and kind not in facts.measured["batches"]:
             continue
         use = use_of(facts, kind, busy)
         cells = [sum(facts.price(name, use[name]) for name in names) for names in COLUMNS.values()]
@@ -186,10 +185,12 @@ def per_million(facts, busy):
     return table(["a million times", *COLUMNS, "all, $"], rows)
 
 
-def calls_of(facts):
+def calls_of(facts, group):
     rows = []
     for kind, description in KINDS.items():
-        measured, requests = facts.measured["kinds"][kind], facts.measured["requests"]
+        if kind not in facts.measured[group]:
+            continue
+        measured, requests = facts.measured[group][kind], facts.measured["requests"]
         count = lambda action: sum(c["calls"] for c in measured["calls"] if re.fullmatch(action, c["action"])) / requests  # noqa: E731
         number = lambda value: f"{value:.2f}".rstrip("0").rstrip(".") or "0"  # noqa: E731
         lines = measured["log_lines"] / requests
@@ -207,7 +208,7 @@ def calls_of(facts):
 def idle(facts):
     """Returns the items of an idle month: description, list price, price after the monthly free tier."""
     alarms = facts.of_type("AWS::CloudWatch::Alarm")
-    watched = sum(sum("MetricStat" in each for each in alarm.get("Metrics", [])) or 1 for alarm in alarms)
+    watched = watched_metrics(facts.stack)
     secrets = len(facts.of_type("AWS::SecretsManager::Secret"))
     dashboards = len(facts.of_type("AWS::CloudWatch::Dashboard"))
     sources = len(facts.of_type("AWS::Lambda::EventSourceMapping"))
@@ -251,11 +252,12 @@ def months(facts):
 
 # The metrics in crates/relay/src/telemetry/metric.rs with every value of their dimension, for one Clay webhook, and that of the
 # gateway's log.
-METRICS = 27
+METRICS = 30
 
 
 def sizes(facts):
-    calls = [call for kind in facts.measured["kinds"].values() for call in kind["calls"]]
+    kinds = [*facts.measured["kinds"].values(), *facts.measured["batches"].values()]
+    calls = [call for kind in kinds for call in kind["calls"]]
     if all(call["half_units"] <= 2 * call["calls"] for call in calls):
         return "None was larger than one such unit."
     larger = sorted({f"{call['function']}, {call['action']}" for call in calls if call["half_units"] > 2 * call["calls"]})
@@ -286,6 +288,7 @@ def page(facts):
     times = table(["function", "CPU measured, ms", f"the same with {assumed['memory_mb']} MB, ms", "billed, ms"],
                   [[f"`{name}`", f"{facts.cpu_ms[name]:.2f}", f"{facts.cpu_ms[name] / share:.0f}", str(billed)]
                    for name, billed in durations.items()])
+    all_alarms = stack_with({"Alarms": "all"})
     reads = facts.price("secret_read", assumed["warm_sandbox_reads_a_month"])
     return f"""# What it costs on AWS
 
@@ -301,8 +304,8 @@ Requests that arrive one after another, so that each message is a batch of its o
 
 {per_million(facts, busy=False)}
 
-With a backlog, a batch has ten messages. That saves calls and lines of log, but a worker is billed while it waits for the rate
-limiter: {1000 / (facts.rate / 2):.0f} ms for a row, at {facts.rate} rows a second and two workers.
+With a backlog, a batch has ten messages. That saves events of the worker, requests to the queue and writes, but a worker is
+billed while it waits for the rate limiter: {1000 / (facts.rate / 2):.0f} ms for a row, at {facts.rate} rows a second and two workers.
 
 {per_million(facts, busy=True)}
 
@@ -316,6 +319,9 @@ limiter: {1000 / (facts.rate / 2):.0f} ms for a row, at {facts.rate} rows a seco
 
 {idle_table(facts)}
 
+- `Alarms=all` adds {len(all_alarms.of_type("AWS::CloudWatch::Alarm")) - len(facts.of_type("AWS::CloudWatch::Alarm"))} alarms: ${facts.price("alarm_month", watched_metrics(all_alarms) - watched_metrics(facts.stack)):.2f}.
+- `CloudWatchDashboard=on` adds the dashboard: ${facts.prices["dashboard_month"]["amount"]:.2f}, beyond the first three of an account.
+
 Custom metrics, {METRICS} at most with one Clay webhook, cost {facts.prices["metric_month"]["amount"]:.2f} each in a month with data in every hour; ten are free.
 
 ## Two months
@@ -324,14 +330,19 @@ Custom metrics, {METRICS} at most with one Clay webhook, cost {facts.prices["met
 
 ## What was measured
 
-The functions ran against emulated services, {facts.measured["requests"]} requests of each kind, one after another, with warm sandboxes and the examples of
-the folder `events`. Every call was counted as it is billed: messages in pieces of 64 KB, writes in KB of the item, reads in
+The functions ran against emulated services, {facts.measured["requests"]} requests of each kind, with warm sandboxes and the examples of the folder `events`. Every call was counted as it is billed: messages in pieces of 64 KB, writes in KB of the item, reads in
 4 KB. {sizes(facts)} The last column is stored in the ledger for 30 days.
 
-{calls_of(facts)}
+One after another:
 
-Added are a line of the gateway's log ({access_log_bytes(facts)} bytes) for each request, and Lambda's own two records ({sum(len(record.encode()) for record in PLATFORM_RECORDS)} bytes) for each event
-of a function. Bytes out are those of responses and of requests to Clay and Loops, without TLS and TCP.
+{calls_of(facts, "kinds")}
+
+In batches of ten:
+
+{calls_of(facts, "batches")}
+
+Added is a line of the gateway's log ({access_log_bytes(facts)} bytes) for each request. Lambda's own records of an event that succeeds are not logged
+(`SystemLogLevel`). Bytes out are those of responses and of requests to Clay and Loops, without TLS and TCP.
 
 ## Billed time
 

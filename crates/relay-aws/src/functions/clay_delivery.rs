@@ -11,6 +11,7 @@ use crate::lambda::init::warm_up_to_clay;
 use crate::lambda::queue_function;
 use crate::lambda::worker::QueueWorker;
 use crate::ledger::limiter_item::DynamoLimiterStore;
+use crate::ledger::webhook_usage::BatchedWebhookLedger;
 use crate::secrets::cached_secret::SecretUser;
 
 /// Posts queued events to Clay.
@@ -26,7 +27,7 @@ pub async fn run() -> Result<(), Error> {
     let deliverer = ClayDeliverer {
         secrets,
         clay: client,
-        ledger: ledger.clone(),
+        ledger: BatchedWebhookLedger::new(ledger.table().clone()),
         limiter,
         clock: Arc::clone(&clock),
         payload: shared.clay_payload,

@@ -37,7 +37,11 @@ where
     let batch = Batch { worker, budget: TimeBudget::new(deadline) };
     let groups = groups.iter().map(|(group, messages)| batch.process_group(group, messages));
     let mut response = SqsBatchResponse::default();
-    for id in join_all(groups).await.into_iter().flatten() {
+    let failed_ids = join_all(groups).await;
+    if tokio::time::timeout_at(batch.budget.flush_deadline(), worker.deliverer.end_batch()).await.is_err() {
+        warn!("what a batch has counted is not stored yet");
+    }
+    for id in failed_ids.into_iter().flatten() {
         let mut failure = BatchItemFailure::default();
         failure.item_identifier = id;
         response.batch_item_failures.push(failure);

@@ -34,6 +34,11 @@ impl TimeBudget {
         self.deadline.checked_sub(RESPONSE_RESERVE).unwrap_or(self.deadline)
     }
 
+    /// When the batch responds, whether its counts are stored or not.
+    pub(crate) fn flush_deadline(self) -> Instant {
+        self.response_deadline() + RECORD_RESERVE
+    }
+
     pub(crate) fn record_deadline(self) -> Instant {
         self.deadline.checked_sub(RESPONSE_RESERVE + RECORD_RESERVE).unwrap_or(self.deadline)
     }

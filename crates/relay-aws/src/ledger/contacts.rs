@@ -45,7 +45,12 @@ impl ContactLedger {
     }
 
     async fn update_contact(&self, delivery: &Delivery, update: Update) -> Result<Option<Item>, StoreError> {
-        Ok(self.ledger.table().update(&contact_key(&delivery.contact), update, self.clock.now()).await?)
+        Ok(self.update_or_current(delivery, update).await?.ok())
+    }
+
+    async fn update_or_current(&self, delivery: &Delivery, update: Update) -> Result<Result<Item, Item>, StoreError> {
+        let key = contact_key(&delivery.contact);
+        Ok(self.ledger.table().update_or_current(&key, update, self.clock.now()).await?)
     }
 
     /// Records a delivery that can be repeated. If it is known, returns the answer for the repeat.
@@ -279,19 +284,25 @@ impl ContactOrder for ContactLedger {
     /// they are removed. A delivered one is recorded as the contact's latest.
     async fn record_ended(&self, delivery: &Delivery, delivered: bool) -> Result<(), StoreError> {
         let ended = || Update::default().delete_from_set(WAITING, vec![arrival_key(delivery)]);
-        let update = ended().remove(&[DEFERRED_ID, DEFERRED_MESSAGE]);
-        let update = update.only_if(format!("{DEFERRED_ID} = :id")).bind("id", delivery.id.as_str());
-        let update = if delivered { update.set(DELIVERED_THROUGH, delivery.received_at) } else { update };
-        let mut item = self.update_contact(delivery, update).await?;
-        if item.is_none() && delivered {
-            let is_latest =
-                format!("attribute_not_exists({DELIVERED_THROUGH}) OR {DELIVERED_THROUGH} < :{DELIVERED_THROUGH}");
-            let update = ended().set(DELIVERED_THROUGH, delivery.received_at).only_if(is_latest);
-            item = self.update_contact(delivery, update).await?;
+        let is_deferred = |item: &Item| string_attr(item, DEFERRED_ID) == Some(delivery.id.as_str());
+        let record = |update: Update| {
+            let update = update.bind("id", delivery.id.as_str());
+            if delivered { update.set(DELIVERED_THROUGH, delivery.received_at) } else { update }
+        };
+        // Nearly always it is not the deferred one, and the latest that was delivered: then this is the only write.
+        let update = record(ended()).only_if(format!("attribute_not_exists({DEFERRED_ID}) OR {DEFERRED_ID} <> :id"));
+        let is_latest =
+            format!("attribute_not_exists({DELIVERED_THROUGH}) OR {DELIVERED_THROUGH} < :{DELIVERED_THROUGH}");
+        let update = if delivered { update.only_if(is_latest) } else { update };
+        let mut updated = self.update_or_current(delivery, update).await?;
+        if updated.as_ref().is_err_and(is_deferred) {
+            let update = record(ended()).remove(&[DEFERRED_ID, DEFERRED_MESSAGE]);
+            updated = self.update_or_current(delivery, update.only_if(format!("{DEFERRED_ID} = :id"))).await?;
         }
-        if item.is_none() {
-            item = self.update_contact(delivery, ended()).await?;
-        }
+        let item = match updated {
+            Ok(item) => Some(item),
+            Err(_) => self.update_contact(delivery, ended()).await?,
+        };
         for update in item.map(|item| waiting::remove_stale(&item, delivery)).unwrap_or_default() {
             self.update_contact(delivery, update).await?;
         }

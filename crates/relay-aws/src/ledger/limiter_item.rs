@@ -27,15 +27,15 @@ pub struct LimiterItem {
 /// A conditional update of the item.
 #[derive(Debug, Clone, Copy)]
 pub enum LimiterUpdate {
-    /// Adds an interval to the time, if it is between `earliest` and `latest` and the destination is not throttled. Concurrent
-    /// updates each get a call of their own.
+    /// Adds to the time, if it is between `earliest` and `latest` and the destination is not throttled. Concurrent updates
+    /// each get calls of their own.
     Advance {
         /// Earliest time of the next call; an earlier one has passed unused.
         earliest: Timestamp,
         /// Latest time of the next call.
         latest: Timestamp,
-        /// Time between two calls.
-        interval: SignedDuration,
+        /// Time that the calls take: an interval for each.
+        by: SignedDuration,
     },
     /// Sets the time anew, if the item is unchanged.
     Reset {
@@ -103,8 +103,8 @@ impl LimiterStore for DynamoLimiterStore {
 fn to_table_update(update: LimiterUpdate) -> Update {
     let micros = |at: Option<Timestamp>| at.map(Timestamp::as_microsecond);
     match update {
-        LimiterUpdate::Advance { earliest, latest, interval } => Update::default()
-            .increase(NEXT_AT, i64::try_from(interval.as_micros()).unwrap_or(i64::MAX))
+        LimiterUpdate::Advance { earliest, latest, by } => Update::default()
+            .increase(NEXT_AT, i64::try_from(by.as_micros()).unwrap_or(i64::MAX))
             .only_if(format!("{NEXT_AT} BETWEEN :from AND :latest"))
             .only_if(format!("attribute_not_exists({PAUSED_UNTIL}) OR {PAUSED_UNTIL} <= :from"))
             .bind("from", earliest.as_microsecond())

@@ -6,9 +6,15 @@
 //! advances it further into the future and sleeps until then. So, while workers have a backlog, callers get no permit and
 //! their rows join the queue behind it.
 //!
+//! A write reserves a call for each caller of the sandbox that waits at that moment, because DynamoDB charges by the write: a
+//! batch of ten takes its calls in two. Nobody reserves for a caller that may come, so no call is lost to other sandboxes.
+//! Each still passes the limiter of its sandbox, and with it the breaker, one after another.
+//!
 //! See docs/adr/0005-rate-limiting.md.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -48,8 +54,47 @@ pub struct DistributedRateLimiter<I = DynamoLimiterStore> {
     burst_tolerance: SignedDuration,
     /// Most calls of all sandboxes within one second.
     max_rps: u32,
-    /// The item as it was last read. The lock keeps the reservations of one sandbox from conflicting.
-    last_seen: Mutex<LimiterItem>,
+    /// Number of callers that wait for a call, reserved for them or not.
+    waiting: AtomicU32,
+    /// The lock keeps the reservations of one sandbox from conflicting.
+    state: Mutex<SharedState>,
+}
+
+/// What a sandbox knows of the item.
+#[derive(Debug, Default)]
+struct SharedState {
+    /// The item as it was last read.
+    last_seen: LimiterItem,
+    /// Times of the calls that are reserved for callers of this sandbox.
+    reserved: VecDeque<Timestamp>,
+}
+
+impl SharedState {
+    /// Takes a reserved call that can still be made, as for a permit. Others are forgotten: a caller was cancelled or frozen,
+    /// the destination was throttled, or a clock was set.
+    fn take_reserved(&mut self, now: Timestamp, max_wait: SignedDuration) -> Option<Timestamp> {
+        let throttled_until = self.last_seen.throttled_until;
+        let is_usable = |at: &Timestamp| {
+            *at + PERMIT_TTL >= now && *at <= now + max_wait && throttled_until.is_none_or(|until| until <= *at)
+        };
+        std::iter::from_fn(|| self.reserved.pop_front()).find(is_usable)
+    }
+}
+
+/// Counts a caller as waiting until it is dropped.
+struct Waiter<'a>(&'a AtomicU32);
+
+impl<'a> Waiter<'a> {
+    fn new(waiting: &'a AtomicU32) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 enum Reservation {
@@ -73,13 +118,19 @@ impl<I: LimiterStore> DistributedRateLimiter<I> {
             interval,
             burst_tolerance: interval * extra_permits,
             max_rps,
-            last_seen: Mutex::default(),
+            waiting: AtomicU32::new(0),
+            state: Mutex::default(),
         }
     }
 
-    /// Reserves a call within `max_wait` from now.
+    /// Reserves a call within `max_wait` from now for a caller that is counted as waiting, and with the same write one for each
+    /// other that waits.
     async fn reserve(&self, max_wait: SignedDuration) -> Result<Reservation, StoreError> {
-        let mut last_seen = self.last_seen.lock().await;
+        let mut state = self.state.lock().await;
+        if let Some(at) = state.take_reserved(self.clock.now(), max_wait) {
+            return Ok(Reservation::Granted(at));
+        }
+        let SharedState { last_seen, reserved } = &mut *state;
         let mut just_read = false;
         for _ in 0..MAX_CAS_ATTEMPTS {
             let now = truncate_to_micros(self.clock.now());
@@ -93,28 +144,41 @@ impl<I: LimiterStore> DistributedRateLimiter<I> {
             }
             let is_slowed = last_seen.slow_until.is_some_and(|until| earliest < until);
             let interval = if is_slowed { self.interval * SLOWDOWN_FACTOR } else { self.interval };
+            let calls = self.calls_until(now + max_wait, earliest, interval);
             let next_at = plausible_next_at(*last_seen, now);
             let idle = next_at.is_none_or(|at| at < now) || last_seen.throttled_until.is_some_and(|until| until > now);
             let update = if idle {
                 LimiterUpdate::Reset {
                     expected: *last_seen,
-                    next_at: next_at.unwrap_or(earliest).max(earliest) + interval,
+                    next_at: next_at.unwrap_or(earliest).max(earliest) + interval * calls,
                 }
             } else {
-                LimiterUpdate::Advance { earliest: now, latest: now + max_wait + self.burst_tolerance, interval }
+                let latest = now + max_wait + self.burst_tolerance - interval * (calls - 1);
+                LimiterUpdate::Advance { earliest: now, latest, by: interval * calls }
             };
             match self.store.update(update, now).await? {
                 Ok(updated) => {
                     *last_seen = updated;
-                    let slot = updated.next_at.unwrap_or(now) - interval;
-                    let call_at = (slot - self.burst_tolerance).max(now).max(updated.throttled_until.unwrap_or(now));
-                    return Ok(Reservation::Granted(call_at));
+                    let first_slot = updated.next_at.unwrap_or(now) - interval * calls;
+                    let call_at = |number| {
+                        let slot = first_slot + interval * number - self.burst_tolerance;
+                        slot.max(now).max(updated.throttled_until.unwrap_or(now))
+                    };
+                    reserved.extend((1..calls).map(call_at));
+                    return Ok(Reservation::Granted(call_at(0)));
                 }
                 Err(current) => (*last_seen, just_read) = (current, true),
             }
         }
         // Too many others reserve at the same time.
         Ok(Reservation::Throttled(self.clock.now() + self.interval))
+    }
+
+    /// Returns the number of calls to reserve: one for each caller that waits, if it is not after `latest`.
+    fn calls_until(&self, latest: Timestamp, earliest: Timestamp, interval: SignedDuration) -> i32 {
+        let fitting = latest.duration_since(earliest).as_micros() / interval.as_micros().max(1) + 1;
+        let calls = i128::from(self.waiting.load(Ordering::Relaxed)).min(fitting).max(1);
+        i32::try_from(calls).unwrap_or(1)
     }
 
     /// Returns the earliest time of a call that the burst and a throttling destination allow.
@@ -129,9 +193,9 @@ impl<I: LimiterStore> DistributedRateLimiter<I> {
         let now = self.clock.now();
         let until = truncate_to_micros(retry::add_saturating(now, duration));
         let slow_until = slowdown.map(|slowdown| truncate_to_micros(retry::add_saturating(now, slowdown)));
-        let mut last_seen = self.last_seen.lock().await;
+        let mut state = self.state.lock().await;
         match self.store.update(LimiterUpdate::Throttle { until, slow_until }, now).await {
-            Ok(Ok(item) | Err(item)) => *last_seen = item,
+            Ok(Ok(item) | Err(item)) => state.last_seen = item,
             Err(error) => warn!(%error, "the pause could not be shared with the other sandboxes"),
         }
     }
@@ -144,8 +208,11 @@ impl<I: LimiterStore> DistributedRateLimiter<I> {
 impl<I: LimiterStore> RateLimiter for DistributedRateLimiter<I> {
     async fn acquire(&self) -> Result<(), Unavailable> {
         loop {
+            let waiter = Waiter::new(&self.waiting);
             self.local_limiter.acquire().await?;
-            match self.reserve(MAX_WAIT).await {
+            let reservation = self.reserve(MAX_WAIT).await;
+            drop(waiter);
+            match reservation {
                 Ok(Reservation::Granted(at)) => {
                     let permit_at = Instant::now() + self.time_until(at);
                     tokio::time::sleep_until(permit_at).await;
@@ -166,9 +233,10 @@ impl<I: LimiterStore> RateLimiter for DistributedRateLimiter<I> {
 
     async fn try_acquire(&self) -> Option<Permit> {
         let permit = self.local_limiter.try_acquire().await?;
+        let _waiter = Waiter::new(&self.waiting);
         match self.reserve(SignedDuration::try_from(MAX_PERMIT_WAIT).unwrap_or_default()).await {
             // A worker sends what it has received all the same.
-            Ok(Reservation::Granted(_)) if self.last_seen.lock().await.paused => None,
+            Ok(Reservation::Granted(_)) if self.state.lock().await.last_seen.paused => None,
             Ok(Reservation::Granted(at)) => Some(permit.max(Instant::now() + self.time_until(at))),
             Ok(Reservation::Throttled(_)) => None,
             Err(error) => {

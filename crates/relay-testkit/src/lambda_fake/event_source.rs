@@ -97,6 +97,11 @@ impl InFlightMessages {
         messages.get(receipt).and_then(|message| newest.get(message)).is_some_and(|newest| newest != receipt)
     }
 
+    /// Receives nothing until the returned guard is dropped, so that what is sent meanwhile comes as one batch.
+    pub async fn pause_polling(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.receive_lock.lock().await
+    }
+
     fn record_received(&self, queue: &str, message: &Message) {
         let (Some(id), Some(receipt)) = (message.message_id.clone(), message.receipt_handle.clone()) else { return };
         self.messages.lock().unwrap_or_else(PoisonError::into_inner).insert(receipt.clone(), id.clone());

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -27,6 +27,7 @@ const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 pub struct Gateway {
     address: SocketAddr,
     server: JoinHandle<()>,
+    statuses: Arc<Mutex<Vec<u16>>>,
 }
 
 impl Drop for Gateway {
@@ -44,17 +45,26 @@ impl Gateway {
     /// # Panics
     /// When no port is free.
     pub async fn start(routes: Routes, nudge: Arc<Notify>) -> Self {
+        let statuses: Arc<Mutex<Vec<u16>>> = Arc::default();
+        let answered = Arc::clone(&statuses);
         let serve = move |State(routes): State<Arc<Routes>>, request: Request| {
-            let nudge = Arc::clone(&nudge);
+            let (nudge, answered) = (Arc::clone(&nudge), Arc::clone(&answered));
             async move {
                 let response = handle_request(&routes, request).await;
+                answered.lock().unwrap_or_else(PoisonError::into_inner).push(response.status().as_u16());
                 nudge.notify_waiters();
                 response
             }
         };
         let app = axum::Router::new().fallback(serve).with_state(Arc::new(routes));
         let (address, server) = http_server::serve(app).await;
-        Self { address, server }
+        Self { address, server, statuses }
+    }
+
+    /// The statuses of all responses so far.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<u16> {
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Its address, as `http://…`.

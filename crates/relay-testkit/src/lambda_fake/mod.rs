@@ -202,6 +202,17 @@ impl FakeStack {
         self.state.in_flight.bodies_timed_out(self.stack().queue(queue))
     }
 
+    /// Receives nothing until the returned guard is dropped, so that what is sent meanwhile comes as one batch.
+    pub async fn pause_polling(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.state.in_flight.pause_polling().await
+    }
+
+    /// The statuses of all responses of the gateway so far.
+    #[must_use]
+    pub fn gateway_statuses(&self) -> Vec<u16> {
+        self.gateway.statuses()
+    }
+
     /// What all functions have logged so far.
     #[must_use]
     pub fn log(&self) -> String {

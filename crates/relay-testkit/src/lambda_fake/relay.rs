@@ -50,6 +50,12 @@ impl Relay {
         self.fake_stack.log()
     }
 
+    /// Returns the statuses of all responses of its gateway so far.
+    #[must_use]
+    pub fn gateway_statuses(&self) -> Vec<u16> {
+        self.fake_stack.gateway_statuses()
+    }
+
     /// Returns the description of its stack.
     #[must_use]
     pub const fn description(&self) -> &Value {

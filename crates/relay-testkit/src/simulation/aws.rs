@@ -22,6 +22,7 @@ use relay_aws::ledger::contacts::ContactLedger;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::ledger::limiter_item::DynamoLimiterStore;
 use relay_aws::ledger::rate_limiter::DistributedRateLimiter;
+use relay_aws::ledger::webhook_usage::BatchedWebhookLedger;
 use relay_aws::sqs::queue::SqsQueue;
 use relay_core::row::RowKind;
 use tokio::sync::watch;
@@ -73,9 +74,8 @@ impl RelayUnderTest for AwsUnderTest {
     const NAME: &str = "AWS";
     /// Two sandboxes of a worker, and the function for rows.
     const PROBING_PROCESSES: u64 = 3;
-    /// The update of the webhook's count, there and back, and the request for the delivery's own item: 10 ms each at
-    /// most.
-    const RECORD_LATENCY: Duration = Duration::from_millis(30);
+    /// The request for the delivery's own item.
+    const RECORD_LATENCY: Duration = Duration::from_millis(10);
 
     fn empty_state(measure_heap: Option<fn() -> usize>) -> AwsState {
         AwsState { services: Arc::default(), measure_heap }
@@ -114,7 +114,7 @@ impl RelayUnderTest for AwsUnderTest {
             let deliverer = ClayDeliverer {
                 secrets: to_clay.clone(),
                 clay: destination(clay),
-                ledger: ledger(),
+                ledger: BatchedWebhookLedger::new(table()),
                 limiter: rate_limiter(DynamoLimiterStore::for_clay(table()), shared.clay_rate),
                 clock: Arc::clone(&clock),
                 payload: shared.clay_payload,

@@ -22,6 +22,7 @@ use relay_aws::ledger::contacts::ContactLedger;
 use relay_aws::ledger::deliveries::Ledger;
 use relay_aws::ledger::failure_counts::known_counts;
 use relay_aws::ledger::table::{Item, LedgerTable};
+use relay_aws::ledger::webhook_usage::BatchedWebhookLedger;
 use relay_aws::sdk::clients::AwsClients;
 use relay_aws::sqs::message;
 use relay_aws::sqs::queue::SqsQueue;
@@ -54,7 +55,7 @@ pub struct AwsHarness {
     services: Services,
     queue: TestClockQueue,
     intake: ContactLedger,
-    webhook_usage: Ledger,
+    webhook_usage: BatchedWebhookLedger,
     accounts: Ledger,
     /// The messages that were received: their newest receipts, and when they can be received again.
     hidden_messages: BTreeMap<String, HiddenMessage>,
@@ -274,7 +275,9 @@ impl StoreHarness for AwsHarness {
         let queue = TestClockQueue { queue, clock: Arc::clone(&clock), sent: Mutex::default() };
         let (loops_queue, ledger) = queue_and_ledger("clay-to-loops-event", DIRECTIONS[1]);
         let intake = ContactLedger::new(loops_queue, ledger, Arc::<ManualClock>::clone(&clock));
-        let (_, webhook_usage) = queue_and_ledger("clay-delivery", DIRECTIONS[0]);
+        let worker_table = stack::clients_at(&services.url(), "clay-delivery").dynamodb();
+        let worker_table = LedgerTable::new(worker_table, stack.table().to_owned());
+        let webhook_usage = BatchedWebhookLedger::new(worker_table);
         let (_, accounts) = queue_and_ledger("loops-delivery", DIRECTIONS[1]);
         let hidden_messages = BTreeMap::new();
         Self {

@@ -14,6 +14,7 @@ use relay_aws::lambda::contact_order::{ContactOrder, QueueOrderOnly};
 use relay_aws::lambda::worker::QueueWorker;
 use relay_aws::ledger::contacts::ContactLedger;
 use relay_aws::ledger::deliveries::Ledger;
+use relay_aws::ledger::webhook_usage::BatchedWebhookLedger;
 use relay_aws::sdk::clients::AwsClients;
 use relay_aws::sqs::message;
 use relay_aws::sqs::queue::SqsQueue;
@@ -33,7 +34,8 @@ pub struct AwsFakeHarness {
     clients: AwsClients,
     queue: SqsQueue,
     intake: ContactLedger,
-    webhook_usage: Ledger,
+    accounts: Ledger,
+    webhook_usage: BatchedWebhookLedger,
     /// How often every message seems to have been received.
     pub receive_count: Option<u32>,
 }
@@ -115,8 +117,9 @@ impl StoreHarness for AwsFakeHarness {
         let services = FakeServices::new(Arc::default(), dyn_clock).without_latency();
         let clients = services.clients();
         let intake = ContactLedger::new(queue(&clients, 1), ledger(&clients), Arc::<ManualClock>::clone(&clock));
-        let (queue, webhook_usage) = (queue(&clients, 0), ledger(&clients));
-        Self { clock, services, clients, queue, intake, webhook_usage, receive_count: None }
+        let (queue, accounts) = (queue(&clients, 0), ledger(&clients));
+        let webhook_usage = BatchedWebhookLedger::new(table(&clients));
+        Self { clock, services, clients, queue, intake, accounts, webhook_usage, receive_count: None }
     }
 
     fn clock(&self) -> &Arc<ManualClock> {
@@ -132,7 +135,7 @@ impl StoreHarness for AwsFakeHarness {
     }
 
     fn accounts(&self) -> &impl AccountLedger {
-        &self.webhook_usage
+        &self.accounts
     }
 
     fn webhook_usage(&self) -> &impl WebhookLedger {

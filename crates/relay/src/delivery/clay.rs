@@ -63,6 +63,12 @@ where
         self.limiter.readiness()
     }
 
+    async fn end_batch(&self) {
+        if let Err(error) = self.ledger.flush(self.clock.now()).await {
+            error!(%error, "the use of a Clay webhook is not counted yet");
+        }
+    }
+
     async fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> FinishedAttempt {
         if let Some(webhook_id) = webhook_without_route(delivery) {
             return reroute(delivery, webhook_id, history, &self.secrets, &self.queue, &self.clock).await.into();

@@ -26,6 +26,11 @@ pub trait Deliver: Send + Sync {
 
     /// Whether the destination can be called now.
     fn readiness(&self) -> Readiness;
+
+    /// Ends a batch of deliveries: what was recorded for all of them together is stored.
+    fn end_batch(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 /// Result for a delivery that was taken for another account than the one it would go to now.

@@ -29,11 +29,16 @@ pub trait WebhookLedger: Send + Sync {
     /// Returns the usage of the webhook with this [fingerprint](relay_core::webhook::route::ClayWebhook::fingerprint).
     fn usage(&self, webhook: &str) -> impl Future<Output = Result<WebhookUsage, StoreError>> + Send;
 
-    /// Records a response.
+    /// Records a response. A store may count accepted rows later, by the next [`flush`](Self::flush).
     fn record(
         &self,
         webhook: &str,
         submission: Submission,
         now: Timestamp,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Stores what is recorded and not stored yet. After an error it is kept for the next time.
+    fn flush(&self, _now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Ok(()) }
+    }
 }

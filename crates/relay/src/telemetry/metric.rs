@@ -27,6 +27,8 @@ pub const DELIVERED: &str = "delivered";
 pub const DUPLICATE: &str = "duplicate";
 /// Attempts after which another one follows.
 pub const RETRIED: &str = "retried";
+/// Age of a delivery that is tried again, in seconds, as the alarms' threshold is.
+pub const RETRIED_AGE: &str = "retried_age";
 /// Deliveries and events that became dead letters.
 pub const DEAD: &str = "dead";
 /// Attempts after which an operator has to fix the cause.
@@ -54,6 +56,8 @@ pub enum Unit {
     Count,
     /// Thousandths of a second.
     Milliseconds,
+    /// Seconds.
+    Seconds,
     /// Hundredths of a whole.
     Percent,
 }
@@ -124,6 +128,9 @@ pub fn metrics_of<'a>(event: &'a DeliveryEvent<'_>) -> Vec<Metric<'a>> {
     }
     if let Some(age) = event.age {
         add(AGE_MS, Unit::Milliseconds, milliseconds(age), by_direction);
+        if event.outcome == EventOutcome::Retried {
+            add(RETRIED_AGE, Unit::Seconds, age.as_secs(), by_direction);
+        }
     }
     if let Some(duration) = event.stats.last_call_duration {
         add(DESTINATION_MS, Unit::Milliseconds, milliseconds(duration), by_direction);
@@ -173,6 +180,14 @@ mod tests {
     #[test]
     fn ignored_event_emits_no_metric() {
         assert!(names(&request_event(EventOutcome::Ignored)).is_empty());
+    }
+
+    #[test]
+    fn only_a_retry_reports_its_age_to_the_alarm() {
+        let aged = |outcome| DeliveryEvent { age: Some(Duration::from_millis(61_900)), ..request_event(outcome) };
+        assert_eq!(names(&aged(EventOutcome::Retried)), [RETRIED, AGE_MS, RETRIED_AGE]);
+        assert_eq!(metrics_of(&aged(EventOutcome::Retried))[2].value, 61);
+        assert_eq!(names(&aged(EventOutcome::Held)), [HELD, AGE_MS]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::process::ExitCode;
 
 use relay_testkit::http::Response;
@@ -20,6 +21,8 @@ use serde_json::{Value, json};
 
 /// How many requests of each kind.
 const REQUESTS: u64 = 50;
+/// Messages of a full batch (the template's `BatchSize`).
+const BATCH_SIZE: u64 = 10;
 /// Response of Loops, as documented.
 const ACCEPTED_BODY: &str = r#"{"success":true,"id":"cmb0123456789abcdefghijkl"}"#;
 
@@ -133,7 +136,20 @@ impl CostHarness {
         }
     }
 
-    /// Sends one request and waits until nothing of it is left to do.
+    /// Sends these requests and waits until nothing of them is left to do. A worker gets them as one batch.
+    async fn send_all(&self, kind: RequestKind, numbers: Range<u64>) -> Vec<Response> {
+        let paused = self.fake_stack.pause_polling().await;
+        let mut responses = Vec::new();
+        for number in numbers {
+            responses.push(self.send(kind, number).await);
+        }
+        drop(paused);
+        if let Some(queue) = kind.queue() {
+            eventually("an empty queue", async || (self.fake_stack.queue_length(queue).await == 0).then_some(())).await;
+        }
+        responses
+    }
+
     async fn send(&self, kind: RequestKind, number: u64) -> Response {
         let base = self.fake_stack.base();
         let email = format!("alex.{}{number}@example.com", kind.name());
@@ -156,26 +172,26 @@ impl CostHarness {
             }
         };
         assert_eq!(response.status, kind.status(), "{kind:?}: {}", response.text());
-        if let Some(queue) = kind.queue() {
-            eventually("an empty queue", async || (self.fake_stack.queue_length(queue).await == 0).then_some(())).await;
-        }
         response
     }
 
-    /// What so many requests of a kind use.
-    async fn measure(&self, kind: RequestKind) -> Value {
+    /// What so many requests of a kind use, if so many of them are a batch. They have the numbers from `first` on.
+    async fn measure(&self, kind: RequestKind, batch_size: u64, first: u64) -> Value {
         // The first ones start sandboxes, which read secrets.
         for number in 0..3 {
-            self.send(kind, 1_000_000 + number).await;
+            let number = 1_000_000 + first + number;
+            self.send_all(kind, number..number + 1).await;
         }
         let before = self.usage();
         self.fake_stack.services().meter().start();
         let mut response_bytes = 0;
-        for number in 0..REQUESTS {
-            let response = self.send(kind, number).await;
-            response_bytes += to_u64(response.body.len());
-            response_bytes +=
-                response.headers.iter().map(|(name, value)| to_u64(name.len() + value.len() + 4)).sum::<u64>();
+        for batch in 0..REQUESTS / batch_size {
+            let number = first + batch * batch_size;
+            for response in self.send_all(kind, number..number + batch_size).await {
+                response_bytes += to_u64(response.body.len());
+                response_bytes +=
+                    response.headers.iter().map(|(name, value)| to_u64(name.len() + value.len() + 4)).sum::<u64>();
+            }
         }
         let meter = self.fake_stack.services().meter();
         let (billed, stored_bytes, after) = (meter.totals(), meter.stored_bytes(), self.usage());
@@ -240,12 +256,15 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let harness = CostHarness::start().await;
-    let mut kinds = serde_json::Map::new();
+    let (mut kinds, mut batches) = (serde_json::Map::new(), serde_json::Map::new());
     for kind in KINDS {
-        kinds.insert(kind.name().to_owned(), harness.measure(kind).await);
+        kinds.insert(kind.name().to_owned(), harness.measure(kind, 1, 0).await);
+        if kind.queue().is_some() {
+            batches.insert(kind.name().to_owned(), harness.measure(kind, BATCH_SIZE, REQUESTS).await);
+        }
         eprintln!("{}: done", kind.name());
     }
-    let measured = json!({"requests": REQUESTS, "kinds": kinds});
+    let measured = json!({"requests": REQUESTS, "kinds": kinds, "batches": batches});
     let text = serde_json::to_string_pretty(&measured).unwrap_or_else(|error| panic!("{error}"));
     if let Err(error) = std::fs::write(&output, text + "\n") {
         eprintln!("{output} cannot be written: {error}. Give a path in a folder that is there.");

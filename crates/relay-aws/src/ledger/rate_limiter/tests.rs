@@ -56,10 +56,10 @@ impl LimiterStore for InMemoryStore {
         self.simulate_latency().await;
         let mut item = self.item.lock().unwrap();
         let (condition_holds, updated) = match update {
-            LimiterUpdate::Advance { earliest, latest, interval } => {
+            LimiterUpdate::Advance { earliest, latest, by } => {
                 let in_range = item.next_at.is_some_and(|at| (earliest..=latest).contains(&at));
                 let not_throttled = item.throttled_until.is_none_or(|until| until <= earliest);
-                (in_range && not_throttled, LimiterItem { next_at: item.next_at.map(|at| at + interval), ..*item })
+                (in_range && not_throttled, LimiterItem { next_at: item.next_at.map(|at| at + by), ..*item })
             }
             LimiterUpdate::Reset { expected, next_at } => {
                 let is_unchanged = (expected.next_at, expected.throttled_until) == (item.next_at, item.throttled_until);
@@ -232,4 +232,92 @@ async fn limiter_yields_quota_to_other_team_clients() {
     );
     assert!(throttled <= 10, "{throttled} of the relay's calls were answered with 429");
     assert!(loops.accepted_calls() >= 700, "{}", loops.accepted_calls());
+}
+
+/// Calls of one worker, batch after batch, each of ten groups whose calls take that long.
+async fn send_batches(
+    limiter: Arc<DistributedRateLimiter<InMemoryStore>>,
+    calls: Arc<Held<Vec<Instant>>>,
+    call_time: Duration,
+    deadline: Instant,
+) {
+    while Instant::now() < deadline {
+        let mut groups = tokio::task::JoinSet::new();
+        for _ in 0..10 {
+            let (limiter, calls) = (Arc::clone(&limiter), Arc::clone(&calls));
+            groups.spawn(async move {
+                // The record of the attempt's begin.
+                tokio::time::sleep(Duration::from_millis(fastrand::u64(2..20))).await;
+                if limiter.acquire().await.is_ok() {
+                    calls.lock().unwrap().push(Instant::now());
+                    tokio::time::sleep(call_time).await;
+                }
+            });
+        }
+        groups.join_all().await;
+    }
+}
+
+/// The most calls within any second.
+fn most_in_a_second(calls: &[Instant]) -> usize {
+    let second = Duration::from_secs(1);
+    let within = |start: Instant| calls.iter().filter(|at| (start..start + second).contains(at)).count();
+    calls.iter().map(|start| within(*start)).max().unwrap_or_default()
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_of_two_workers_keep_the_rate_with_few_writes() {
+    for call_millis in [300, 1000] {
+        let (store, calls, start) = (InMemoryStore::default(), Arc::default(), Instant::now());
+        let deadline = start + Duration::from_secs(300);
+        let call_time = Duration::from_millis(call_millis);
+        let workers = [sandbox(&store, start), sandbox(&store, start)];
+        let workers = workers.map(|limiter| send_batches(limiter, Arc::clone(&calls), call_time, deadline));
+        futures_util::future::join_all(workers).await;
+        let (elapsed, calls) = (start.elapsed(), calls.lock().unwrap().clone());
+        let ideal = elapsed.as_millis() * 8 / 1000;
+        let sent = u128::try_from(calls.len()).unwrap();
+        assert!(sent * 1000 >= ideal * 985, "{sent} of {ideal} with calls of {call_millis} ms");
+        assert!(most_in_a_second(&calls) <= 9, "{} within a second", most_in_a_second(&calls));
+        let writes = store.call_count.load(Ordering::Relaxed);
+        assert!(writes * 5 <= calls.len() * 2, "{writes} writes for {} calls", calls.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_reserved_before_a_freeze_are_not_made_after_it() {
+    let (store, start) = (InMemoryStore::default(), Instant::now());
+    let limiter = sandbox(&store, start);
+    let callers: Vec<_> = (0..10)
+        .map(|_| {
+            let limiter = Arc::clone(&limiter);
+            tokio::spawn(async move { limiter.acquire().await.map(|()| Instant::now()) })
+        })
+        .collect();
+    // Nobody runs for a minute, and all timers have ended by then.
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let thawed_at = Instant::now();
+    let mut called_at = Vec::new();
+    for caller in callers {
+        called_at.push(caller.await.unwrap().unwrap());
+    }
+    called_at.retain(|at| *at >= thawed_at);
+    assert!(called_at.len() >= 9 && most_in_a_second(&called_at) <= 9, "{called_at:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_a_killed_worker_are_lost_and_delay_others_briefly() {
+    let (store, start) = (InMemoryStore::default(), Instant::now());
+    let killed = sandbox(&store, start);
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let killed = Arc::clone(&killed);
+        callers.spawn(async move { killed.acquire().await });
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    callers.shutdown().await;
+    drop(killed);
+    sandbox(&store, start).acquire().await.unwrap();
+    assert!(start.elapsed() <= Duration::from_millis(10 * 125 + 100), "{:?}", start.elapsed());
 }

@@ -73,27 +73,31 @@ fn safe_message(line: &str) -> String {
     }
 }
 
-/// The alarms of the template, without the stack's name.
-const ALARMS: [&str; 20] = [
+/// The alarms that every stack has, without its name.
+const ESSENTIAL_ALARMS: [&str; 13] = [
     "clay-dead-letters",
-    "clay-new-dead-letter",
     "clay-deliveries-wait",
     "loops-dead-letters",
-    "loops-new-dead-letter",
     "loops-deliveries-wait",
     "clay-keeps-failing",
     "loops-keeps-failing",
     "clay-held",
     "loops-held",
-    "loops-key-refused",
     "clay-pool-nearly-used",
-    "clay-pool-used-up",
     "signatures-refused",
     "tokens-refused",
     "requests-fail",
+    "functions-fail",
+];
+
+/// Those that a stack has besides, unless its parameter `Alarms` is `essential`.
+const MORE_ALARMS: [&str; 7] = [
+    "clay-new-dead-letter",
+    "loops-new-dead-letter",
+    "loops-key-refused",
+    "clay-pool-used-up",
     "gateway-throttled",
     "secret-unreadable",
-    "functions-fail",
     "functions-throttled",
 ];
 
@@ -103,10 +107,12 @@ pub(crate) async fn check_alarms(target: &StackTarget) -> Result<Finding, Error>
     const CHECK: Check = Check::Alarms;
     let name = |alarm: &str| format!("{}-{alarm}", target.stack.name);
     let call = target.session.call("cloudwatch:DescribeAlarms", name("*"));
-    let request = target.session.cloudwatch().describe_alarms().set_alarm_names(Some(ALARMS.map(name).to_vec()));
+    let expected = expected_alarms(target.stack.parameter("Alarms"));
+    let names = expected.iter().map(|alarm| name(alarm)).collect();
+    let request = target.session.cloudwatch().describe_alarms().set_alarm_names(Some(names));
     let alarms = request.send().await.map_err(|error| call.to_error(&error))?.metric_alarms.unwrap_or_default();
     let find = |alarm: &str| alarms.iter().find(|known| known.alarm_name.as_deref() == Some(name(alarm).as_str()));
-    let (present, missing): (Vec<&str>, Vec<&str>) = ALARMS.into_iter().partition(|alarm| find(alarm).is_some());
+    let (present, missing): (Vec<&str>, Vec<&str>) = expected.into_iter().partition(|alarm| find(alarm).is_some());
     let is_ringing = |alarm: &str| find(alarm).is_some_and(|known| known.state_value == Some(StateValue::Alarm));
     let ringing: Vec<String> = present.into_iter().filter(|alarm| is_ringing(alarm)).map(str::to_owned).collect();
     let missing: Vec<String> = missing.into_iter().map(str::to_owned).collect();
@@ -127,19 +133,36 @@ pub(crate) async fn check_alarms(target: &StackTarget) -> Result<Finding, Error>
     })
 }
 
+/// Returns the alarms of a stack with this parameter. A stack of an earlier version has all, and no parameter.
+fn expected_alarms(parameter: Option<&str>) -> Vec<&'static str> {
+    let more = if parameter == Some("essential") { &[][..] } else { &MORE_ALARMS };
+    ESSENTIAL_ALARMS.iter().chain(more).copied().collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
-    fn alarm_list_matches_the_template() {
+    fn alarm_lists_match_the_template() {
         let template = include_str!("../../../../../template.yaml");
-        let names = template.lines().filter_map(|line| line.trim().strip_prefix("AlarmName: !Sub ${AWS::StackName}-"));
-        let (mut names, mut expected): (Vec<_>, _) = (names.collect(), ALARMS);
-        names.sort_unstable();
-        expected.sort_unstable();
-        assert_eq!(names, expected);
-        assert_eq!(template.matches("Type: AWS::CloudWatch::Alarm").count(), ALARMS.len());
+        let alarms = template.split("    Type: AWS::CloudWatch::Alarm\n").skip(1).map(|alarm| {
+            let name = alarm.split("AlarmName: !Sub ${AWS::StackName}-").nth(1).and_then(|rest| rest.lines().next());
+            (alarm.starts_with("    Condition: HasAllAlarms\n"), name.unwrap())
+        });
+        let (more, essential): (Vec<_>, Vec<_>) = alarms.partition(|(is_conditional, _)| *is_conditional);
+        let names =
+            |alarms: Vec<(bool, &'static str)>| alarms.into_iter().map(|(_, name)| name).collect::<BTreeSet<_>>();
+        assert_eq!(names(essential), ESSENTIAL_ALARMS.into());
+        assert_eq!(names(more), MORE_ALARMS.into());
+    }
+
+    #[test]
+    fn stack_is_expected_to_have_the_alarms_of_its_parameter() {
+        assert_eq!(expected_alarms(Some("essential")), ESSENTIAL_ALARMS);
+        assert_eq!([expected_alarms(Some("all")).len(), expected_alarms(None).len()], [20; 2]);
     }
 
     #[test]
