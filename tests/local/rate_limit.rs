@@ -19,12 +19,17 @@ async fn thousand_webhooks_are_stored_and_reach_clay_at_its_rate() {
                 let body = webhook::contact_created(&format!("n{number}@example.com"));
                 let headers = webhook::headers(&format!("msg_{number}"), webhook::now(), &body);
                 let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                try_send_with(&client, "POST", &url, &headers, body).await.map(|response| response.status)
+                // Loops sends a webhook again that got no answer, where its connection gave way to others.
+                loop {
+                    if let Some(response) = try_send_with(&client, "POST", &url, &headers, body.clone()).await {
+                        return response.status;
+                    }
+                }
             })
         })
         .collect();
     for post in posts {
-        assert_eq!(post.await.unwrap(), Some(200));
+        assert_eq!(post.await.unwrap(), 200);
     }
     println!("1,000 webhooks were stored in {:?}", started_at.elapsed());
 
