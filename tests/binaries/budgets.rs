@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use relay_testkit::budgets::Budgets;
+use crate::budget_file::Budgets;
 use relay_testkit::function_harness::callgrind::count_step;
 use relay_testkit::function_harness::{FunctionHarness, HTTP_FUNCTIONS, QUEUE_FUNCTIONS};
 use tempfile::NamedTempFile;

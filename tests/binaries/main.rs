@@ -1,6 +1,7 @@
 //! Checks that keep the functions small and quick. `make bench-check` builds the functions and runs this.
 
 mod authorities;
+mod budget_file;
 mod budgets;
 mod dependencies;
 mod entropy;

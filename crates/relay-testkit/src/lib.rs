@@ -2,7 +2,6 @@
 //! HTTP client.
 
 pub mod aws_fake;
-pub mod budgets;
 pub mod chaos;
 pub mod cost;
 pub mod deliveries;
