@@ -20,16 +20,17 @@ async fn thousand_webhooks_are_stored_and_reach_clay_at_its_rate() {
                 let headers = webhook::headers(&format!("msg_{number}"), webhook::now(), &body);
                 let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
                 // Loops sends a webhook again that got no answer, where its connection gave way to others.
-                loop {
+                for _ in 0..5 {
                     if let Some(response) = try_send_with(&client, "POST", &url, &headers, body.clone()).await {
-                        return response.status;
+                        return Some(response.status);
                     }
                 }
+                None
             })
         })
         .collect();
     for post in posts {
-        assert_eq!(post.await.unwrap(), 200);
+        assert_eq!(post.await.unwrap(), Some(200));
     }
     println!("1,000 webhooks were stored in {:?}", started_at.elapsed());
 

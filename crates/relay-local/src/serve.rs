@@ -268,8 +268,11 @@ async fn purge_loop(store: SqliteStore, mut stop: watch::Receiver<bool>) {
             _ = stop.changed() => return,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = store.purge_delivered().await {
-            error!(error = %error, "what was delivered long ago cannot be forgotten");
+        tokio::select! {
+            _ = stop.changed() => return,
+            purged = store.purge_delivered() => if let Err(error) = purged {
+                error!(error = %error, "what was delivered long ago cannot be forgotten");
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ where
     D: Deliver + 'static,
 {
     let mut in_flight = JoinSet::new();
-    let (mut was_unavailable, mut claim_count) = (false, 0);
+    let (mut was_unavailable, mut released_to, mut claim_count) = (false, None, 0);
     while !*stop.borrow() {
         let readiness = deliverer.readiness();
         let max_in_flight = match readiness {
@@ -38,9 +38,14 @@ where
             Readiness::Unavailable(_) => 0,
         };
         match readiness {
-            Readiness::HalfOpen | Readiness::Unavailable(Unavailable::CircuitOpen(_)) => was_unavailable = true,
+            Readiness::HalfOpen | Readiness::Unavailable(Unavailable::CircuitOpen(_)) => {
+                (was_unavailable, released_to) = (true, None);
+            }
+            // A step at a time, so that what is due is sent meanwhile.
             Readiness::Ready if was_unavailable => {
-                was_unavailable = store.release_on_recovery(direction).await.is_err();
+                if let Ok(position) = store.release_on_recovery(direction, released_to).await {
+                    (was_unavailable, released_to) = (position.is_some(), position);
+                }
             }
             Readiness::Ready | Readiness::Unavailable(Unavailable::Throttled(_)) => {}
         }

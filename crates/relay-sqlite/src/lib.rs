@@ -16,6 +16,7 @@ mod test_store;
 mod webhook_usage;
 
 pub use attempts::claim::{ClaimOrder, ClaimedDelivery};
+pub use attempts::release::ReleasePosition;
 pub use data_dir::STORE_FILE;
 pub use schema::{Connections, OpenError, open, open_existing};
 pub use store::SqliteStore;

@@ -14,13 +14,12 @@ use relay::ports::queue::Queue as _;
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{AttemptResult, Delivery, DeliveryId, DeliveryKind, Direction};
 use relay_sqlite::admin::SqliteAdmin;
+use relay_sqlite::data_dir::config::ROUTE_NAME;
 use relay_sqlite::{ClaimOrder, ClaimedDelivery, STORE_FILE, SqliteStore};
 use rusqlite::Connection;
 
 use crate::traffic::requests::{RequestKind, webhook_body};
 
-/// The route of relay-local.
-const ROUTE: &str = "contacts";
 /// How many deliveries are stored or settled at once.
 const CONCURRENCY: usize = 256;
 /// How many are stored before they are settled.
@@ -108,10 +107,10 @@ async fn settle(store: &SqliteStore) -> io::Result<()> {
 fn delivery(number: u32) -> Delivery {
     let (address, webhook_id) = (format!("backlog-{number}@example.com"), format!("msg_backlog_{number}"));
     Delivery {
-        id: DeliveryId::for_webhook(ROUTE, &webhook_id),
+        id: DeliveryId::for_webhook(ROUTE_NAME, &webhook_id),
         contact: ContactKey::from_email(&address),
         received_at: Timestamp::now(),
-        kind: DeliveryKind::ClayRow { route: ROUTE.to_owned(), webhook_id },
+        kind: DeliveryKind::ClayRow { route: ROUTE_NAME.to_owned(), webhook_id },
         body: webhook_body(RequestKind::Webhook, &address).into(),
     }
 }

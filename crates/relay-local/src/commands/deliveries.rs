@@ -26,7 +26,7 @@ pub(crate) struct DeliveriesArguments {
     #[arg(long)]
     state: Option<State>,
     /// At most this many: the latest, in the order of their arrival
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// All of them, the newest first, printed while they are read
     #[arg(long, conflicts_with = "limit")]

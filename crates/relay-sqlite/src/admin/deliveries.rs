@@ -19,7 +19,7 @@ use crate::webhook_usage::webhook_usage;
 /// Totals of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreSummary {
-    /// Number of deliveries in any state.
+    /// Number of deliveries, without those that a caller still waits for.
     pub deliveries: u32,
     /// Number of deliveries that wait.
     pub waiting: u32,

@@ -10,6 +10,7 @@ use rusqlite::{Row, Transaction, params};
 
 use crate::admin::queries::paused_since;
 use crate::delivery_row::{self, AFTER_ANOTHER_MS};
+use crate::durability::writer::WriteOptions;
 use crate::store::SqliteStore;
 
 /// A delivery that a worker has claimed.
@@ -42,7 +43,9 @@ impl SqliteStore {
         max: usize,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let (now, locks) = (self.clock.now(), Arc::clone(&self.locks));
-        self.write(move |transaction| {
+        // A row that could not be stored is sent if the reader finds nothing of its contact: what is claimed must be there.
+        let options = WriteOptions { is_first: true, ..WriteOptions::default() };
+        let claim = move |transaction: &Transaction<'_>| {
             if paused_since(transaction, direction)?.is_some() {
                 return Ok(Vec::new());
             }
@@ -67,8 +70,8 @@ impl SqliteStore {
             }
             due.truncate(max);
             due.into_iter().map(|due| due.claim(transaction, now)).collect()
-        })
-        .await
+        };
+        self.writer.write(options, claim).await
     }
 }
 
@@ -81,7 +84,7 @@ fn select_due(newest_first: bool) -> String {
          WHERE state = 'waiting' AND direction = ?1 AND (failing_since IS NULL AND held_since IS NULL) = ?2
            AND next_at <= ?3
            AND NOT EXISTS
-             (SELECT 1 FROM deliveries AS earlier
+             (SELECT 1 FROM deliveries AS earlier INDEXED BY deliveries_in_order
               WHERE earlier.direction = ?1 AND earlier.contact = due.contact
                 -- A direct row without a lock is left of a caller that is gone.
                 AND earlier.state IN ('waiting', 'sending') AND earlier.seq < due.seq)

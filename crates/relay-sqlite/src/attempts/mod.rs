@@ -2,4 +2,4 @@
 
 pub(crate) mod claim;
 mod finish_attempt;
-mod release;
+pub(crate) mod release;

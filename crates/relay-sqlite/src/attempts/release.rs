@@ -9,17 +9,24 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use crate::delivery_row::AFTER_ANOTHER_MS;
 use crate::store::{STEP_SIZE, SqliteStore};
 
+/// A position in the order in which failed deliveries are due.
+#[derive(Debug, Clone, Copy)]
+pub struct ReleasePosition {
+    next_at: i64,
+    seq: i64,
+}
+
 impl SqliteStore {
-    /// Makes all deliveries of a direction due that have failed, now that the destination is back. Those that must not be
-    /// retried early stay.
-    pub async fn release_on_recovery(&self, direction: Direction) -> Result<(), StoreError> {
+    /// Makes deliveries of a direction due that have failed, now that the destination is back: some, from a position on or from
+    /// the first. Those that must not be retried early stay. Returns the position that it has come to, if there may be more.
+    pub async fn release_on_recovery(
+        &self,
+        direction: Direction,
+        after: Option<ReleasePosition>,
+    ) -> Result<Option<ReleasePosition>, StoreError> {
         let now = self.clock.now().as_millisecond();
-        let mut step = Some((now, i64::MAX));
-        while let Some(after) = step {
-            let released = self.write(move |transaction| release_failed(transaction, direction, now, after));
-            step = released.await?;
-        }
-        Ok(())
+        let after = after.unwrap_or(ReleasePosition { next_at: now, seq: i64::MAX });
+        self.write(move |transaction| release_failed(transaction, direction, now, after, false)).await
     }
 
     /// Returns how often all held deliveries were released.
@@ -74,35 +81,39 @@ pub(crate) fn release_others(transaction: &Transaction<'_>, id: &str, now: i64) 
         .query_row([id], |row| row.get(0))
         .optional()?;
     let Some(direction) = direction.and_then(|direction| direction.parse().ok()) else { return Ok(()) };
-    release_failed(transaction, direction, now, (now, i64::MAX)).map(drop)
+    let after = ReleasePosition { next_at: now, seq: i64::MAX };
+    release_failed(transaction, direction, now, after, true).map(drop)
 }
 
-/// Makes the next deliveries of a direction due that have failed or are held, except those that must not be retried early.
-/// It begins after a position in their order, `(next_at, seq)`, and returns the one that it has come to, if there may be more.
+/// Makes the next deliveries of a direction due that have failed, or are held as well, except those that must not be retried
+/// early. Returns the position that it has come to, if there may be more.
 fn release_failed(
     transaction: &Transaction<'_>,
     direction: Direction,
     now: i64,
-    after: (i64, i64),
-) -> rusqlite::Result<Option<(i64, i64)>> {
+    after: ReleasePosition,
+    includes_held: bool,
+) -> rusqlite::Result<Option<ReleasePosition>> {
     let mut statement = transaction.prepare_cached(
-        "SELECT seq, next_at, coalesce(not_before, 0) <= ?2 AS may_be_early
+        "SELECT seq, next_at, coalesce(not_before, 0) <= ?2 AND (?3 OR failing_since IS NOT NULL) AS is_released
          FROM deliveries INDEXED BY deliveries_due
          WHERE state = 'waiting' AND direction = ?1 AND (failing_since IS NULL AND held_since IS NULL) = 0
-           AND (next_at, seq) > (?3, ?4) AND next_at < ?5
-         ORDER BY next_at, seq LIMIT ?6",
+           AND (next_at, seq) > (?4, ?5) AND next_at < ?6
+         ORDER BY next_at, seq LIMIT ?7",
     )?;
-    let parameters = params![direction.as_str(), now, after.0, after.1, AFTER_ANOTHER_MS, STEP_SIZE];
+    let ReleasePosition { next_at, seq } = after;
+    let parameters = params![direction.as_str(), now, includes_held, next_at, seq, AFTER_ANOTHER_MS, STEP_SIZE];
     let found = statement.query_map(parameters, |row| {
-        Ok((row.get::<_, i64>("next_at")?, row.get::<_, i64>("seq")?, row.get::<_, bool>("may_be_early")?))
+        let position = ReleasePosition { next_at: row.get("next_at")?, seq: row.get("seq")? };
+        Ok((position, row.get::<_, bool>("is_released")?))
     })?;
     let found = found.collect::<rusqlite::Result<Vec<_>>>()?;
     let mut release = transaction.prepare_cached("UPDATE deliveries SET next_at = ?2 WHERE seq = ?1")?;
-    for (_, seq, _) in found.iter().filter(|(.., may_be_early)| *may_be_early) {
-        release.execute(params![seq, now])?;
+    for (position, _) in found.iter().filter(|(_, is_released)| *is_released) {
+        release.execute(params![position.seq, now])?;
     }
     let is_full = found.len() == usize::from(STEP_SIZE);
-    Ok(found.last().filter(|_| is_full).map(|(next_at, seq, _)| (*next_at, *seq)))
+    Ok(found.last().filter(|_| is_full).map(|(position, _)| *position))
 }
 
 #[cfg(test)]
@@ -117,7 +128,13 @@ mod tests {
         insert_many(&store, "'waiting', NULL, NULL").await;
         let sql = "UPDATE deliveries SET failing_since = 1, not_before = iif(seq % 2, next_at, NULL)";
         store.write(|transaction| transaction.execute(sql, [])).await.unwrap();
-        store.release_on_recovery(Direction::LoopsToClay).await.unwrap();
+        let mut position = None;
+        loop {
+            position = store.release_on_recovery(Direction::LoopsToClay, position).await.unwrap();
+            if position.is_none() {
+                break;
+            }
+        }
         let due = store.claim(Direction::LoopsToClay, ClaimOrder::Oldest, 1200).await.unwrap();
         assert_eq!(due.len(), 600);
     }
@@ -130,5 +147,13 @@ mod tests {
         let sql = "SELECT count(*) FROM deliveries WHERE next_at <= 1800000000000";
         let due: u32 = store.read(|connection| connection.query_row(sql, [], |row| row.get(0))).await.unwrap();
         assert_eq!(due, 1199);
+    }
+
+    #[tokio::test]
+    async fn recovery_leaves_what_is_held_for_an_operator() {
+        let Folder { store, _dir, .. } = store();
+        insert_many(&store, "'waiting', NULL, 1").await;
+        store.release_on_recovery(Direction::LoopsToClay, None).await.unwrap();
+        assert!(store.claim(Direction::LoopsToClay, ClaimOrder::Oldest, 1).await.unwrap().is_empty());
     }
 }

@@ -13,7 +13,7 @@ use crate::durability::writer::Writer;
 
 /// Time between two looks at the log.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Maximum time that a body stays in the log once it is delivered.
+/// Maximum time that a body stays in the log once it is delivered, if nobody reads the log.
 const MAX_LOG_AGE: Duration = Duration::from_secs(5);
 /// Length at which the log is emptied earlier, in bytes.
 const MAX_LOG_BYTES: u64 = 32 * 1024 * 1024;
@@ -40,16 +40,20 @@ impl WriteAheadLog {
         let mut emptied_at = Instant::now();
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
+            let is_old = emptied_at.elapsed() >= MAX_LOG_AGE;
             let bytes = std::fs::metadata(&self.path).map_or(0, |log| log.len());
-            if bytes > MAX_LOG_BYTES || bytes > 0 && emptied_at.elapsed() >= MAX_LOG_AGE {
-                // Readers or an operator's command may hold it up: the next time will do.
-                let _ = self.empty(&writer).await;
+            if bytes == 0 && is_old {
+                // Another program may have emptied it.
+                writer.files().forget_lengths();
+                emptied_at = Instant::now();
+            } else if (is_old || bytes > MAX_LOG_BYTES) && self.empty(&writer).await.unwrap_or(false) {
                 emptied_at = Instant::now();
             }
         }
     }
 
-    async fn empty(self: &Arc<Self>, writer: &Arc<Writer>) -> Result<(), StoreError> {
+    /// Returns false if a reader or an operator's command holds it up.
+    async fn empty(self: &Arc<Self>, writer: &Arc<Writer>) -> Result<bool, StoreError> {
         let log = Arc::clone(self);
         let moving = tokio::task::spawn_blocking(move || log.move_to_file());
         moving.await.map_err(StoreError::new)?.map_err(StoreError::new)?;

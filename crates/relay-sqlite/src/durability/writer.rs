@@ -5,6 +5,7 @@
 //!
 //! See docs/adr/0007-one-sqlite-table.md.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use relay::ports::queue::StoreError;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use crate::durability::store_files::StoreFiles;
@@ -30,6 +31,8 @@ pub(crate) struct WriteOptions {
     pub(crate) checks_files: bool,
     /// Whether one statement at most changes anything, so that SQLite itself undoes it.
     pub(crate) is_one_statement: bool,
+    /// Whether everything submitted before it must be committed when it runs.
+    pub(crate) is_first: bool,
 }
 
 /// The connection that writes, and what waits for it.
@@ -42,8 +45,8 @@ pub(crate) struct Writer {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    changes: Vec<Box<dyn Change>>,
-    truncations: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    changes: VecDeque<Box<dyn Change>>,
+    truncations: Vec<oneshot::Sender<Result<bool, StoreError>>>,
     /// Whether a thread is writing. It goes on until nothing waits.
     is_writing: bool,
 }
@@ -85,7 +88,7 @@ impl Writer {
         let is_taken = Arc::new(AtomicBool::new(false));
         let (reply, mut answer) = oneshot::channel();
         let change = Submitted { options, is_taken: Arc::clone(&is_taken), work: Some(work), result: None, reply };
-        self.submit(|waiting| waiting.changes.push(Box::new(change)));
+        self.submit(|waiting| waiting.changes.push_back(Box::new(change)));
         if let Some(timeout) = options.timeout {
             match tokio::time::timeout(timeout, &mut answer).await {
                 Ok(answer) => return answer.map_err(StoreError::new)?,
@@ -96,8 +99,9 @@ impl Writer {
         answer.await.map_err(StoreError::new)?
     }
 
-    /// Moves the write-ahead log to the file, and empties it. Other writes wait meanwhile.
-    pub(crate) async fn truncate_log(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// Moves the write-ahead log to the file, and empties it. Other writes wait meanwhile. Returns false if somebody is reading
+    /// the log: it is left as it is then.
+    pub(crate) async fn truncate_log(self: &Arc<Self>) -> Result<bool, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.submit(|waiting| waiting.truncations.push(reply));
         answer.await.map_err(StoreError::new)?
@@ -117,16 +121,15 @@ impl Writer {
     fn run(&self) {
         let mut connection = lock(&self.connection);
         loop {
-            let mut waiting = lock(&self.waiting);
-            let count = waiting.changes.len().min(MAX_BATCH);
-            let batch: Vec<_> = waiting.changes.drain(..count).collect();
-            let truncations = std::mem::take(&mut waiting.truncations);
-            if batch.is_empty() && truncations.is_empty() {
-                waiting.is_writing = false;
-                return;
-            }
-            drop(waiting);
-            self.write_batch(&mut connection, batch);
+            let truncations = {
+                let mut waiting = lock(&self.waiting);
+                if waiting.changes.is_empty() && waiting.truncations.is_empty() {
+                    waiting.is_writing = false;
+                    return;
+                }
+                std::mem::take(&mut waiting.truncations)
+            };
+            self.write_batch(&mut connection);
             for reply in truncations {
                 // A caller that is gone needs no answer.
                 let _ = reply.send(self.truncate(&connection));
@@ -135,8 +138,13 @@ impl Writer {
     }
 
     /// Runs changes in one transaction, and answers their callers.
-    fn write_batch(&self, connection: &mut Connection, batch: Vec<Box<dyn Change>>) {
-        let taken: Vec<_> = batch.into_iter().filter(|change| change.take()).collect();
+    fn write_batch(&self, connection: &mut Connection) {
+        let begun = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+            // Another program is writing: they wait on, each for as long as it may.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return,
+            begun => begun.map_err(CommitError::from),
+        };
+        let taken = self.take_batch();
         let (mut running, refused): (Vec<_>, Vec<_>) =
             if taken.iter().any(|change| change.options().checks_files) && self.files.check().is_err() {
                 taken.into_iter().partition(|change| !change.options().checks_files)
@@ -147,30 +155,38 @@ impl Writer {
         if running.is_empty() {
             return;
         }
-        let committed = commit(connection, &mut running);
-        let files = running.iter().any(|change| change.options().checks_files).then(|| self.files.check().is_ok());
+        let committed = begun.and_then(|transaction| commit(transaction, &mut running));
+        let checks_files = running.iter().any(|change| change.options().checks_files);
+        let has_lost_files = checks_files && self.files.check().is_err();
         for change in running {
-            let is_lost = change.options().checks_files && files == Some(false);
+            let is_lost = has_lost_files && change.options().checks_files;
             let committed = committed.clone().map_err(StoreError::new);
             change.answer(if is_lost { committed.and(self.files.check()) } else { committed });
         }
     }
 
-    fn truncate(&self, connection: &Connection) -> Result<(), StoreError> {
+    /// Takes the changes of the next transaction out of their callers' hands.
+    fn take_batch(&self) -> Vec<Box<dyn Change>> {
+        let mut waiting = lock(&self.waiting);
+        let next_first = waiting.changes.iter().skip(1).position(|change| change.options().is_first);
+        let count = next_first.map_or(waiting.changes.len(), |index| index + 1).min(MAX_BATCH);
+        waiting.changes.drain(..count).filter(|change| change.take()).collect()
+    }
+
+    fn truncate(&self, connection: &Connection) -> Result<bool, StoreError> {
         self.files.forget_lengths();
-        // Nothing waits for a reader that is in the log: it is left as it is.
-        let truncate = || {
-            connection.busy_timeout(Duration::ZERO)?;
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-            connection.busy_timeout(BUSY_TIMEOUT)
-        };
-        truncate().map_err(StoreError::new)
+        // Nothing waits for a reader.
+        connection.busy_timeout(Duration::ZERO).map_err(StoreError::new)?;
+        let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(StoreError::new)?;
+        // Somebody may have checked the files meanwhile.
+        self.files.forget_lengths();
+        is_busy.map(|is_busy| !is_busy).map_err(StoreError::new)
     }
 }
 
-/// Runs changes in one transaction. Each that fails is undone.
-fn commit(connection: &mut Connection, changes: &mut [Box<dyn Change>]) -> Result<(), CommitError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+/// Runs changes in a transaction, and commits it. Each that fails is undone.
+fn commit(transaction: Transaction<'_>, changes: &mut [Box<dyn Change>]) -> Result<(), CommitError> {
     let is_alone = changes.len() == 1;
     let execute = |sql| transaction.prepare_cached(sql)?.execute([]).map(drop);
     for change in changes {

@@ -15,7 +15,12 @@ const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 impl Queue for SqliteStore {
     async fn enqueue(&self, delivery: &Delivery) -> Result<Enqueued, StoreError> {
         let (row, direction) = (self.new_row(delivery), delivery.kind.direction());
-        let options = WriteOptions { timeout: Some(ENQUEUE_TIMEOUT), checks_files: true, is_one_statement: true };
+        let options = WriteOptions {
+            timeout: Some(ENQUEUE_TIMEOUT),
+            checks_files: true,
+            is_one_statement: true,
+            is_first: false,
+        };
         let insert = move |transaction: &Transaction<'_>| {
             if row.insert(transaction, "waiting", row.delivery.received_at)? {
                 return Ok(Enqueued::New);

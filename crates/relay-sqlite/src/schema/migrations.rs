@@ -50,7 +50,7 @@ DROP INDEX IF EXISTS deliveries_due;
 CREATE INDEX deliveries_due ON deliveries (direction, failing_since IS NULL AND held_since IS NULL, next_at)
     WHERE state = 'waiting';
 -- For the order of a contact's deliveries.
-DROP INDEX deliveries_of_contact_due;
+DROP INDEX IF EXISTS deliveries_of_contact_due;
 CREATE INDEX deliveries_in_order ON deliveries (direction, contact, state);
 -- For the release of what is held.
 CREATE INDEX deliveries_held ON deliveries (next_at) WHERE state = 'waiting' AND held_since IS NOT NULL;
@@ -70,6 +70,11 @@ WHEN old.settled_at IS NULL AND new.settled_at IS NOT NULL BEGIN
                  WHERE direction = new.direction AND contact = new.contact AND state = 'waiting')
       AND next_at = 9223372036854775807;
 END;
+UPDATE deliveries SET next_at = 9223372036854775807
+WHERE state = 'waiting' AND attempts = 0 AND EXISTS
+    (SELECT 1 FROM deliveries AS earlier
+     WHERE earlier.direction = deliveries.direction AND earlier.contact = deliveries.contact
+       AND earlier.state IN ('waiting', 'sending') AND earlier.seq < deliveries.seq);
 
 -- Numbers of deliveries. What is being sent waits too, and what a caller waits for is not counted.
 CREATE TABLE totals (
@@ -122,7 +127,7 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// Upgrades the tables to this version in one transaction.
 pub(crate) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
-    if !is_outdated(connection)? {
+    if !is_outdated(connection)? && missing_columns(connection)?.is_empty() {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

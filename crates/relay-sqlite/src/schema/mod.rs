@@ -138,7 +138,7 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "secure_delete", true)?;
-        // All statements of the module at once; see `write_ahead_log` for the other.
+        // `write_ahead_log` makes the checkpoints, so that none comes in the middle of a commit.
         connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         if !has_schema {

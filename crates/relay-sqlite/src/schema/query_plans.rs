@@ -14,6 +14,7 @@ use relay_core::delivery::{AttemptResult, Delivery, DeliveryId, DeliveryKind, Di
 use relay_core::delivery_state::DeliveryState;
 use relay_core::idempotency::IdempotencyKey;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use crate::admin::{SqliteAdmin, queries};
@@ -114,7 +115,7 @@ async fn run_traffic(store: &SqliteStore) {
         let claimed = store.claim(Direction::ClayToLoops, order, 1).await.unwrap().remove(0);
         store.finish_attempt(&claimed.delivery.id, result.into()).await.unwrap();
     }
-    store.release_on_recovery(Direction::ClayToLoops).await.unwrap();
+    store.release_on_recovery(Direction::ClayToLoops, None).await.unwrap();
     store.usage("contacts").await.unwrap();
     store.record("contacts", Submission::Accepted, at).await.unwrap();
     store.record("contacts", Submission::Rejected(404), at).await.unwrap();
@@ -131,6 +132,7 @@ async fn no_statement_reads_or_sorts_all_deliveries() {
     run_statements(&store, &admin).await;
     let statements: Vec<String> = std::mem::take(&mut *TRACED.lock().unwrap()).into_iter().collect();
     let explained = Connection::open(dir.path().join(crate::STORE_FILE)).unwrap();
+    explained.set_db_config(DbConfig::SQLITE_DBCONFIG_TRIGGER_EQP, true).unwrap();
     let is_query = |sql: &&String| ["SELECT", "INSERT", "UPDATE", "DELETE"].iter().any(|verb| sql.starts_with(verb));
     assert!(statements.iter().filter(is_query).count() > 30, "{statements:#?}");
     for sql in statements.iter().filter(is_query) {

@@ -40,7 +40,7 @@ pub(crate) struct DeliveriesArguments {
     #[arg(long, value_name = "NAME", requires = "webhook_id")]
     route: Vec<String>,
     /// At most this many: the latest, in the order of their arrival
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// All of them, printed while they are read: the newest first on this machine, in no order on a stack
     #[arg(long, conflicts_with = "limit")]
@@ -65,7 +65,6 @@ pub(crate) async fn run(
 ) -> Result<ExitStatus, Error> {
     let target = options.target().await?;
     let query = to_query(&target, arguments).await?;
-    output.print_json_part("{\n\"deliveries\": [")?;
     let (count, sizes) = match &target {
         Target::Local(data_dir) => list(&SqliteAdmin::open(data_dir.path())?, &query, arguments, true, output).await?,
         Target::Stack(stack) => list(&stack.admin()?, &query, arguments, output.is_json(), output).await?,
@@ -126,25 +125,26 @@ async fn list<A: Admin<Error: Into<Error>>>(
     quiet: bool,
     output: Output,
 ) -> Result<(u64, Vec<QueueStatus>), Error> {
-    let mut count = 0;
+    let (mut count, queues) = (0, admin.queues().await.map_err(Into::into)?);
+    // An error before the first page is the whole document.
+    let opening = "{\n\"deliveries\": [";
     if arguments.all {
-        let mut next = None;
+        let mut page = admin.deliveries_page(query, PAGE_SIZE, None).await.map_err(Into::into)?;
+        output.print_json_part(opening)?;
         loop {
-            let page = admin.deliveries_page(query, PAGE_SIZE, next.as_ref()).await.map_err(Into::into)?;
             print_records(&page.records, &mut count, output)?;
-            next = page.next;
-            if next.is_none() {
-                break;
-            }
+            let Some(next) = page.next else { break };
+            page = admin.deliveries_page(query, PAGE_SIZE, Some(&next)).await.map_err(Into::into)?;
         }
     } else {
         let spinner = progress::spinner(quiet, "reading the ledger");
         let show_progress = |found| spinner.set_message(format!("reading the ledger: {found} found"));
         let latest = admin.latest_deliveries(query, arguments.limit, &show_progress).await.map_err(Into::into)?;
         spinner.finish_and_clear();
+        output.print_json_part(opening)?;
         print_records(&latest, &mut count, output)?;
     }
-    Ok((count, admin.queues().await.map_err(Into::into)?))
+    Ok((count, queues))
 }
 
 /// Prints some deliveries, before which `count` were printed.
