@@ -248,8 +248,12 @@ bench-peers: ## Install the peers that make bench compares with
 
 .PHONY: bench-functions
 bench-functions: build-release-x86 ## Measure the functions beside bare ones and handlers in Node and Python, and write docs/performance.md from that (RUNS=25)
-	@cmp -s $(PEERS)/lambda-node/package-lock.json $(PEERS)/lambda-node/node_modules/installed.json || {
-	  # The runtime client compiles a library: cmake, autoconf, automake and libtool are needed.
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "make bench-functions needs Node 20 or newer" >&2; exit 1; }
+	cmp -s $(PEERS)/lambda-node/package-lock.json $(PEERS)/lambda-node/node_modules/installed.json || {
+	  # The runtime client compiles a library.
+	  for tool in cmake autoconf automake libtoolize; do
+	    command -v $$tool > /dev/null || { echo "make bench-functions needs cmake, autoconf, automake and libtool" >&2; exit 1; }
+	  done
 	  npm ci --prefix $(PEERS)/lambda-node --no-audit --no-fund
 	  cp $(PEERS)/lambda-node/package-lock.json $(PEERS)/lambda-node/node_modules/installed.json
 	}

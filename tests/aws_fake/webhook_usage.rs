@@ -1,5 +1,7 @@
 //! The usage of Clay's webhooks, as a worker counts it for its batches.
 
+use std::time::Duration;
+
 use relay::ports::clock::Clock as _;
 use relay::ports::webhook_usage::{Submission, WebhookLedger as _, WebhookUsage};
 use relay_aws::ledger::webhook_usage::{BatchedWebhookLedger, read_usage};
@@ -71,4 +73,64 @@ async fn rejection_seen_by_another_worker_is_known_at_once() {
     assert_eq!(second.usage("a").await.unwrap().rejected, None);
     first.record("a", Submission::Rejected(403), now).await.unwrap();
     assert!(second.usage("a").await.unwrap().rejected.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_flush_that_is_broken_off_stay_uncounted() {
+    let store = Store::new().await;
+    let worker = worker(&store);
+    accept(&worker, &store, 10).await;
+    store.services().inject("UpdateItem", "webhook#", ServiceFault::Delay(Duration::from_secs(3600)), 1);
+    tokio::time::timeout(Duration::from_secs(1), worker.flush(store.clock().now())).await.unwrap_err();
+    assert_eq!(worker.usage("a").await.unwrap().accepted, 10);
+    store.services().clear();
+    worker.flush(store.clock().now()).await.unwrap();
+    assert_eq!(stored(&store).await.accepted, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_count_double_at_most_if_an_answer_is_lost() {
+    let store = Store::new().await;
+    let worker = worker(&store);
+    accept(&worker, &store, 10).await;
+    store.services().inject("UpdateItem", "webhook#", ServiceFault::LoseResponse, 1);
+    worker.flush(store.clock().now()).await.unwrap();
+    let accepted = stored(&store).await.accepted;
+    assert!((10..=20).contains(&accepted), "{accepted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_record_of_a_rejection_removes_no_later_one() {
+    let store = Store::new().await;
+    let (first, second, now) = (worker(&store), worker(&store), store.clock().now());
+    // The SDK asks three times.
+    store.services().inject("UpdateItem", "webhook#", ServiceFault::InternalError, 3);
+    first.record("a", Submission::Rejected(403), now).await.unwrap_err();
+    second.record("a", Submission::Rejected(403), now).await.unwrap();
+    first.flush(now).await.unwrap();
+    assert_eq!(stored(&store).await.rejected, Some((now, 403)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_accepted_before_a_rejection_do_not_remove_it() {
+    let store = Store::new().await;
+    let (first, second, now) = (worker(&store), worker(&store), store.clock().now());
+    assert_eq!(first.usage("a").await.unwrap().rejected, None);
+    accept(&first, &store, 1).await;
+    second.record("a", Submission::Rejected(403), now).await.unwrap();
+    assert_eq!(first.usage("a").await.unwrap().rejected, Some((now, 403)));
+    first.flush(now).await.unwrap();
+    assert_eq!(stored(&store).await, WebhookUsage { accepted: 1, rejected: Some((now, 403)) });
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_accepted_after_a_known_rejection_removes_it() {
+    let store = Store::new().await;
+    let (first, second, now) = (worker(&store), worker(&store), store.clock().now());
+    second.record("a", Submission::Rejected(401), now).await.unwrap();
+    assert!(first.usage("a").await.unwrap().rejected.is_some());
+    accept(&first, &store, 1).await;
+    assert_eq!(first.usage("a").await.unwrap().rejected, None);
+    first.flush(now).await.unwrap();
+    assert_eq!(stored(&store).await.rejected, None);
 }

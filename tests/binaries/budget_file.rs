@@ -25,7 +25,6 @@ impl Budgets {
     }
 
     /// Returns how far an amount is over its budget, as a sentence; nothing if it is within.
-
     pub(crate) fn exceeded(&self, section: &str, name: &str, amount: u64) -> Option<String> {
         let most = self.most(section, name);
         (amount > most).then(|| format!("{section}, {name}: {amount}, and the budget is {most}"))

@@ -250,7 +250,7 @@ def months(facts):
     return table(["a month with", "requests, $", "with the idle month, $"], rows)
 
 
-# The metrics in crates/relay/src/telemetry/metric.rs with every value of their dimension, for one Clay webhook, and that of the
+# The metrics in crates/relay/src/telemetry/metric.rs with every value of their dimension, for one Clay webhook, and those of the
 # gateway's log.
 METRICS = 30
 
@@ -278,6 +278,7 @@ def page(facts):
     assumed = facts.assumed
     totals = {kind: total_of(facts, kind, busy=False) for kind in KINDS}
     low, high = (f(totals[kind] for kind in ("webhook", "contact", "event")) for f in (min, max))
+    stored_first = max(totals[kind] for kind in ("contact_queued", "event_queued"))
     full = sum(item[1] for item in idle(facts))
     durations = {
         function: milliseconds_of(facts, kind, function, busy=False)
@@ -292,11 +293,12 @@ def page(facts):
     reads = facts.price("secret_read", assumed["warm_sandbox_reads_a_month"])
     return f"""# What it costs on AWS
 
-<!-- Made by `make cost-measure` and `tools/cost/cost_page.py` from cost-measured.json, prices.json, deployment.md and template.yaml. -->
+<!-- Made by `make cost-measure` and `tools/cost/cost_page.py` from cost-measured.json, prices.json, bench-functions.json and template.yaml. -->
 
-A million webhooks or rows cost **${low:.2f} to ${high:.2f}**, and an idle month **${full:.2f}**, at list
-prices in {facts.price_list["region"]}, as of {facts.price_list["as_of"]}, without free tiers. Calls, bytes of log, outgoing bytes
-and processor time are measured. Waiting times are assumed, and prices are taken from the pages in the last section.
+A million webhooks or rows cost **${low:.2f} to ${high:.2f}**, rows that are stored first up to **${stored_first:.2f}**, and
+an idle month **${full:.2f}**, at list prices in {facts.price_list["region"]}, as of {facts.price_list["as_of"]}, without free tiers.
+Calls, bytes of log, outgoing bytes and processor time are measured. Waiting times are assumed, and prices are taken from the pages
+in the last section.
 
 ## A million of each
 
@@ -360,8 +362,8 @@ Added is a line of the gateway's log ({access_log_bytes(facts)} bytes) for each 
 
 {price_table(facts)}
 
-`make cost-measure` measures anew. After a change of a price in `docs/prices.json`, of the alarms in `template.yaml` or of the table in
-[deployment.md](deployment.md), `make cost-render` writes this page; `make test` fails if it is out of date.
+`make cost-measure` measures anew. After a change of a price in `docs/prices.json`, of the alarms in `template.yaml` or of
+`docs/bench-functions.json`, `make cost-render` writes this page; `make test` fails if it is out of date.
 """
 
 
@@ -369,7 +371,7 @@ def missing_in_readme(facts):
     """Returns the statements on cost that README.md lacks."""
     totals = [total_of(facts, kind, busy=False) for kind in ("webhook", "contact", "event")]
     requests = f"${min(totals):.0f} to ${max(totals):.0f} for a million rows or webhooks"
-    month = f"${sum(item[1] for item in idle(facts)):.0f} a month"
+    month = f"${sum(item[1] for item in idle(facts)):.2f} a month"
     readme = (ROOT / "README.md").read_text()
     return [each for each in (requests, month) if each not in " ".join(readme.split())]
 

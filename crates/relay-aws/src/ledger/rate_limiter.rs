@@ -7,8 +7,9 @@
 //! their rows join the queue behind it.
 //!
 //! A write reserves a call for each caller of the sandbox that waits at that moment, because DynamoDB charges by the write: a
-//! batch of ten takes its calls in two. Nobody reserves for a caller that may come, so no call is lost to other sandboxes.
-//! Each still passes the limiter of its sandbox, and with it the breaker, one after another.
+//! batch of ten takes its calls in two or three. Nobody reserves for a caller that may come, nor while the breaker of the
+//! sandbox may turn the others away, so no call is lost to other sandboxes. Each still passes the limiter of its sandbox, and
+//! with it the breaker, one after another.
 //!
 //! See docs/adr/0005-rate-limiting.md.
 
@@ -176,6 +177,10 @@ impl<I: LimiterStore> DistributedRateLimiter<I> {
 
     /// Returns the number of calls to reserve: one for each caller that waits, if it is not after `latest`.
     fn calls_until(&self, latest: Timestamp, earliest: Timestamp, interval: SignedDuration) -> i32 {
+        if self.local_limiter.readiness() != Readiness::Ready {
+            // The breaker may turn the other callers away.
+            return 1;
+        }
         let fitting = latest.duration_since(earliest).as_micros() / interval.as_micros().max(1) + 1;
         let calls = i128::from(self.waiting.load(Ordering::Relaxed)).min(fitting).max(1);
         i32::try_from(calls).unwrap_or(1)

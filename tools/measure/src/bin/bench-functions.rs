@@ -23,6 +23,8 @@ use tempfile::TempDir;
 const DEFAULT_RUNS: usize = 25;
 /// How many events a function gets after its first, in each run.
 const EVENTS_PER_RUN: u32 = 40;
+/// How often a function's instructions are counted: a first event may need a call more.
+const COUNTS: usize = 3;
 /// Folders of the handlers that a user would write. Their job is that of `loops-to-clay`.
 const PEERS: [&str; 2] = ["lambda-node", "lambda-python"];
 const JOB_OF_PEERS: &str = "loops-to-clay";
@@ -79,7 +81,7 @@ async fn main() -> ExitCode {
         })
         .collect();
     for subject in &mut subjects {
-        subject.instructions = Some(harness.count_instructions(subject.name, &subject.program, &log).await);
+        subject.count_instructions(&harness, &log).await;
     }
     subjects.extend(PEERS.map(|peer| {
         let mut environment = harness.environment(JOB_OF_PEERS);
@@ -122,6 +124,16 @@ impl Subject {
             later_event: phase(),
             own_work: Vec::new(),
             peak_memory: Vec::new(),
+        }
+    }
+
+    /// Counts a few times and keeps the count with the smallest first event.
+    async fn count_instructions(&mut self, harness: &FunctionHarness, log: &Path) {
+        for _ in 0..COUNTS {
+            let counted = harness.count_instructions(self.name, &self.program, log).await;
+            if self.instructions.is_none_or(|smallest| counted.first_event < smallest.first_event) {
+                self.instructions = Some(counted);
+            }
         }
     }
 

@@ -321,3 +321,26 @@ async fn calls_of_a_killed_worker_are_lost_and_delay_others_briefly() {
     sandbox(&store, start).acquire().await.unwrap();
     assert!(start.elapsed() <= Duration::from_millis(10 * 125 + 100), "{:?}", start.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn probe_of_an_open_breaker_reserves_no_other_call() {
+    let (store, start) = (InMemoryStore::default(), Instant::now());
+    let limiter = sandbox(&store, start);
+    while !matches!(limiter.readiness(), Readiness::Unavailable(_)) {
+        limiter.record(&DestinationResponse::without_response(CallOutcome::Responded(503))).await;
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(limiter.readiness(), Readiness::HalfOpen);
+    // So all callers wait when the first is let through.
+    limiter.local_limiter.throttle_for(Duration::from_millis(50)).await;
+    let before = limiter.clock.now();
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let limiter = Arc::clone(&limiter);
+        callers.spawn(async move { limiter.acquire().await });
+    }
+    let probes = callers.join_all().await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(probes, 1);
+    let ahead = store.load().await.unwrap().next_at.unwrap().duration_since(before);
+    assert!(ahead <= SignedDuration::from_millis(2 * 125 + 50), "{ahead:?}");
+}
