@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
+
 /// Escapes control characters but line breaks and tabs, and marks of writing direction, as `\u{9b}`. The colours of this program
 /// stay: they change nothing else.
 pub fn escape_for_terminal(text: &str) -> Cow<'_, str> {
@@ -29,6 +31,19 @@ pub fn escape_json_for_terminal(json: &str) -> Cow<'_, str> {
     }
     let escape = |c: char| if is_unsafe(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     Cow::Owned(json.chars().map(escape).collect())
+}
+
+/// Returns records as elements of a JSON array that is printed part by part, with the same characters escaped.
+///
+/// # Errors
+/// When a record cannot be written as JSON.
+pub fn json_elements_for_terminal(records: &[impl Serialize], are_first: bool) -> serde_json::Result<String> {
+    let mut elements = String::new();
+    for record in records {
+        elements.push_str(if are_first && elements.is_empty() { "\n" } else { ",\n" });
+        elements.push_str(&serde_json::to_string_pretty(record)?);
+    }
+    Ok(escape_json_for_terminal(&elements).into_owned())
 }
 
 /// Whether a terminal may take a character for a command, or for a mark of writing direction (Unicode, `Bidi_Control`). All are
@@ -64,5 +79,15 @@ mod tests {
         let escaped = escape_json_for_terminal(&json);
         assert!(!escaped.contains(is_unsafe) && escaped.contains(r"\u009b2J\u202ex"), "{escaped}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
+    }
+
+    #[test]
+    fn elements_printed_in_parts_are_one_array() {
+        let parts = [["a", "\u{9b}"], ["b", "c"]].map(|part| part.to_vec());
+        let first = json_elements_for_terminal(&parts[0], true).unwrap();
+        let array = format!("[{first}{}\n]", json_elements_for_terminal(&parts[1], false).unwrap());
+        assert_eq!(serde_json::from_str::<Vec<String>>(&array).unwrap(), parts.concat());
+        assert!(!array.contains('\u{9b}'));
+        assert_eq!(json_elements_for_terminal(&[""; 0], true).unwrap(), "");
     }
 }

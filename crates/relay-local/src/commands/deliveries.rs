@@ -8,7 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use relay::ports::admin::{Admin as _, DeliveryQuery, DeliveryRecord};
 use relay_core::delivery_state::DeliveryState;
-use relay_core::terminal::escape_json_for_terminal;
+use relay_core::terminal::json_elements_for_terminal;
 use relay_sqlite::admin::{self, SqliteAdmin};
 use relay_sqlite::data_dir::config::LocalSettings;
 
@@ -98,12 +98,7 @@ impl<W: Write> Listing<W> {
 
     fn print(&mut self, records: &[DeliveryRecord]) -> Result<(), CommandError> {
         if self.json {
-            let mut text = String::new();
-            for record in records {
-                text.push_str(if self.count == 0 && text.is_empty() { "\n" } else { ",\n" });
-                text.push_str(&serde_json::to_string_pretty(record)?);
-            }
-            write!(self.out, "{}", escape_json_for_terminal(&text))?;
+            write!(self.out, "{}", json_elements_for_terminal(records, self.count == 0)?)?;
         } else if !records.is_empty() {
             writeln!(self.out, "{}", table(records))?;
         }

@@ -6,6 +6,7 @@ use relay::ports::admin::{Admin, DeliveryQuery, DeliveryRecord, QueueStatus};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::Direction;
 use relay_core::delivery_state::DeliveryState;
+use relay_core::terminal::json_elements_for_terminal;
 use relay_sqlite::admin::SqliteAdmin;
 use serde::Serialize;
 
@@ -150,16 +151,12 @@ async fn list<A: Admin<Error: Into<Error>>>(
 /// Prints some deliveries, before which `count` were printed.
 fn print_records(records: &[DeliveryRecord], count: &mut u64, output: Output) -> Result<(), Error> {
     if output.is_json() {
-        let mut text = String::new();
-        for record in records {
-            text.push_str(if *count == 0 { "\n" } else { ",\n" });
-            text.push_str(&serde_json::to_string_pretty(record)?);
-            *count += 1;
-        }
-        return output.print_json_part(&text);
+        output.print_json_part(&json_elements_for_terminal(records, *count == 0)?)?;
+    } else if !records.is_empty() {
+        output.print_table(HEADER, records.iter().map(to_row), "")?;
     }
     *count += u64::try_from(records.len()).unwrap_or(u64::MAX);
-    if records.is_empty() { Ok(()) } else { output.print_table(HEADER, records.iter().map(to_row), "") }
+    Ok(())
 }
 
 /// Returns the hash of a contact that is given as an address, as a user id, or as the hash itself.
