@@ -9,13 +9,12 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use axum::serve::ListenerExt as _;
 use relay::ports::clock::SystemClock;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::aws_fake::FakeServices;
+use crate::http_server;
 use crate::relay_process::RELAY_TOKEN;
 use crate::webhook::SIGNING_SECRET;
 
@@ -25,14 +24,8 @@ pub(super) struct AwsServer {
     address: SocketAddr,
     server: JoinHandle<()>,
     services: FakeServices,
-    counts: Arc<Counts>,
-}
-
-/// What the functions have cost AWS besides their calls.
-#[derive(Debug, Default)]
-struct Counts {
-    connections: AtomicU64,
-    secret_reads: AtomicU64,
+    connections: Arc<AtomicU64>,
+    secret_reads: Arc<AtomicU64>,
 }
 
 impl Drop for AwsServer {
@@ -50,30 +43,23 @@ impl AwsServer {
             services: FakeServices::new(Arc::default(), Arc::new(SystemClock)).without_latency(),
             loops_to_clay: json!({"loops_signing_secrets": [SIGNING_SECRET], "clay_routes": [route]}),
             clay_to_loops: json!({"loops_api_key": "key", "relay_tokens": [RELAY_TOKEN]}),
-            counts: Arc::default(),
+            secret_reads: Arc::default(),
         };
-        let (services, counts) = (aws.services.clone(), Arc::clone(&aws.counts));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("{error}"));
-        let address = listener.local_addr().unwrap_or_else(|error| panic!("{error}"));
-        let accepted = Arc::clone(&counts);
-        let listener = listener.tap_io(move |_| {
-            accepted.connections.fetch_add(1, Ordering::Relaxed);
-        });
+        let (services, secret_reads) = (aws.services.clone(), Arc::clone(&aws.secret_reads));
+        let connections = Arc::default();
         let app = Router::new().fallback(respond).with_state(Arc::new(aws));
-        let server = tokio::spawn(async move {
-            let _ = axum::serve(listener, app).await;
-        });
-        Self { address, server, services, counts }
+        let (address, server) = http_server::serve_counting(app, Arc::clone(&connections)).await;
+        Self { address, server, services, connections, secret_reads }
     }
 
     /// How many connections it has accepted.
     pub(super) fn connections(&self) -> u64 {
-        self.counts.connections.load(Ordering::Relaxed)
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// How often a secret was read.
     pub(super) fn secret_reads(&self) -> u64 {
-        self.counts.secret_reads.load(Ordering::Relaxed)
+        self.secret_reads.load(Ordering::Relaxed)
     }
 
     pub(super) fn url(&self) -> String {
@@ -90,7 +76,7 @@ struct Aws {
     services: FakeServices,
     loops_to_clay: Value,
     clay_to_loops: Value,
-    counts: Arc<Counts>,
+    secret_reads: Arc<AtomicU64>,
 }
 
 async fn respond(State(aws): State<Arc<Aws>>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
@@ -110,7 +96,7 @@ async fn respond(State(aws): State<Arc<Aws>>, headers: HeaderMap, body: Bytes) -
 
 impl Aws {
     fn secret(&self, request: &[u8]) -> Box<[u8]> {
-        self.counts.secret_reads.fetch_add(1, Ordering::Relaxed);
+        self.secret_reads.fetch_add(1, Ordering::Relaxed);
         let request: Value = serde_json::from_slice(request).unwrap_or_default();
         let arn = request["SecretId"].as_str().unwrap_or_default();
         let document = if arn.contains("LoopsToClay") { &self.loops_to_clay } else { &self.clay_to_loops };
