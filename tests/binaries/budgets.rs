@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use crate::budget_file::Budgets;
 use relay_testkit::function_harness::callgrind::count_step;
 use relay_testkit::function_harness::{FunctionHarness, HTTP_FUNCTIONS, QUEUE_FUNCTIONS};
 use tempfile::NamedTempFile;
 
+use crate::budget_file::Budgets;
 use crate::{function_binary, load_harness, required_path};
 
 /// Events of a sandbox in which connections and reads are counted.

@@ -102,7 +102,7 @@ impl Metrics {
                     if let Some(code) = event.code.filter(|_| name == metric::REFUSED) {
                         labels.push((CODE_LABEL, code.as_str().to_owned()));
                     }
-                    // The others are alarms' of a stack.
+                    // A metric that only alarms of a stack look at has no counter.
                     if let Some(counter) = self.counters.get(name) {
                         counter.get_or_create(&labels).inc_by(value);
                     }

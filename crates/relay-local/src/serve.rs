@@ -145,8 +145,7 @@ pub(crate) async fn serve(
         tokio::spawn(worker::run(store.clone(), Direction::ClayToLoops, loops, stopping.clone())),
         tokio::spawn(purge_loop(store.clone(), stopping.clone())),
     ];
-    // These end with the process.
-    // The cause may have been fixed while no relay ran.
+    // These end with the process. The cause of what is held may have been fixed while no relay ran.
     tokio::spawn(release_all_held(store.clone()));
     tokio::spawn(store.clone().run_log_truncation());
     tokio::spawn(schema_refresher.run());
@@ -264,15 +263,16 @@ fn program_path() -> String {
 async fn purge_loop(store: SqliteStore, mut stop: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval_at(Instant::now() + MIN_UPTIME_TO_PURGE, PURGE_INTERVAL);
     loop {
-        tokio::select! {
-            _ = stop.changed() => return,
-            _ = ticks.tick() => {}
-        }
-        tokio::select! {
-            _ = stop.changed() => return,
-            purged = store.purge_delivered() => if let Err(error) = purged {
+        let purge = async {
+            ticks.tick().await;
+            if let Err(error) = store.purge_delivered().await {
                 error!(error = %error, "what was delivered long ago cannot be forgotten");
             }
+        };
+        // Each of its transactions is whole, so it may end between two.
+        tokio::select! {
+            _ = stop.changed() => return,
+            () = purge => {}
         }
     }
 }

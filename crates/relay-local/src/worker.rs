@@ -105,7 +105,7 @@ async fn deliver<D: Deliver + 'static>(store: SqliteStore, deliverer: Arc<D>, cl
     // The cause may have been fixed while the attempt was in progress.
     if matches!(finished.result, AttemptResult::HoldUntil { .. })
         && store.release_epoch() != release_epoch
-        && let Err(error) = store.release_held(Some(&id)).await
+        && let Err(error) = store.release_held(&id).await
     {
         error!(delivery.id = %id, error = %error, "what is held could not be freed: it is tried within 15 minutes");
     }

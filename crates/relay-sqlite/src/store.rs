@@ -1,7 +1,8 @@
 //! The store of a running relay: queues and ledger in one SQLite file.
 //!
 //! One table holds every delivery from its arrival on. A delivered one stays, without its body, as the ledger. Every change
-//! is on the disk before it is acknowledged (`synchronous = FULL`), so the process may be killed at any moment: an acknowledged delivery is not lost, and one that is recorded as delivered is never sent again.
+//! is on the disk before it is acknowledged (`synchronous = FULL`), so the process may be killed at any moment: an
+//! acknowledged delivery is not lost, and one that is recorded as delivered is never sent again.
 //!
 //! See docs/adr/0007-one-sqlite-table.md.
 
@@ -21,14 +22,14 @@ use tokio::sync::{Mutex, Notify};
 
 use crate::admin::queries::{self, Backlog};
 use crate::delivery_row::NewRow;
+use crate::durability::change::WriteOptions;
 use crate::durability::write_ahead_log::WriteAheadLog;
-use crate::durability::writer::{WriteOptions, Writer};
+use crate::durability::writer::Writer;
 use crate::intake::contact_locks::ContactLocks;
 use crate::schema::Connections;
 
 /// How long the health check may wait for other writes and take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Maximum number of deliveries that one transaction releases or deletes: other writes wait for it.
 pub(crate) const STEP_SIZE: u16 = 500;
 
@@ -43,7 +44,7 @@ pub struct SqliteStore {
     work_signals: Arc<WorkSignals>,
     pub(crate) locks: Arc<ContactLocks>,
     pub(crate) release_epoch: Arc<AtomicU64>,
-    pub(crate) contact_hash_key: Option<ContactHashKey>,
+    contact_hash_key: Option<ContactHashKey>,
 }
 
 /// What wakes the worker of each direction.
@@ -151,12 +152,9 @@ impl SqliteStore {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let connection = Arc::clone(&self.reader).lock_owned().await;
-        join(tokio::task::spawn_blocking(move || work(&connection)).await)
+        let task = tokio::task::spawn_blocking(move || work(&connection));
+        task.await.map_err(StoreError::new)?.map_err(StoreError::new)
     }
-}
-
-fn join<T>(joined: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, StoreError> {
-    joined.map_err(StoreError::new)?.map_err(StoreError::new)
 }
 
 /// Writes as much as the largest request has, into a file without a name that is gone at once.

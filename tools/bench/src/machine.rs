@@ -83,7 +83,7 @@ mod tests {
         let mountinfo = "22 1 0:20 / / rw,noatime shared:1 - ext4 /dev/vda rw\n\
                          30 22 0:25 / /tmp rw - tmpfs tmpfs rw\n\
                          31 22 0:26 / /tmp/disk rw shared:4 - xfs /dev/vdb rw";
-        for (path, filesystem) in [("/work", "ext4"), ("/tmp/x", "tmpfs"), ("/tmp/disk/x", "xfs"), ("/tmpx", "ext4")] {
+        for (path, filesystem) in [("/srv", "ext4"), ("/tmp/x", "tmpfs"), ("/tmp/disk/x", "xfs"), ("/tmpx", "ext4")] {
             assert_eq!(filesystem_of(mountinfo, Path::new(path)), filesystem, "{path}");
         }
     }

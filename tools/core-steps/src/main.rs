@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use relay_core::delivery::AttemptHistory;
-use relay_core::delivery::Reason;
+use relay_core::delivery::{AttemptHistory, Reason};
 use relay_core::idempotency::IdempotencyKey;
 use relay_core::policy::response::{CallOutcome, SendPath, decide, reason_for};
 use relay_core::policy::retry::retry_or_dead_letter;

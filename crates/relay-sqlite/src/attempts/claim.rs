@@ -10,7 +10,7 @@ use rusqlite::{Row, Transaction, params};
 
 use crate::admin::queries::paused_since;
 use crate::delivery_row::{self, AFTER_ANOTHER_MS};
-use crate::durability::writer::WriteOptions;
+use crate::durability::change::WriteOptions;
 use crate::store::SqliteStore;
 
 /// A delivery that a worker has claimed.

@@ -37,30 +37,17 @@ impl SqliteStore {
     /// Makes all held deliveries due, now that an operator has fixed their cause.
     pub async fn release_all_held(&self) -> Result<(), StoreError> {
         self.release_epoch.fetch_add(1, Ordering::SeqCst);
-        self.release_held(None).await
-    }
-
-    /// Makes held deliveries due: all, or only the one that was being sent during
-    /// [`release_all_held`](Self::release_all_held). Each transaction does some of them, so that other writes go on.
-    pub async fn release_held(&self, id: Option<&DeliveryId>) -> Result<(), StoreError> {
-        let (now, id) = (self.clock.now().as_millisecond(), id.map(|id| id.as_str().to_owned()));
+        let now = self.clock.now().as_millisecond();
         loop {
-            let id = id.clone();
             let released = self
-                .write(move |transaction| match id {
-                    Some(id) => transaction
-                        .prepare_cached(
-                            "UPDATE deliveries SET next_at = ?1
-                             WHERE id = ?2 AND state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1",
-                        )?
-                        .execute(params![now, id]),
-                    None => transaction
+                .write(move |transaction| {
+                    transaction
                         .prepare_cached(
                             "UPDATE deliveries SET next_at = ?1 WHERE seq IN
                                (SELECT seq FROM deliveries INDEXED BY deliveries_held
                                 WHERE state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1 LIMIT ?2)",
                         )?
-                        .execute(params![now, STEP_SIZE]),
+                        .execute(params![now, STEP_SIZE])
                 })
                 .await?;
             Direction::ALL.into_iter().for_each(|direction| self.signal_work(direction));
@@ -68,6 +55,21 @@ impl SqliteStore {
                 return Ok(());
             }
         }
+    }
+
+    /// Makes a held delivery due that was being sent during [`release_all_held`](Self::release_all_held).
+    pub async fn release_held(&self, id: &DeliveryId) -> Result<(), StoreError> {
+        let (now, id) = (self.clock.now().as_millisecond(), id.as_str().to_owned());
+        self.write(move |transaction| {
+            transaction
+                .prepare_cached(
+                    "UPDATE deliveries SET next_at = ?1
+                     WHERE id = ?2 AND state = 'waiting' AND held_since IS NOT NULL AND next_at > ?1",
+                )?
+                .execute(params![now, id])
+                .map(drop)
+        })
+        .await
     }
 }
 

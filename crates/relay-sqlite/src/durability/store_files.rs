@@ -75,8 +75,13 @@ impl StoreFiles {
             let path = path.display();
             error!(%path, "a file of the store was deleted, moved, replaced or cut, so nothing is taken: put it back, or restart relay-local to begin with what is there now; what waited is still delivered");
         }
-        StoreError::new("a file of the store is gone")
+        gone()
     }
+}
+
+/// The error of a change that cannot be made, or may be lost, because a file is gone.
+pub(crate) fn gone() -> StoreError {
+    StoreError::new("a file of the store is gone")
 }
 
 fn file_id(path: &Path) -> Option<FileId> {

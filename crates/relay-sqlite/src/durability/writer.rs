@@ -6,8 +6,6 @@
 //! See docs/adr/0007-one-sqlite-table.md.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,24 +14,12 @@ use relay::ports::queue::StoreError;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use crate::durability::store_files::StoreFiles;
+use crate::durability::change::{Change, Submitted, WriteOptions};
+use crate::durability::store_files::{self, StoreFiles};
 use crate::schema::BUSY_TIMEOUT;
 
 /// Maximum number of changes in a transaction, so that the first one does not wait for all that can come.
 const MAX_BATCH: usize = 256;
-
-/// How a change is run.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct WriteOptions {
-    /// Maximum wait for its turn.
-    pub(crate) timeout: Option<Duration>,
-    /// Whether it fails if the files are not where they were opened, before it or after the commit.
-    pub(crate) checks_files: bool,
-    /// Whether one statement at most changes anything, so that SQLite itself undoes it.
-    pub(crate) is_one_statement: bool,
-    /// Whether everything submitted before it must be committed when it runs.
-    pub(crate) is_first: bool,
-}
 
 /// The connection that writes, and what waits for it.
 #[derive(Debug)]
@@ -87,7 +73,7 @@ impl Writer {
     ) -> Result<T, StoreError> {
         let is_taken = Arc::new(AtomicBool::new(false));
         let (reply, mut answer) = oneshot::channel();
-        let change = Submitted { options, is_taken: Arc::clone(&is_taken), work: Some(work), result: None, reply };
+        let change = Submitted::new(options, Arc::clone(&is_taken), work, reply);
         self.submit(|waiting| waiting.changes.push_back(Box::new(change)));
         if let Some(timeout) = options.timeout {
             match tokio::time::timeout(timeout, &mut answer).await {
@@ -121,15 +107,17 @@ impl Writer {
     fn run(&self) {
         let mut connection = lock(&self.connection);
         loop {
-            let truncations = {
+            let (has_changes, truncations) = {
                 let mut waiting = lock(&self.waiting);
                 if waiting.changes.is_empty() && waiting.truncations.is_empty() {
                     waiting.is_writing = false;
                     return;
                 }
-                std::mem::take(&mut waiting.truncations)
+                (!waiting.changes.is_empty(), std::mem::take(&mut waiting.truncations))
             };
-            self.write_batch(&mut connection);
+            if has_changes {
+                self.write_batch(&mut connection);
+            }
             for reply in truncations {
                 // A caller that is gone needs no answer.
                 let _ = reply.send(self.truncate(&connection));
@@ -144,25 +132,23 @@ impl Writer {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return,
             begun => begun.map_err(CommitError::from),
         };
-        let taken = self.take_batch();
-        let (mut running, refused): (Vec<_>, Vec<_>) =
-            if taken.iter().any(|change| change.options().checks_files) && self.files.check().is_err() {
-                taken.into_iter().partition(|change| !change.options().checks_files)
-            } else {
-                (taken, Vec::new())
-            };
-        refused.into_iter().for_each(|change| change.answer(self.files.check()));
-        if running.is_empty() {
-            return;
+        let mut changes = self.take_batch();
+        if !self.finds_files_of(&changes) {
+            let refused = changes.extract_if(.., |change| change.options().checks_files);
+            refused.for_each(|change| change.answer(Err(store_files::gone())));
         }
-        let committed = begun.and_then(|transaction| commit(transaction, &mut running));
-        let checks_files = running.iter().any(|change| change.options().checks_files);
-        let has_lost_files = checks_files && self.files.check().is_err();
-        for change in running {
-            let is_lost = has_lost_files && change.options().checks_files;
+        let committed = begun.and_then(|transaction| commit(transaction, &mut changes));
+        let has_files = self.finds_files_of(&changes);
+        for change in changes {
             let committed = committed.clone().map_err(StoreError::new);
-            change.answer(if is_lost { committed.and(self.files.check()) } else { committed });
+            let is_lost = !has_files && change.options().checks_files;
+            change.answer(if is_lost { committed.and(Err(store_files::gone())) } else { committed });
         }
+    }
+
+    /// Whether the files are there, if one of these changes asks.
+    fn finds_files_of(&self, changes: &[Box<dyn Change>]) -> bool {
+        !changes.iter().any(|change| change.options().checks_files) || self.files.check().is_ok()
     }
 
     /// Takes the changes of the next transaction out of their callers' hands.
@@ -209,67 +195,6 @@ fn commit(transaction: Transaction<'_>, changes: &mut [Box<dyn Change>]) -> Resu
         }
     }
     Ok(transaction.commit()?)
-}
-
-/// A change whose caller waits.
-trait Change: fmt::Debug + Send {
-    fn options(&self) -> WriteOptions;
-
-    /// Takes it out of its caller's hands. Returns false if the caller has given up.
-    fn take(&self) -> bool;
-
-    /// Runs it. Returns false if it fails.
-    fn run(&mut self, transaction: &Transaction<'_>) -> bool;
-
-    /// Answers its caller, when it is known whether its transaction was committed.
-    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
-}
-
-struct Submitted<W, T> {
-    options: WriteOptions,
-    /// Set by whoever is first: the writer who runs it, or its caller who gives up.
-    is_taken: Arc<AtomicBool>,
-    work: Option<W>,
-    result: Option<Result<T, StoreError>>,
-    reply: oneshot::Sender<Result<T, StoreError>>,
-}
-
-impl<W, T> Change for Submitted<W, T>
-where
-    W: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send,
-    T: Send,
-{
-    fn options(&self) -> WriteOptions {
-        self.options
-    }
-
-    fn take(&self) -> bool {
-        !self.is_taken.swap(true, Ordering::SeqCst)
-    }
-
-    fn run(&mut self, transaction: &Transaction<'_>) -> bool {
-        let Some(work) = self.work.take() else { return false };
-        // A panic here must not take the other changes with it.
-        let result = catch_unwind(AssertUnwindSafe(|| work(transaction).map_err(StoreError::new)));
-        let result = result.unwrap_or_else(|_| Err(StoreError::new("the change panicked")));
-        self.result.insert(result).is_ok()
-    }
-
-    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
-        let result = match (self.result, committed) {
-            (Some(Ok(value)), Ok(())) => Ok(value),
-            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
-            (None, Ok(())) => Err(StoreError::new("the change did not run")),
-        };
-        // A caller that is gone needs no answer.
-        let _ = self.reply.send(result);
-    }
-}
-
-impl<W, T> fmt::Debug for Submitted<W, T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Submitted").field("options", &self.options).finish_non_exhaustive()
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -6,7 +6,7 @@ use relay::ports::queue::{Enqueued, Queue, StoreError};
 use relay_core::delivery::{Delivery, Reason};
 use rusqlite::Transaction;
 
-use crate::durability::writer::WriteOptions;
+use crate::durability::change::WriteOptions;
 use crate::store::SqliteStore;
 
 /// Maximum wait for other writes. Loops gives up after fifteen seconds, and sends the webhook again.
@@ -19,7 +19,7 @@ impl Queue for SqliteStore {
             timeout: Some(ENQUEUE_TIMEOUT),
             checks_files: true,
             is_one_statement: true,
-            is_first: false,
+            ..WriteOptions::default()
         };
         let insert = move |transaction: &Transaction<'_>| {
             if row.insert(transaction, "waiting", row.delivery.received_at)? {

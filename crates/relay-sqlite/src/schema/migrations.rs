@@ -40,7 +40,6 @@ const ADDED_COLUMNS: [(&str, &str); 6] = [
 const RENAMES: &str = "
 ALTER TABLE deliveries RENAME COLUMN place TO seq;
 DROP INDEX deliveries_lane;
-CREATE INDEX deliveries_of_contact_due ON deliveries (direction, contact, seq) WHERE settled_at IS NULL;
 ";
 
 /// The indexes and totals of version 3. The key of an index ends with the `seq` of its rows, which is their rowid.

@@ -54,7 +54,6 @@ CREATE TABLE deliveries (
     reason          TEXT,
     status          INTEGER
 ) STRICT;
-CREATE INDEX deliveries_of_contact_due ON deliveries (direction, contact, seq) WHERE settled_at IS NULL;
 CREATE INDEX deliveries_settled ON deliveries (state, settled_at) WHERE settled_at IS NOT NULL;
 CREATE TABLE clay_webhooks (
     key            TEXT    PRIMARY KEY,

@@ -55,7 +55,7 @@ fn grows(step: &str) -> bool {
 async fn run_statements(store: &SqliteStore, admin: &SqliteAdmin) {
     recover(&admin.connection, SystemClock.now()).unwrap();
     store.release_all_held().await.unwrap();
-    store.release_held(Some(&DeliveryId::random("1"))).await.unwrap();
+    store.release_held(&DeliveryId::random("1")).await.unwrap();
     store.purge_delivered().await.unwrap();
     store.backlog(Direction::LoopsToClay).await.unwrap();
     let states = [None, Some(DeliveryState::Waiting), Some(DeliveryState::Delivered), Some(DeliveryState::Dead)];
