@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::thread;
 
 use clap::{Args, Parser, Subcommand};
 use relay::config::env::{SettingError, environment};
@@ -93,7 +94,11 @@ fn execute(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     let settings = LocalSettings::from_env(&env).map_err(|errors| describe_config_errors(&errors))?;
     let settings = LocalSettings { stored_names, ..settings };
     telemetry::start();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Io)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads())
+        .enable_all()
+        .build()
+        .map_err(StartError::Io)?;
     Ok(match cli.command.unwrap_or(Command::Serve(ServeArguments::default())) {
         Command::Serve(arguments) => {
             let simulate = cli.serve.simulate || arguments.simulate;
@@ -104,6 +109,12 @@ fn execute(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
         Command::Sign(arguments) => sign::run(&settings, &arguments)?,
         Command::Deliveries(arguments) => runtime.block_on(deliveries::run(&settings, &arguments))?,
     })
+}
+
+/// Number of threads that serve requests. The store's writer has a core of its own: where there are two, a second thread
+/// beside it only makes them take turns.
+fn worker_threads() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
 }
 
 fn describe_config_errors(errors: &[SettingError]) -> String {

@@ -52,7 +52,7 @@ impl NewRow {
         let unknown_since = (idempotency_key.is_some() && state == "direct").then_some(delivery.received_at);
         let inserted = transaction
             .prepare_cached(
-                "INSERT INTO deliveries
+                "INSERT OR FAIL INTO deliveries
                    (id, direction, state, contact, kind, route, webhook_id, idempotency_key, body, body_hash, received_at,
                     contact_hash, event_hash, unknown_since, next_at)
                  VALUES
@@ -60,7 +60,7 @@ impl NewRow {
                     :contact_hash, :event_hash, :unknown_since,
                     iif(:state = 'waiting' AND EXISTS
                           (SELECT 1 FROM deliveries
-                           WHERE direction = :direction AND contact = :contact AND state IN ('waiting', 'sending')),
+                           WHERE direction = :direction AND contact = :contact AND state BETWEEN 'sending' AND 'waiting'),
                         :after_another, :next_at))
                  ON CONFLICT (id) DO NOTHING",
             )?

@@ -87,7 +87,7 @@ fn select_due(newest_first: bool) -> String {
              (SELECT 1 FROM deliveries AS earlier INDEXED BY deliveries_in_order
               WHERE earlier.direction = ?1 AND earlier.contact = due.contact
                 -- A direct row without a lock is left of a caller that is gone.
-                AND earlier.state IN ('waiting', 'sending') AND earlier.seq < due.seq)
+                AND earlier.state BETWEEN 'sending' AND 'waiting' AND earlier.seq < due.seq)
            AND contact NOT IN (SELECT value FROM json_each(?4))
          ORDER BY next_at {order}, seq {order} LIMIT ?5"
     )

@@ -32,9 +32,28 @@ pub(crate) struct Writer {
 #[derive(Debug, Default)]
 struct Waiting {
     changes: VecDeque<Box<dyn Change>>,
-    truncations: Vec<oneshot::Sender<Result<bool, StoreError>>>,
+    /// How the log is to end, and who waits for that.
+    log_ends: Vec<(LogEnd, oneshot::Sender<Result<bool, StoreError>>)>,
     /// Whether a thread is writing. It goes on until nothing waits.
     is_writing: bool,
+}
+
+/// What becomes of a log that was moved to the file of the store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LogEnd {
+    /// The next write overwrites its start.
+    Restart,
+    /// Its file is emptied.
+    Truncate,
+}
+
+impl LogEnd {
+    const fn pragma(self) -> &'static str {
+        match self {
+            Self::Restart => "PRAGMA wal_checkpoint(RESTART)",
+            Self::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
+        }
+    }
 }
 
 /// A transaction was not committed, with all changes in it.
@@ -85,11 +104,11 @@ impl Writer {
         answer.await.map_err(StoreError::new)?
     }
 
-    /// Moves the write-ahead log to the file, and empties it. Other writes wait meanwhile. Returns false if somebody is reading
+    /// Moves the write-ahead log to the file, and ends it. Other writes wait meanwhile. Returns false if somebody is reading
     /// the log: it is left as it is then.
-    pub(crate) async fn truncate_log(self: &Arc<Self>) -> Result<bool, StoreError> {
+    pub(crate) async fn end_log(self: &Arc<Self>, end: LogEnd) -> Result<bool, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.submit(|waiting| waiting.truncations.push(reply));
+        self.submit(|waiting| waiting.log_ends.push((end, reply)));
         answer.await.map_err(StoreError::new)?
     }
 
@@ -107,20 +126,20 @@ impl Writer {
     fn run(&self) {
         let mut connection = lock(&self.connection);
         loop {
-            let (has_changes, truncations) = {
+            let (has_changes, log_ends) = {
                 let mut waiting = lock(&self.waiting);
-                if waiting.changes.is_empty() && waiting.truncations.is_empty() {
+                if waiting.changes.is_empty() && waiting.log_ends.is_empty() {
                     waiting.is_writing = false;
                     return;
                 }
-                (!waiting.changes.is_empty(), std::mem::take(&mut waiting.truncations))
+                (!waiting.changes.is_empty(), std::mem::take(&mut waiting.log_ends))
             };
             if has_changes {
                 self.write_batch(&mut connection);
             }
-            for reply in truncations {
+            for (end, reply) in log_ends {
                 // A caller that is gone needs no answer.
-                let _ = reply.send(self.truncate(&connection));
+                let _ = reply.send(self.end_log_now(&connection, end));
             }
         }
     }
@@ -159,11 +178,11 @@ impl Writer {
         waiting.changes.drain(..count).filter(|change| change.take()).collect()
     }
 
-    fn truncate(&self, connection: &Connection) -> Result<bool, StoreError> {
+    fn end_log_now(&self, connection: &Connection, end: LogEnd) -> Result<bool, StoreError> {
         self.files.forget_lengths();
         // Nothing waits for a reader.
         connection.busy_timeout(Duration::ZERO).map_err(StoreError::new)?;
-        let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+        let is_busy = connection.query_row(end.pragma(), [], |row| row.get::<_, bool>(0));
         connection.busy_timeout(BUSY_TIMEOUT).map_err(StoreError::new)?;
         // Somebody may have checked the files meanwhile.
         self.files.forget_lengths();
@@ -194,7 +213,8 @@ fn commit(transaction: Transaction<'_>, changes: &mut [Box<dyn Change>]) -> Resu
             execute("RELEASE change")?;
         }
     }
-    Ok(transaction.commit()?)
+    // Not `Transaction::commit`, which prepares its statement each time.
+    Ok(execute("COMMIT")?)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -220,7 +220,7 @@ fn has_no_pending(connection: &Connection, contact: &ContactKey) -> rusqlite::Re
         .prepare_cached(
             "SELECT NOT EXISTS
                (SELECT 1 FROM deliveries
-                WHERE direction = ?1 AND contact = ?2 AND state IN ('waiting', 'sending'))",
+                WHERE direction = ?1 AND contact = ?2 AND state BETWEEN 'sending' AND 'waiting')",
         )?
         .query_row([Direction::ClayToLoops.as_str(), contact.as_str()], |row| row.get(0))
 }

@@ -19,15 +19,20 @@ use crate::schema::migrations::{VERSION, is_outdated, upgrade};
 
 /// Marks the file as a relay's (`PRAGMA application_id`): "LCRs".
 const APPLICATION_ID: i64 = 0x4c43_5273;
-/// Size of a page, and so of the smallest database.
-const MIN_FILE_BYTES: u64 = 4096;
+/// Size of the smallest database: one page.
+const MIN_FILE_BYTES: u64 = PAGE_BYTES as u64;
 /// Number of prepared statements that the connection that writes keeps: more than there are.
 const CACHED_STATEMENTS: usize = 64;
 /// Maximum wait of a statement for another process to finish writing.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Size of a page of a new store, in bytes. A change of one delivery writes a page of each index, whatever its size is.
+const PAGE_BYTES: u32 = 2048;
 /// Version of [`TABLES`], from which a new store is upgraded like an old one.
 const TABLES_VERSION: i64 = 2;
+// No list of values (`IN`), here and in the statements of every delivery: SQLite builds a table in memory for each of more
+// than two values and each that is looked up in an index. The two states of what is to be delivered lie side by side in the
+// alphabet, so that BETWEEN has them.
 const TABLES: &str = "
 CREATE TABLE deliveries (
     -- The order of arrival; deliveries of one contact go in this order.
@@ -35,9 +40,10 @@ CREATE TABLE deliveries (
     id              TEXT    NOT NULL UNIQUE,
     direction       TEXT    NOT NULL,
     -- waiting: for a worker. sending: a worker has it. direct: a caller waits for it. delivered, dead: settled.
-    state           TEXT    NOT NULL CHECK (state IN ('waiting', 'sending', 'direct', 'delivered', 'dead')),
+    state           TEXT    NOT NULL CHECK
+        (state = 'waiting' OR state = 'sending' OR state = 'direct' OR state = 'delivered' OR state = 'dead'),
     contact         TEXT    NOT NULL,
-    kind            TEXT    NOT NULL CHECK (kind IN ('row', 'contact', 'event')),
+    kind            TEXT    NOT NULL CHECK (kind = 'row' OR kind = 'contact' OR kind = 'event'),
     route           TEXT,
     webhook_id      TEXT,
     idempotency_key TEXT,
@@ -134,6 +140,8 @@ pub fn open(dir: &Path, now: jiff::Timestamp) -> Result<Connections, OpenError> 
     let mut connection = Connection::open(&path).map_err(to_error)?;
     let has_schema = check_schema(&path, &connection)?;
     let mut initialize = || -> rusqlite::Result<()> {
+        // A store that is there keeps its own.
+        connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "secure_delete", true)?;
@@ -266,7 +274,7 @@ mod tests {
     fn file_that_is_cut_anywhere_is_not_opened() {
         let dir = filled_store();
         let whole = std::fs::read(dir.path().join(STORE_FILE)).unwrap();
-        for length in [4096, whole.len() / 2, whole.len() - 4096] {
+        for length in [2048, whole.len() / 2, whole.len() - 4096] {
             assert_damaged_and_unchanged(dir.path(), &whole[..length]);
         }
     }
