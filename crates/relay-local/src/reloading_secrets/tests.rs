@@ -47,7 +47,7 @@ fn write(dir: &tempfile::TempDir, text: &str) {
 fn open_parts(secrets: &Secrets) -> [bool; 4] {
     let token = format!("Bearer {TOKEN}");
     [
-        secrets.clay_to_loops.tokens.authorizes(Some(token.as_bytes())),
+        secrets.clay_to_loops.tokens.authorize(Some(token.as_bytes())).is_some(),
         !secrets.loops_to_clay.signing_secrets.is_empty(),
         secrets.clay_to_loops.api_key.is_some(),
         !secrets.loops_to_clay.routes[0].webhooks.is_empty(),
