@@ -110,3 +110,20 @@ fn file_repaired_within_a_minute_closes_nothing() {
     let secrets = watcher.reload_if_changed(now + Duration::from_secs(90)).unwrap();
     assert_eq!(open_parts(&secrets), [true; 4]);
 }
+
+#[test]
+fn generated_token_has_all_scopes_in_a_trial_alone() {
+    let dir = private_dir();
+    let data_dir = DataDir::new(dir.path().to_owned());
+    let authorization = format!("Bearer {}", data_dir.relay_token().unwrap());
+    let real = BTreeMap::from([("LOOPS_API_KEY".to_owned(), "key".to_owned())]);
+    for (variables, loops, expected) in
+        [(BTreeMap::new(), true, Scope::ALL), (real, false, &Scope::DEFAULT), (BTreeMap::new(), false, &Scope::DEFAULT)]
+    {
+        let settings = LocalSettings::from_env(&variables).unwrap();
+        let simulated = SimulatedDestinations { clay: None, loops, on_request: false };
+        let secrets = Secrets::from_settings(&settings, &data_dir, &simulated).unwrap();
+        let token = secrets.clay_to_loops.tokens.authorize(Some(authorization.as_bytes())).unwrap();
+        assert!(Scope::ALL.iter().all(|scope| token.allows(*scope) == expected.contains(scope)), "{variables:?}");
+    }
+}
