@@ -72,7 +72,17 @@ async fn unknown_scope_is_refused_with_the_known_ones() {
         let names_all = Scope::ALL.iter().all(|scope| output.stderr.contains(scope.as_str()));
         assert!(names_all && !relay.folder().join("secrets.json").exists(), "{output:?}");
     }
-    for arguments in [&["--add-relay-token", "--name", "two words"][..], &["--list", "--scopes", "email:send"]] {
+}
+
+#[tokio::test]
+async fn name_or_scopes_that_no_new_token_gets_are_refused() {
+    let relay = start_trial().await;
+    for arguments in [
+        &["--add-relay-token", "--name", "two words"][..],
+        &["--list", "--scopes", "email:send"],
+        &["--retire-relay-token", "1", "--name", "mailer"],
+        &["--name", "mailer"],
+    ] {
         assert_eq!(setup(&relay, arguments).await.code, 2, "{arguments:?}");
     }
 }

@@ -40,10 +40,10 @@ pub(crate) struct SetupArguments {
     #[arg(long, group = "action", conflicts_with_all = ["from", "route"])]
     add_relay_token: bool,
     /// The name of the new relay token, which the log shows for each row that comes with it
-    #[arg(long, value_name = "NAME", requires = "add_relay_token", value_parser = parse_token_name)]
+    #[arg(long, value_name = "NAME", requires = "add_relay_token", conflicts_with_all = OTHER_ACTIONS, value_parser = parse_token_name)]
     name: Option<String>,
     /// What the new relay token may do, comma-separated [default: contacts:write,events:send,deliveries:read]
-    #[arg(long, value_name = "SCOPES", requires = "add_relay_token", value_delimiter = ',', value_parser = parse_scope)]
+    #[arg(long, value_name = "SCOPES", requires = "add_relay_token", conflicts_with_all = OTHER_ACTIONS, value_delimiter = ',', value_parser = parse_scope)]
     scopes: Vec<Scope>,
     /// Take out a relay token, by its position or fingerprint
     #[arg(long, group = "action", value_name = "WHICH", conflicts_with_all = ["from", "route"])]
@@ -79,6 +79,15 @@ What is not given stays as it is. Clay webhooks that are there, and tokens or si
 A relay token may do what its scopes say: contacts:write, events:send, contacts:read, contacts:delete, email:send, deliveries:read, account:read. A new one with the same scopes and another name replaces it without a gap; retire it then.
 A relay token is shown where it is made, on a terminal; --show-token shows all of them, anywhere.";
 
+/// The actions that make no relay token. `requires` alone is not looked at where an action conflicts with the one that is required.
+const OTHER_ACTIONS: [&str; 6] = [
+    "list",
+    "retire_relay_token",
+    "add_signing_secret",
+    "retire_signing_secret",
+    "add_clay_webhook",
+    "retire_clay_webhook",
+];
 /// Name of the only route of a data folder.
 const LOCAL_ROUTE: &str = "default";
 
