@@ -8,5 +8,6 @@ mod privacy;
 mod rate_limit;
 pub(crate) mod responses;
 pub(crate) mod rows;
+mod scopes;
 pub(crate) mod telemetry;
 pub(crate) mod webhooks;

@@ -25,6 +25,8 @@ pub enum ErrorCode {
     InvalidBody,
     /// The bearer token is missing or wrong, or none is configured.
     InvalidToken,
+    /// The bearer token is right, but lacks the scope that the route needs.
+    MissingScope,
     /// The row is not JSON, or not an object.
     InvalidJson,
     /// The value of a field cannot be sent to Loops.

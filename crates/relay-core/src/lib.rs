@@ -16,4 +16,5 @@ pub mod row;
 pub mod secret;
 pub mod terminal;
 pub mod text;
+pub mod token;
 pub mod webhook;

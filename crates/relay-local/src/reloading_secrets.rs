@@ -17,7 +17,8 @@ use relay::ports::queue::StoreError;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretError, SecretField, SecretSource};
 use relay_core::account::{AccountId, DestinationKind, KeyAccount, ServedAccounts};
 use relay_core::delivery::Direction;
-use relay_core::secret::{RelayTokens, SecretString};
+use relay_core::secret::SecretString;
+use relay_core::token::{RelayToken, RelayTokens, Scope};
 use relay_core::webhook::route::{ClayRoute, ClayWebhook};
 use relay_core::webhook::signature::SigningSecret;
 use relay_sqlite::SqliteStore;
@@ -78,8 +79,16 @@ impl Secrets {
             (_, true) => (Some(SecretString::from(SIMULATED_API_KEY)), AccountId::simulated()),
         };
         let tokens = match &settings.relay_tokens {
-            Setting::Set(tokens) => RelayTokens::new(tokens),
-            Setting::Unset => RelayTokens::new([data_dir.relay_token()?]),
+            Setting::Set(tokens) => tokens.clone(),
+            // In a trial nothing is real, and the generated token may do everything. With a real Loops it has the scopes that it
+            // had before there were any.
+            Setting::Unset => {
+                let mut token = RelayToken::from_text(&data_dir.relay_token()?);
+                if let Some(token) = token.as_mut().filter(|_| loops_account.is_simulated()) {
+                    token.scopes.extend(Scope::ALL);
+                }
+                RelayTokens::from_tokens(token.into_iter().collect())
+            }
         };
         let events = settings.shared.relayed_events.clone();
         let routes = vec![ClayRoute { name: ROUTE_NAME.to_owned(), events, webhooks }];

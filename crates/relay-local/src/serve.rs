@@ -16,7 +16,7 @@ use relay::ports::secrets::SecretSource as _;
 use relay_core::account::DestinationKind;
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::Direction;
-use relay_core::secret::RelayTokens;
+use relay_core::token::Scope;
 use relay_simulator::{Clay, ClayOptions, Loops, LoopsOptions};
 use relay_sqlite::data_dir::config::{LocalSettings, Setting};
 use relay_sqlite::data_dir::destinations::{DestinationError, HalfConfigured, destination_name, destination_setting};
@@ -228,7 +228,14 @@ fn print_banner(
     };
     let relay_token = match &settings.relay_tokens {
         Setting::Unset => KeySource::generated(data_dir.relay_token()?, is_terminal),
-        Setting::Set(tokens) => from_setting(RELAY_TOKEN, RelayTokens::new(tokens).is_empty()),
+        Setting::Set(tokens) => match from_setting(RELAY_TOKEN, tokens.is_empty()) {
+            KeySource::Set
+                if tokens.iter().any(|token| token.name.is_some() || token.scopes != Scope::DEFAULT.into()) =>
+            {
+                KeySource::SetList
+            }
+            source => source,
+        },
     };
     let destination = |direction, simulated: Option<SocketAddr>| {
         let half = half_configured.iter().find(|half| half.direction == direction);

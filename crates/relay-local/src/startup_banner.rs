@@ -13,6 +13,8 @@ pub(crate) enum KeySource {
     Hidden,
     /// Set in the environment.
     Set,
+    /// Set in the environment as a JSON list.
+    SetList,
     /// Set in the data folder.
     Stored,
     /// Set to nothing: no caller is let in.
@@ -36,7 +38,7 @@ impl KeySource {
         match self {
             Self::Generated(key) => format!("{key}  (generated; {setting} sets another)"),
             Self::Hidden => format!("generated, and kept in the data folder  ({setting} sets another)"),
-            Self::Set => format!("as set in {setting}"),
+            Self::Set | Self::SetList => format!("as set in {setting}"),
             Self::Stored => "as kept in the data folder  (`relayctl setup --local --list` lists it)".to_owned(),
             Self::Empty => format!("none: {setting} is empty, so nobody gets in"),
         }
@@ -99,6 +101,7 @@ impl Banner<'_> {
         let program = format!("{}{}", self.env_prefix(), self.program);
         let token = match &self.relay_token {
             KeySource::Generated(token) => token,
+            KeySource::SetList => "<a token of RELAY_TOKEN>",
             KeySource::Set | KeySource::Stored | KeySource::Hidden | KeySource::Empty => "${RELAY_TOKEN%%,*}",
         };
         let curl = "curl -sS -w ' %{http_code}\\n'";

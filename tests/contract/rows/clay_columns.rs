@@ -57,6 +57,7 @@ fn every_documented_status_and_code_is_explained() {
         "too_large",
         "loops_rejected",
         "invalid_token",
+        "missing_scope",
         "unavailable",
         "not_configured",
         "loops_key_rejected",

@@ -5,6 +5,7 @@ mod doctor;
 mod operations;
 mod setup;
 mod terminal;
+mod tokens;
 
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -47,7 +47,7 @@ fn write(dir: &tempfile::TempDir, text: &str) {
 fn open_parts(secrets: &Secrets) -> [bool; 4] {
     let token = format!("Bearer {TOKEN}");
     [
-        secrets.clay_to_loops.tokens.authorizes(Some(token.as_bytes())),
+        secrets.clay_to_loops.tokens.authorize(Some(token.as_bytes())).is_some(),
         !secrets.loops_to_clay.signing_secrets.is_empty(),
         secrets.clay_to_loops.api_key.is_some(),
         !secrets.loops_to_clay.routes[0].webhooks.is_empty(),
@@ -109,4 +109,21 @@ fn file_repaired_within_a_minute_closes_nothing() {
     write(&dir, &complete_file());
     let secrets = watcher.reload_if_changed(now + Duration::from_secs(90)).unwrap();
     assert_eq!(open_parts(&secrets), [true; 4]);
+}
+
+#[test]
+fn generated_token_has_all_scopes_in_a_trial_alone() {
+    let dir = private_dir();
+    let data_dir = DataDir::new(dir.path().to_owned());
+    let authorization = format!("Bearer {}", data_dir.relay_token().unwrap());
+    let real = BTreeMap::from([("LOOPS_API_KEY".to_owned(), "key".to_owned())]);
+    for (variables, loops, expected) in
+        [(BTreeMap::new(), true, Scope::ALL), (real, false, &Scope::DEFAULT), (BTreeMap::new(), false, &Scope::DEFAULT)]
+    {
+        let settings = LocalSettings::from_env(&variables).unwrap();
+        let simulated = SimulatedDestinations { clay: None, loops, on_request: false };
+        let secrets = Secrets::from_settings(&settings, &data_dir, &simulated).unwrap();
+        let token = secrets.clay_to_loops.tokens.authorize(Some(authorization.as_bytes())).unwrap();
+        assert!(Scope::ALL.iter().all(|scope| token.allows(*scope) == expected.contains(scope)), "{variables:?}");
+    }
 }

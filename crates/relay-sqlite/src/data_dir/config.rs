@@ -9,7 +9,9 @@ use relay::config::names::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_API_URL, LOOPS_SIGNING_SECRET, RELAY_DATA,
     RELAY_LISTEN, RELAY_TOKEN,
 };
-use relay_core::secret::{MIN_SECRET_BYTES, SecretString, is_set, secret_if_set};
+use relay::config::relay_tokens::parse_token_list;
+use relay_core::secret::{ExposeSecret as _, MIN_SECRET_BYTES, SecretString, is_set, secret_if_set};
+use relay_core::token::RelayTokens;
 use relay_core::webhook::route::{ClayWebhook, parse_destination_url};
 use relay_core::webhook::signature::SigningSecret;
 
@@ -49,7 +51,7 @@ pub struct LocalSettings {
     /// First token for Clay, which the simulator expects.
     pub simulated_clay_token: Option<String>,
     /// Relay tokens.
-    pub relay_tokens: Setting<Vec<String>>,
+    pub relay_tokens: Setting<RelayTokens>,
     /// Names of the settings that come from the data folder instead of the environment.
     pub stored_names: Vec<&'static str>,
 }
@@ -88,17 +90,10 @@ impl LocalSettings {
         let auth_tokens: Vec<&str> =
             env_reader.raw(CLAY_WEBHOOK_AUTH_TOKEN).map(|text| split_list(text).collect()).unwrap_or_default();
         let clay_webhooks = clay_webhooks(&mut env_reader, &auth_tokens);
-        for (name, min_len) in [(LOOPS_API_KEY, 1), (CLAY_WEBHOOK_AUTH_TOKEN, 1), (RELAY_TOKEN, MIN_SECRET_BYTES)] {
-            // These are values of headers.
-            let has_form = |text: &str| text.len() >= min_len && text.bytes().all(|byte| byte.is_ascii_graphic());
-            let expected_format = match name {
-                RELAY_TOKEN => {
-                    "one or more tokens of at least 16 visible ASCII characters without spaces, comma-separated"
-                }
-                _ => "visible ASCII characters only, without spaces",
-            };
+        for name in [LOOPS_API_KEY, CLAY_WEBHOOK_AUTH_TOKEN] {
             let texts = env_reader.raw(name).unwrap_or_default();
-            if !split_list(texts).filter(|text| is_set(text)).all(has_form) {
+            if !split_list(texts).filter(|text| is_set(text)).all(is_header_safe) {
+                let expected_format = "visible ASCII characters only, without spaces";
                 env_reader.push_error(SettingError { name, expected_format, example: "0c1d2e3f4a5b6c7d" });
             }
         }
@@ -111,7 +106,7 @@ impl LocalSettings {
             signing_secrets,
             clay_webhooks,
             simulated_clay_token: auth_tokens.first().filter(|token| is_set(token)).map(|token| (*token).to_owned()),
-            relay_tokens: setting(&mut env_reader, RELAY_TOKEN, |text| split_list(text).map(str::to_owned).collect()),
+            relay_tokens: relay_tokens(&mut env_reader),
             stored_names: Vec::new(),
         };
         env_reader.into_result(settings)
@@ -145,6 +140,38 @@ fn clay_webhooks(env_reader: &mut EnvReader<'_>, auth_tokens: &[&str]) -> Settin
     Setting::Set(set_urls.filter_map(|(index, url)| ClayWebhook::new(url, token_at(index)).ok()).collect())
 }
 
+/// Reads the relay tokens: a comma list, or the JSON list that a secret document and the data folder have.
+fn relay_tokens(env_reader: &mut EnvReader<'_>) -> Setting<RelayTokens> {
+    let Some(text) = env_reader.raw(RELAY_TOKEN) else { return Setting::Unset };
+    let (tokens, expected_format, example) = if text.starts_with('[') {
+        (
+            parse_token_list(text),
+            "a JSON list of tokens of at least 16 visible ASCII characters, each a text or an object of token, name and scopes \
+             (contacts:write, events:send, contacts:read, contacts:delete, email:send, deliveries:read, account:read)",
+            r#"["0c1d2e3f4a5b6c7d"]"#,
+        )
+    } else {
+        (
+            Some(RelayTokens::new(split_list(text))),
+            "one or more tokens of at least 16 visible ASCII characters without spaces, comma-separated",
+            "0c1d2e3f4a5b6c7d",
+        )
+    };
+    let is_usable = |text: &str| text.len() >= MIN_SECRET_BYTES && is_header_safe(text);
+    match tokens.filter(|tokens| tokens.iter().all(|token| is_usable(token.token.expose_secret()))) {
+        Some(tokens) => Setting::Set(tokens),
+        None => {
+            env_reader.push_error(SettingError { name: RELAY_TOKEN, expected_format, example });
+            Setting::Unset
+        }
+    }
+}
+
+/// Whether a text can be sent in a header.
+fn is_header_safe(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 fn setting<T>(env_reader: &mut EnvReader<'_>, name: &'static str, parse: impl FnOnce(&str) -> T) -> Setting<T> {
     env_reader.raw(name).map_or(Setting::Unset, |text| Setting::Set(parse(text)))
 }
@@ -165,6 +192,8 @@ pub fn loopback_address(mut address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use relay_core::token::Scope;
+
     use super::*;
 
     fn parse(variables: &[(&str, &str)]) -> Result<LocalSettings, Vec<SettingError>> {
@@ -229,6 +258,35 @@ mod tests {
             assert!(errors[0].name == name && errors[0].to_string().contains("at least 16"), "{value}: {errors:?}");
         }
         assert!(parse(&[(RELAY_TOKEN, "0123456789abcdef,,REPLACE-me"), (LOOPS_API_KEY, "short")]).is_ok());
+    }
+
+    #[test]
+    fn listed_tokens_have_their_own_names_and_scopes() {
+        let list = r#"["0123456789abcdef", {"token": "fedcba9876543210", "name": "mailer", "scopes": ["email:send"]}]"#;
+        let Setting::Set(tokens) = parse(&[(RELAY_TOKEN, list)]).unwrap().relay_tokens else { panic!("not set") };
+        let names: Vec<_> = tokens.iter().map(|token| token.name.as_deref()).collect();
+        assert_eq!(names, [None, Some("mailer")]);
+        let mailer = tokens.authorize(Some(b"Bearer fedcba9876543210")).unwrap();
+        assert!(mailer.allows(Scope::EmailSend) && !mailer.allows(Scope::ContactsWrite));
+    }
+
+    #[test]
+    fn list_with_an_unknown_scope_or_an_unusable_token_is_rejected() {
+        for list in [
+            r#"[{"token": "0123456789abcdef", "scopes": ["hidden:all"]}]"#,
+            r#"[{"token": "0123456789abcdef", "scopes": []}]"#,
+            r#"[{"token": "0123456789abcdef", "name": "hidden name"}]"#,
+            r#"["0123456789 abcdef"]"#,
+            r#"["short"]"#,
+            r#"[7]"#,
+            "[0123456789abcdef",
+        ] {
+            let errors = parse(&[(RELAY_TOKEN, list)]).unwrap_err();
+            assert_eq!((errors.len(), errors[0].name), (1, RELAY_TOKEN), "{list}");
+            let message = errors[0].to_string();
+            let has_all = Scope::ALL.iter().all(|scope| message.contains(scope.as_str()));
+            assert!(has_all && !message.contains("hidden"), "{message}");
+        }
     }
 
     #[test]

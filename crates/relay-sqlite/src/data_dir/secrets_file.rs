@@ -13,8 +13,9 @@ use crate::data_dir::{DataDirError, replace_file};
 use relay::config::names::{
     CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET, RELAY_DATA, RELAY_TOKEN,
 };
+use serde_json::Value;
 
-/// Name of the file: a JSON object of texts.
+/// Name of the file: a JSON object of texts. The relay tokens may also be a list, as in a secret document.
 pub const SECRETS_FILE: &str = "secrets.json";
 /// The settings that it may have.
 pub const ALLOWED_KEYS: [&str; 5] =
@@ -30,7 +31,7 @@ pub enum SecretsFileError {
     Unwritable(PathBuf, io::ErrorKind),
     /// Another process is writing the file, or has written it since it was read.
     Busy(PathBuf),
-    /// The file is not a JSON object of texts, as this line shows.
+    /// The file is not a JSON object of texts and the list of tokens, as this line shows.
     InvalidJson(PathBuf, usize),
     /// The file has a name that is not stored there.
     UnknownKey(PathBuf),
@@ -69,13 +70,28 @@ impl SecretsFileError {
     }
 }
 
-/// Stored settings: texts by the names of their variables. Its `Debug` shows no value.
+/// Stored settings: texts by the names of their variables, as the environment has them. Its `Debug` shows no value.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SecretsFile(pub BTreeMap<String, String>);
 
 impl std::fmt::Debug for SecretsFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Returns the value in the file of a setting. A list of tokens is a list there, and its JSON text in the environment.
+fn to_value(name: &str, text: &str) -> Value {
+    let list = (name == RELAY_TOKEN && text.starts_with('[')).then(|| serde_json::from_str(text).ok());
+    list.flatten().unwrap_or_else(|| text.into())
+}
+
+/// Returns the setting that a value in the file stands for, or nothing if it has another form.
+fn from_value(name: &str, value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Array(_) if name == RELAY_TOKEN => Some(value.to_string()),
+        _ => None,
     }
 }
 
@@ -94,11 +110,22 @@ impl SecretsFile {
         };
         check_file(dir, &path, &metadata).map_err(SecretsFileError::Untrusted)?;
         let text = fs::read_to_string(&path).map_err(unreadable)?;
-        match serde_json::from_str::<BTreeMap<String, String>>(&text) {
-            Ok(values) if values.keys().all(|name| ALLOWED_KEYS.contains(&name.as_str())) => Ok(Self(values)),
-            Ok(_) => Err(SecretsFileError::UnknownKey(path)),
-            Err(error) => Err(SecretsFileError::InvalidJson(path, error.line())),
+        let values = match serde_json::from_str::<BTreeMap<String, Value>>(&text) {
+            Ok(values) => values,
+            Err(error) => return Err(SecretsFileError::InvalidJson(path, error.line())),
+        };
+        let mut texts = BTreeMap::new();
+        for (name, value) in values {
+            let Some(value) = from_value(&name, value) else {
+                let line = text.lines().take_while(|line| !line.contains(&name)).count() + 1;
+                return Err(SecretsFileError::InvalidJson(path, line));
+            };
+            if !ALLOWED_KEYS.contains(&name.as_str()) {
+                return Err(SecretsFileError::UnknownKey(path));
+            }
+            texts.insert(name, value);
         }
+        Ok(Self(texts))
     }
 
     /// Writes the settings in place of `expected`, as a whole or not at all.
@@ -115,7 +142,8 @@ impl SecretsFile {
             Ok(()) | Err(TryLockError::WouldBlock) => return Err(SecretsFileError::Busy(path)),
             Err(TryLockError::Error(error)) => return Err(unwritable(error)),
         }
-        let text = serde_json::to_string_pretty(&self.0).map_err(|error| unwritable(error.into()))?;
+        let values: BTreeMap<&String, Value> = self.0.iter().map(|(name, text)| (name, to_value(name, text))).collect();
+        let text = serde_json::to_string_pretty(&values).map_err(|error| unwritable(error.into()))?;
         replace_file(dir, SECRETS_FILE, &text).map_err(unwritable)
     }
 }
@@ -208,12 +236,29 @@ mod tests {
 
     #[test]
     fn invalid_secrets_file_error_hides_the_content() {
-        for text in ["hidden", "[]", r#"{"RELAY_LISTEN": "hidden"}"#, r#"{"RELAY_TOKEN": ["hidden"]}"#] {
+        for text in ["hidden", "[]", r#"{"RELAY_LISTEN": "hidden"}"#, r#"{"LOOPS_API_KEY": ["hidden"]}"#] {
             let folder = private_dir();
             replace_file(folder.path(), SECRETS_FILE, text).unwrap();
             let error = SecretsFile::load(folder.path()).unwrap_err();
             assert!(!error.to_string().contains("hidden"), "{error}");
         }
+    }
+
+    #[test]
+    fn list_of_tokens_is_a_list_in_the_file() {
+        let list = r#"["t",{"name":"clay","scopes":["email:send"],"token":"u"}]"#;
+        let folder = dir_with_secrets(&[(RELAY_TOKEN, list), (LOOPS_API_KEY, "[k")]);
+        let file: Value = serde_json::from_str(&fs::read_to_string(folder.path().join(SECRETS_FILE)).unwrap()).unwrap();
+        assert_eq!((&file[RELAY_TOKEN][1]["name"], &file[LOOPS_API_KEY]), (&"clay".into(), &"[k".into()));
+        assert_eq!(variables(folder.path(), &[])[RELAY_TOKEN], list);
+    }
+
+    #[test]
+    fn list_of_another_setting_is_an_error_at_its_line() {
+        let folder = private_dir();
+        replace_file(folder.path(), SECRETS_FILE, "{\n\"RELAY_TOKEN\": [\"t\"],\n\"LOOPS_API_KEY\": [\"k\"]}").unwrap();
+        let error = SecretsFile::load(folder.path()).unwrap_err();
+        assert!(matches!(error, SecretsFileError::InvalidJson(_, 3)), "{error}");
     }
 
     #[test]

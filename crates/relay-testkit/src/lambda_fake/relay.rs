@@ -120,13 +120,13 @@ fn setup(overrides: &[(&str, &str)]) -> Setup {
         json!({"url": url, "auth_token": token})
     });
     let route = json!({"name": "contacts", "events": events, "webhooks": webhooks.collect::<Vec<_>>()});
+    let relay_tokens =
+        serde_json::from_str(setting("RELAY_TOKEN")).unwrap_or_else(|_| json!(setting_list("RELAY_TOKEN")));
     Setup {
         loops_to_clay: Some(
             json!({"loops_signing_secrets": setting_list("LOOPS_SIGNING_SECRET"), "clay_routes": [route]}),
         ),
-        clay_to_loops: Some(
-            json!({"loops_api_key": setting("LOOPS_API_KEY"), "relay_tokens": setting_list("RELAY_TOKEN")}),
-        ),
+        clay_to_loops: Some(json!({"loops_api_key": setting("LOOPS_API_KEY"), "relay_tokens": relay_tokens})),
         settings: settings.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect(),
         ..Setup::default()
     }

@@ -3,4 +3,5 @@
 pub mod env;
 pub mod leftovers;
 pub mod names;
+pub mod relay_tokens;
 pub mod secret_document;

@@ -2,12 +2,13 @@
 //!
 //! A text that is empty or starts with `REPLACE` counts as not set. An error names the field, never its value.
 
-use relay_core::secret::{MIN_SECRET_BYTES, RelayTokens, is_set, secret_if_set};
+use relay_core::secret::{is_set, secret_if_set};
 use relay_core::webhook::route::{ClayRoute, ClayWebhook};
 use relay_core::webhook::selection::EventSelection;
 use relay_core::webhook::signature::SigningSecret;
 use serde::Deserialize;
 
+use crate::config::relay_tokens::{TokenList, TokenListError};
 use crate::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 
 /// A document that cannot be used.
@@ -64,17 +65,9 @@ struct ClayToLoopsDocument {
     relay_tokens: TokenList,
 }
 
-/// A list, or the single token that CloudFormation can generate.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum TokenList {
-    List(Vec<String>),
-    Single(String),
-}
-
-impl Default for TokenList {
-    fn default() -> Self {
-        Self::List(Vec::new())
+impl From<TokenListError> for DocumentError {
+    fn from(TokenListError { field, expected_format }: TokenListError) -> Self {
+        Self::Malformed { field, expected_format }
     }
 }
 
@@ -112,17 +105,9 @@ impl ClayToLoopsSecret {
     /// Parses the document of this direction. Fails if it has another form.
     pub fn parse(json: &str) -> Result<Self, DocumentError> {
         let document: ClayToLoopsDocument = parse_object(json)?;
-        let tokens = match document.relay_tokens {
-            TokenList::List(tokens) => tokens,
-            TokenList::Single(token) => vec![token],
-        };
-        let is_too_short = |token: &String| is_set(token) && token.trim().len() < MIN_SECRET_BYTES;
-        if let Some(index) = tokens.iter().position(is_too_short) {
-            return Err(malformed(format!("relay_tokens[{index}]"), "at least 16 characters long"));
-        }
         Ok(Self {
             api_key: secret_if_set(&document.loops_api_key),
-            tokens: RelayTokens::new(tokens),
+            tokens: document.relay_tokens.parse()?,
             ..Self::default()
         })
     }
@@ -178,14 +163,14 @@ mod tests {
         assert_eq!(secret.routes[0].webhooks.len(), 1);
         let secret =
             ClayToLoopsSecret::parse(r#"{"loops_api_key": "k", "relay_tokens": ["relay-token-of-a-test"]}"#).unwrap();
-        assert!(secret.api_key.is_some() && secret.tokens.authorizes(Some(b"Bearer relay-token-of-a-test")));
+        assert!(secret.api_key.is_some() && secret.tokens.authorize(Some(b"Bearer relay-token-of-a-test")).is_some());
     }
 
     #[test]
     fn single_relay_token_string_is_accepted() {
         let secret =
             ClayToLoopsSecret::parse(r#"{"loops_api_key": "k", "relay_tokens": "relay-token-of-a-test"}"#).unwrap();
-        assert!(secret.tokens.authorizes(Some(b"Bearer relay-token-of-a-test")));
+        assert!(secret.tokens.authorize(Some(b"Bearer relay-token-of-a-test")).is_some());
         assert!(ClayToLoopsSecret::parse(r#"{"relay_tokens": ""}"#).unwrap().tokens.is_empty());
     }
 
@@ -237,6 +222,15 @@ mod tests {
             let error = ClayToLoopsSecret::parse(&format!(r#"{{"relay_tokens": {tokens}}}"#)).unwrap_err().to_string();
             assert_eq!(error, format!("relay_tokens[{index}] must be at least 16 characters long"));
         }
+    }
+
+    #[test]
+    fn token_with_an_unknown_scope_closes_the_document() {
+        let document =
+            r#"{"loops_api_key": "key", "relay_tokens": [{"token": "hidden-relay-token", "scopes": ["hidden:all"]}]}"#;
+        let error = ClayToLoopsSecret::parse(document).unwrap_err().to_string();
+        assert!(error.starts_with("relay_tokens[0].scopes must be one or more of contacts:write, "), "{error}");
+        assert!(!error.contains("hidden"), "{error}");
     }
 
     #[test]

@@ -6,16 +6,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind, Reason, ReasonCode};
 use relay_core::error::{ErrorCode, RequestError};
 use relay_core::idempotency::{self, IdempotencyKey};
 use relay_core::row::{Row, RowKind, RowOptions};
 use relay_core::secret::SecretString;
+use relay_core::token::Scope;
 use tokio::time::{Duration, Instant};
 use tracing::error;
 
 use crate::destination::loops::LoopsClient;
+use crate::ingress::authentication::{Authenticated, authenticate};
 use crate::ingress::request_body::{BodyError, RequestBody};
 use crate::ingress::response::Caller;
 use crate::ingress::row_outcome::{RowContext, RowOutcome};
@@ -57,7 +60,12 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
     pub async fn handle(&self, kind: RowKind, request: Request<impl RequestBody>) -> Response<Bytes> {
         let (started_at, mut stats) = (Instant::now(), CallStats::default());
         let deadline = started_at + RESPONSE_DEADLINE;
-        let (context, outcome) = match self.accept(kind, request).await {
+        let (parts, body) = request.into_parts();
+        let (token_name, accepted) = match authenticate(&self.secrets, &parts.headers, scope(kind)).await {
+            Ok(Authenticated { secret, token_name }) => (token_name, self.accept(kind, secret, &parts, body).await),
+            Err(error) => (None, Err(error)),
+        };
+        let (context, outcome) = match accepted {
             Ok((delivery, api_key, context)) => {
                 let outcome = self.dispatch(&delivery, api_key, context.prefers_async, deadline, &mut stats).await;
                 (context, outcome)
@@ -67,18 +75,19 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
                 (RowContext { id, contact: None, adjusted: Vec::new(), prefers_async: false }, error.into())
             }
         };
-        outcome.log(kind, &context, started_at.elapsed(), stats);
+        outcome.log(kind, &context, token_name.as_deref(), started_at.elapsed(), stats);
         outcome.into_response(&context)
     }
 
-    /// Returns the delivery of an authenticated and clean row, and the key to send it with, unless it must wait for that.
+    /// Returns the delivery of an authenticated caller's row, if it is clean, and the key to send it with, unless it must wait for
+    /// that.
     async fn accept(
         &self,
         kind: RowKind,
-        request: Request<impl RequestBody>,
+        secret: Arc<ClayToLoopsSecret>,
+        parts: &Parts,
+        body: impl RequestBody,
     ) -> Result<(Delivery, Option<SecretString>, RowContext), RequestError> {
-        let (parts, body) = request.into_parts();
-        let secret = self.authenticate(&parts.headers).await?;
         let body = body.read().await.map_err(|error| error.into_request_error(Caller::Clay))?;
         let options = RowOptions::from_query(parts.uri.query().unwrap_or_default())?;
         let caller_key = match kind {
@@ -133,31 +142,6 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
             self.schema.invalidate(self.clock.now());
         }
         cleaned
-    }
-
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<ClayToLoopsSecret>, RequestError> {
-        let tokens_unavailable = |_| {
-            RequestError::new(ErrorCode::Unavailable, "The relay's tokens cannot be read now: run the row again later.")
-        };
-        // Two headers are no token, as where a gateway joins them.
-        let mut values = headers.get_all(http::header::AUTHORIZATION).iter().map(http::HeaderValue::as_bytes);
-        let authorization = values.next().filter(|_| values.next().is_none());
-        let mut secret = self.secrets.current().await.map_err(tokens_unavailable)?;
-        if !secret.tokens.authorizes(authorization) {
-            // It may be a token that was set a moment ago.
-            secret = self.secrets.refresh().await.map_err(tokens_unavailable)?;
-        }
-        if secret.tokens.authorizes(authorization) {
-            return Ok(secret);
-        }
-        let message =
-            "The relay's token is missing or wrong: send the header Authorization with Bearer and a relay token.";
-        let error = RequestError::new(ErrorCode::InvalidToken, message);
-        if !secret.tokens.is_empty() {
-            return Err(error);
-        }
-        let name = self.secrets.describe_field(SecretField::RelayTokens);
-        Err(error.with_log_detail(format!("no relay token is set: put one into {name}")))
     }
 
     fn build_delivery(&self, row: &Row, options: RowOptions, caller_key: Option<IdempotencyKey>) -> Delivery {
@@ -281,6 +265,14 @@ impl<S: Clone, L: Clone, D, P> ClayRowHandler<S, L, D, P> {
             limiter: Arc::clone(&self.limiter),
             clock: Arc::clone(&self.clock),
         }
+    }
+}
+
+/// The scope that a caller needs to send a row of that kind.
+const fn scope(kind: RowKind) -> Scope {
+    match kind {
+        RowKind::Contact => Scope::ContactsWrite,
+        RowKind::Event => Scope::EventsSend,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The HTTP entry points: Loops' webhooks, and the rows that Clay sends.
 
+pub(crate) mod authentication;
 pub mod clay_row;
 pub mod loops_webhook;
 pub mod request_body;

@@ -133,6 +133,7 @@ const fn status(caller: Caller, code: ErrorCode) -> StatusCode {
         (ErrorCode::InvalidSignature | ErrorCode::TimestampOutOfRange | ErrorCode::InvalidToken, _) => {
             StatusCode::UNAUTHORIZED
         }
+        (ErrorCode::MissingScope, _) => StatusCode::FORBIDDEN,
         (ErrorCode::NotFound, _) => StatusCode::NOT_FOUND,
         (ErrorCode::MethodNotAllowed, _) => StatusCode::METHOD_NOT_ALLOWED,
         (ErrorCode::OutcomeUnknown, _) => StatusCode::CONFLICT,

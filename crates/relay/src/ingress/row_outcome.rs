@@ -115,8 +115,15 @@ impl RowOutcome {
         }
     }
 
-    /// Emits the event of the request.
-    pub(crate) fn log(&self, kind: RowKind, context: &RowContext, duration: Duration, stats: CallStats) {
+    /// Emits the event of the request, which a caller has sent with the token of this name.
+    pub(crate) fn log(
+        &self,
+        kind: RowKind,
+        context: &RowContext,
+        token_name: Option<&str>,
+        duration: Duration,
+        stats: CallStats,
+    ) {
         let (outcome, error) = match self {
             Self::Delivered { .. } => (EventOutcome::Delivered, None),
             Self::Duplicate => (EventOutcome::Duplicate, None),
@@ -126,6 +133,7 @@ impl RowOutcome {
         let event = DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, outcome, context.id.as_str());
         DeliveryEvent {
             kind: Some(kind.as_str()),
+            token: token_name,
             contact: context.contact.as_ref(),
             code: error.map(RequestError::code),
             error: error.and_then(RequestError::log_detail),

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use relay_core::account::{AccountId, KeyAccount};
-use relay_core::secret::{RelayTokens, SecretString};
+use relay_core::secret::SecretString;
+use relay_core::token::RelayTokens;
 use relay_core::webhook::route::{ClayRoute, ClayWebhook};
 use relay_core::webhook::signature::SigningSecret;
 

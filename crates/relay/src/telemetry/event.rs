@@ -106,6 +106,8 @@ pub struct DeliveryEvent<'a> {
     pub loops_event: Option<&'a str>,
     /// What a row becomes in Loops: a `contact` or an `event`.
     pub kind: Option<&'static str>,
+    /// The name of the relay token that a row came with, if it has one.
+    pub token: Option<&'a str>,
     /// The contact; sinks log a keyed hash of it.
     pub contact: Option<&'a ContactKey>,
     /// The code of an error response.
@@ -137,6 +139,7 @@ impl<'a> DeliveryEvent<'a> {
             webhook_id: None,
             loops_event: None,
             kind: None,
+            token: None,
             contact: None,
             code: None,
             field: None,
@@ -216,6 +219,7 @@ macro_rules! log_fields {
             webhook.id = $event.webhook_id,
             loops.event = $event.loops_event.map($crate::telemetry::event::truncate_name),
             row = $event.kind,
+            token = $event.token,
             contact = $contact,
             code = $event.code.map(|code| code.as_str()),
             field = $event.field,

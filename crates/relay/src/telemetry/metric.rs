@@ -82,7 +82,7 @@ pub const fn refusal_cause(code: ErrorCode) -> &'static str {
         | ErrorCode::MalformedHeader
         | ErrorCode::InvalidSignature
         | ErrorCode::TimestampOutOfRange => "signature",
-        ErrorCode::InvalidToken => "token",
+        ErrorCode::InvalidToken | ErrorCode::MissingScope => "token",
         ErrorCode::LoopsRejected | ErrorCode::OutcomeUnknown => "loops",
         ErrorCode::LoopsKeyRejected | ErrorCode::NotConfigured | ErrorCode::Unavailable | ErrorCode::Internal => RELAY,
         ErrorCode::TooLarge

@@ -11,7 +11,8 @@ use relay::ports::secrets::ClayToLoopsSecret;
 use relay_core::delivery::{AttemptHistory, AttemptResult, DeliveryKind, FinishedAttempt, Reason, ReasonCode};
 use relay_core::idempotency::IdempotencyKey;
 use relay_core::policy::response::CallOutcome;
-use relay_core::secret::{RelayTokens, SecretString};
+use relay_core::secret::SecretString;
+use relay_core::token::RelayTokens;
 
 use crate::destinations::{FakeLoops, RecordedCall, reply, reply_with_retry_after};
 use crate::harness::{FakeRateLimiter, FakeSecrets, FixedClock, ago, delivery, in_seconds, now, reason_with_status};

@@ -13,7 +13,8 @@ use relay::ports::clock::Clock;
 use relay::ports::row_intake::Admission;
 use relay::ports::secrets::ClayToLoopsSecret;
 use relay_core::row::RowKind;
-use relay_core::secret::{RelayTokens, SecretString};
+use relay_core::secret::SecretString;
+use relay_core::token::RelayTokens;
 
 use crate::destinations::{FakeLoops, reply, reply_with_body, reply_with_retry_after};
 use crate::fake_store::FakeRowIntake;

@@ -7,17 +7,18 @@ use clap::Args;
 use relay::config::names::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_SIGNING_SECRET};
 use relay::destination::http_client;
 use relay_core::secret::{ExposeSecret as _, SecretString};
+use relay_core::token::{Scope, is_valid_name};
 
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::local::relay::LocalRelay;
 use crate::output::Output;
 use crate::progress;
-use crate::setup::documents::{SecretDocuments, SecretList, SecretSelector, fingerprint};
+use crate::setup::documents::{SecretDocuments, SecretList, SecretSelector, TokenGrant, fingerprint};
 use crate::setup::error::SetupError;
 use crate::setup::input::SetupInput;
 use crate::setup::key_check::{KeyCheck, check_key};
-use crate::setup::report::{EndpointUrls, SetupReport, summarize_secrets};
+use crate::setup::report::{EndpointUrls, SetupReport, summarize_relay_tokens, summarize_signing_secrets};
 use crate::setup::secret_store::SecretStore;
 use crate::setup::{INPUT_NAMES, prompt};
 use crate::target::{Options, Target};
@@ -38,6 +39,12 @@ pub(crate) struct SetupArguments {
     /// Add a new relay token, which this makes
     #[arg(long, group = "action", conflicts_with_all = ["from", "route"])]
     add_relay_token: bool,
+    /// The name of the new relay token, which the log shows for each row that comes with it
+    #[arg(long, value_name = "NAME", requires = "add_relay_token", conflicts_with_all = OTHER_ACTIONS, value_parser = parse_token_name)]
+    name: Option<String>,
+    /// What the new relay token may do, comma-separated [default: contacts:write,events:send,deliveries:read]
+    #[arg(long, value_name = "SCOPES", requires = "add_relay_token", conflicts_with_all = OTHER_ACTIONS, value_delimiter = ',', value_parser = parse_scope)]
+    scopes: Vec<Scope>,
     /// Take out a relay token, by its position or fingerprint
     #[arg(long, group = "action", value_name = "WHICH", conflicts_with_all = ["from", "route"])]
     retire_relay_token: Option<SecretSelector>,
@@ -69,10 +76,29 @@ Values (typed without an echo; with --from a JSON object of texts or lists, or l
   CLAY_WEBHOOK_URL         the URL of your Clay webhook (several: a pool, comma-separated)
   CLAY_WEBHOOK_AUTH_TOKEN  its token (one for all, or one for each URL)
 What is not given stays as it is. Clay webhooks that are there, and tokens or signing secrets where there are several, go only by --force, --retire-clay-webhook or --retire-signing-secret. The key is checked with Loops first; nothing is written unless all is well.
+A relay token may do what its scopes say: contacts:write, events:send, contacts:read, contacts:delete, email:send, deliveries:read, account:read. A new one with the same scopes and another name replaces it without a gap; retire it then.
 A relay token is shown where it is made, on a terminal; --show-token shows all of them, anywhere.";
 
+/// The actions that make no relay token. `requires` alone is not looked at where an action conflicts with the one that is required.
+const OTHER_ACTIONS: [&str; 6] = [
+    "list",
+    "retire_relay_token",
+    "add_signing_secret",
+    "retire_signing_secret",
+    "add_clay_webhook",
+    "retire_clay_webhook",
+];
 /// Name of the only route of a data folder.
 const LOCAL_ROUTE: &str = "default";
+
+fn parse_token_name(text: &str) -> Result<String, &'static str> {
+    if is_valid_name(text) { Ok(text.to_owned()) } else { Err("give 1 to 40 of A-Z a-z 0-9 . _ -") }
+}
+
+fn parse_scope(text: &str) -> Result<Scope, String> {
+    let known: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+    text.parse().map_err(|_| format!("there is no such scope: give some of {}", known.join(", ")))
+}
 
 impl SetupArguments {
     const fn retires(&self) -> bool {
@@ -146,14 +172,15 @@ impl Setup<'_> {
         self.add_notes(!written.is_empty(), is_first_key, &mut notes)?;
         // A new token is shown on a terminal, and all tokens on request: a log or a pipe gets none by accident.
         let new_token = new_token.filter(|_| std::io::stdout().is_terminal());
-        let relay_tokens = summarize_secrets(&after, SecretList::RelayTokens, |token| {
+        let is_trial = self.store.is_trial(&after)?;
+        let relay_tokens = summarize_relay_tokens(&after, is_trial, |token| {
             let is_new = new_token.as_ref().is_some_and(|new| new.expose_secret() == token.expose_secret());
             self.arguments.show_token || is_new
         });
         Ok(SetupReport {
             written,
             loops_api_key: after.api_key().is_some(),
-            signing_secrets: summarize_secrets(&after, SecretList::SigningSecrets, |_| false),
+            signing_secrets: summarize_signing_secrets(&after),
             relay_tokens,
             clay_routes: after.routes(),
             loops_team,
@@ -272,7 +299,7 @@ impl Setup<'_> {
         if arguments.add_signing_secret {
             let missing = SetupError::MissingValue { option, name: LOOPS_SIGNING_SECRET };
             for secret in input.signing_secrets.as_deref().ok_or(missing)? {
-                documents.add(SecretList::SigningSecrets, secret);
+                documents.add_signing_secret(secret);
             }
             return Ok(edit);
         }
@@ -291,9 +318,10 @@ impl Setup<'_> {
         documents.set_webhooks(route, urls, tokens, &self.store.events(), force)?;
         if arguments.add_relay_token || (!input.is_empty() && documents.list(SecretList::RelayTokens).is_empty()) {
             let token = SecretString::from(format!("relay_{}", hex::encode(rand::random::<[u8; 24]>())));
-            documents.add(SecretList::RelayTokens, &token);
+            let grant = TokenGrant { name: arguments.name.clone(), scopes: arguments.scopes.clone() };
+            documents.add_relay_token(&token, &grant)?;
             edit.notes.push(format!(
-                "The relay token {} is new: put it into Clay's columns, then retire the old one.",
+                "The relay token {} is new: put it into Clay's columns, then retire the one that it replaces, if it does.",
                 fingerprint(token.expose_secret())
             ));
             edit.new_token = Some(token);

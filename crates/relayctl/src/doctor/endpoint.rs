@@ -12,6 +12,7 @@ use relay::destination::http_client::{DestinationResponse, HttpClient};
 use relay_aws::secrets::cached_secret::MIN_REFRESH_INTERVAL;
 use relay_core::policy::response::CallOutcome;
 use relay_core::secret::{ExposeSecret as _, SecretString};
+use relay_core::token::{RelayToken, Scope};
 use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, SigningSecret, TIMESTAMP_HEADER};
 use serde_json::Value;
 use url::{Host, Url};
@@ -27,6 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const TEST_EVENT: &str = r#"{"eventName":"testing.testEvent","webhookSchemaVersion":"1.0.0"}"#;
 /// A row that no relay forwards, because it has no contact.
 const ROW_WITHOUT_CONTACT: &str = "{}";
+/// The scopes of the two routes for rows.
+const ROW_SCOPES: [Scope; 2] = [Scope::ContactsWrite, Scope::EventsSend];
 /// The error code of a relay without a secret that the request needs.
 pub(crate) const NOT_CONFIGURED: &str = "not_configured";
 const UNKNOWN_SECRET_REMEDY: &str =
@@ -214,8 +217,9 @@ impl<'a> EndpointChecks<'a> {
         CHECK.ok("rows with a made-up token are refused")
     }
 
-    /// `relay-token`: each relay token is accepted, on both routes. The row is empty, so that it is rejected after that.
-    pub(crate) async fn check_relay_token(&self, tokens: &[SecretString]) -> Finding {
+    /// `relay-token`: each relay token is accepted on the routes that its scopes open, and on no other. The row is empty, so that it
+    /// is rejected after that.
+    pub(crate) async fn check_relay_token(&self, tokens: &[RelayToken]) -> Finding {
         const CHECK: Check = Check::RelayToken;
         if tokens.is_empty() {
             return CHECK.fail(
@@ -224,19 +228,33 @@ impl<'a> EndpointChecks<'a> {
             );
         }
         for token in tokens {
-            for (method, url) in self.row_endpoints() {
-                let response = self.send_row(method, url, token, ROW_WITHOUT_CONTACT).await;
+            for ((method, url), scope) in self.row_endpoints().into_iter().zip(ROW_SCOPES) {
+                let response = self.send_row(method, url, &token.token, ROW_WITHOUT_CONTACT).await;
+                let subject = format!("a row with the relay token {}", fingerprint(token.token.expose_secret()));
+                let expected_status = if token.allows(scope) { 400 } else { 403 };
                 match response.outcome {
-                    CallOutcome::Responded(400) => {}
+                    CallOutcome::Responded(status) if status == expected_status => {}
                     CallOutcome::Responded(401) => {
-                        let subject = format!("a row with the relay token {}", fingerprint(token.expose_secret()));
                         return self.unknown_secret(CHECK, &subject, "it", self.secret_timestamps.relay_tokens);
+                    }
+                    // A function may know the token with the scopes that it had.
+                    CallOutcome::Responded(status @ (400 | 403)) => {
+                        let not_read_yet = self.pending_refresh(CHECK, &subject, self.secret_timestamps.relay_tokens);
+                        return not_read_yet.unwrap_or_else(|| {
+                            let observed = format!("{subject} is answered with {status}, against its scope {scope}");
+                            CHECK.fail(observed, UNKNOWN_SECRET_REMEDY)
+                        });
                     }
                     _ => return unexpected(CHECK, "a row without a contact", &response),
                 }
             }
         }
-        CHECK.ok(format!("rows get in with {}", count_phrase(tokens.len(), "relay token")))
+        let counted = count_phrase(tokens.len(), "relay token");
+        if tokens.iter().all(|token| ROW_SCOPES.into_iter().all(|scope| token.allows(scope))) {
+            CHECK.ok(format!("rows get in with {counted}"))
+        } else {
+            CHECK.ok(format!("rows get in where the scopes of {counted} say so, and nowhere else"))
+        }
     }
 
     fn row_endpoints(&self) -> [(Method, &str); 2] {

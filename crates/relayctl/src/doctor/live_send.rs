@@ -6,6 +6,7 @@ use http::Method;
 use relay_core::delivery_state::DeliveryState;
 use relay_core::policy::response::CallOutcome;
 use relay_core::secret::{ExposeSecret as _, SecretString};
+use relay_core::token::{RelayToken, Scope};
 use relay_core::webhook::event::CONTACT_CREATED;
 use relay_core::webhook::selection::EventSelection;
 use relay_core::webhook::signature::SigningSecret;
@@ -86,15 +87,16 @@ async fn wait_for_delivery(
     }
 }
 
-/// `send-to-loops`: a row becomes a contact in Loops.
+/// `send-to-loops`: a row becomes a contact in Loops, with the first token that may send one.
 pub(crate) async fn check_send_to_loops(
     endpoint_checks: &EndpointChecks<'_>,
-    token: Option<&SecretString>,
+    tokens: &[RelayToken],
     address: &str,
 ) -> Finding {
     const CHECK: Check = Check::SendToLoops;
-    let Some(token) = token else {
-        return CHECK.fail("there is no relay token", format!("make one with {}", suggest("setup --add-relay-token")));
+    let Some(RelayToken { token, .. }) = tokens.iter().find(|token| token.allows(Scope::ContactsWrite)) else {
+        let observed = format!("there is no relay token with the scope {}", Scope::ContactsWrite);
+        return CHECK.fail(observed, format!("make one with {}", suggest("setup --add-relay-token")));
     };
     let row = json!({"email": address}).to_string();
     let response = endpoint_checks.send_row(Method::PUT, &endpoint_checks.urls.clay_contact_url, token, &row).await;

@@ -2,12 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use relay::config::names::{LOOPS_SIGNING_SECRET, RELAY_TOKEN};
+use relay::config::names::LOOPS_SIGNING_SECRET;
 use relay::destination::http_client::HttpClient;
 use relay_core::account::{DestinationKind, ServedAccounts};
 use relay_core::delivery::Direction;
 use relay_core::delivery_state::DeliveryState;
 use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
+use relay_core::token::RelayToken;
 use relay_core::webhook::route::ClayRoute;
 use relay_sqlite::STORE_FILE;
 use relay_sqlite::admin::{self, SqliteAdmin};
@@ -96,7 +97,7 @@ async fn check_live_send(
     let (events, secrets, tokens) = (local.events.join(","), signing_secrets(local)?, relay_tokens(local)?);
     Ok([
         live_send::check_send_to_clay(endpoint_checks, secrets.first(), &events, address, delivery_status).await,
-        live_send::check_send_to_loops(endpoint_checks, tokens.first(), address).await,
+        live_send::check_send_to_loops(endpoint_checks, &tokens, address).await,
     ])
 }
 
@@ -169,26 +170,25 @@ fn describe_accounts(accounts: &ServedAccounts) -> String {
     format!("it serves {loops} of Loops and {clay} of Clay")
 }
 
+/// Returns the signing secrets as they are written: in the environment, stored, or generated.
 fn signing_secrets(local: &LocalRelay) -> Result<Vec<SecretString>, LocalError> {
-    setting_values(local, LOOPS_SIGNING_SECRET, || Ok(local.data_dir.signing_secret()?))
-}
-
-fn relay_tokens(local: &LocalRelay) -> Result<Vec<SecretString>, LocalError> {
-    setting_values(local, RELAY_TOKEN, || Ok(local.data_dir.relay_token()?))
-}
-
-/// Returns the values of a setting: from the environment, stored, or generated.
-fn setting_values(
-    local: &LocalRelay,
-    name: &'static str,
-    generate: impl FnOnce() -> Result<String, LocalError>,
-) -> Result<Vec<SecretString>, LocalError> {
     let stored = local.stored_settings()?;
-    let value =
-        if local.env_overrides.contains(&name) { std::env::var(name).ok() } else { stored.0.get(name).cloned() };
-    let text = SecretString::from(value.map_or_else(generate, Ok)?);
+    let value = if local.env_overrides.contains(&LOOPS_SIGNING_SECRET) {
+        std::env::var(LOOPS_SIGNING_SECRET).ok()
+    } else {
+        stored.0.get(LOOPS_SIGNING_SECRET).cloned()
+    };
+    let text = SecretString::from(value.map_or_else(|| local.data_dir.signing_secret(), Ok)?);
     let items = text.expose_secret().split(',').map(str::trim).filter(|item| is_set(item));
     Ok(items.map(SecretString::from).collect())
+}
+
+/// Returns the relay tokens. A generated one has the default scopes at least.
+fn relay_tokens(local: &LocalRelay) -> Result<Vec<RelayToken>, LocalError> {
+    match &local.settings.relay_tokens {
+        Setting::Set(tokens) => Ok(tokens.iter().cloned().collect()),
+        Setting::Unset => Ok(RelayToken::from_text(&local.data_dir.relay_token()?).into_iter().collect()),
+    }
 }
 
 /// `paused`: the directions that an operator has paused.

@@ -5,6 +5,7 @@ use relay::config::secret_document::DocumentError;
 use relay::destination::http_client::HttpClient;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 use relay_core::secret::{ExposeSecret as _, SecretString};
+use relay_core::token::RelayToken;
 
 use crate::aws::stack::StackOutput;
 use crate::doctor::check::Check;
@@ -25,7 +26,7 @@ const RELAYED_EVENTS: &str = "RelayedEvents";
 #[derive(Debug, Default)]
 pub(crate) struct LoadedSecrets {
     pub(crate) signing_secrets: Vec<SecretString>,
-    pub(crate) relay_tokens: Vec<SecretString>,
+    pub(crate) relay_tokens: Vec<RelayToken>,
     pub(crate) api_key: Option<SecretString>,
     pub(crate) to_clay: LoopsToClaySecret,
     pub(crate) timestamps: SecretTimestamps,
@@ -142,9 +143,7 @@ fn check_loops_secret(name: &str, text: &str, loaded_secrets: &mut LoadedSecrets
         Ok(secret) => secret,
         Err(error) => return loaded_secrets.mark_unreadable(unusable_secret(CHECK, name, &error)),
     };
-    if let Ok(documents) = SecretDocuments::parse(["{}", text], [name, name]) {
-        loaded_secrets.relay_tokens = documents.list(SecretList::RelayTokens);
-    }
+    loaded_secrets.relay_tokens = secret.tokens.iter().cloned().collect();
     loaded_secrets.api_key = secret.api_key;
     if loaded_secrets.relay_tokens.is_empty() {
         return CHECK.fail(

@@ -2,9 +2,10 @@
 
 use relay::config::secret_document::DocumentParser;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
-use relay_core::secret::{ExposeSecret as _, SecretString, secret_if_set};
+use relay_core::secret::{ExposeSecret, SecretString, secret_if_set};
+use relay_core::token::{Scope, is_valid_name};
 use secrecy::zeroize::Zeroize as _;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::setup::error::SetupError;
@@ -47,6 +48,13 @@ pub(crate) fn fingerprint(secret: &str) -> String {
     let mut hash = hex::encode(Sha256::digest(secret.trim()));
     hash.truncate(8);
     hash
+}
+
+/// The name and the scopes of a relay token.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TokenGrant {
+    pub(crate) name: Option<String>,
+    pub(crate) scopes: Vec<Scope>,
 }
 
 /// One of several secrets, as the operator names it. Positions count from 1.
@@ -131,18 +139,49 @@ impl SecretDocuments {
         Ok(())
     }
 
-    /// Returns the secrets of a list that are set, in their order.
-    pub(crate) fn list(&self, list: SecretList) -> Vec<SecretString> {
+    /// Returns the entries of a list whose secrets are set, in their order.
+    fn entries(&self, list: SecretList) -> impl Iterator<Item = (&Value, SecretString)> {
         let field = match list {
             SecretList::SigningSecrets => self.to_clay.get(SIGNING_SECRETS),
             SecretList::RelayTokens => self.to_loops.get(RELAY_TOKENS),
         };
-        let items = match field {
-            Some(Value::Array(items)) => items.as_slice(),
+        let entries = match field {
+            Some(Value::Array(entries)) => entries.as_slice(),
             Some(single) => std::slice::from_ref(single),
             None => &[],
         };
-        items.iter().filter_map(Value::as_str).filter_map(secret_if_set).collect()
+        entries.iter().filter_map(|entry| {
+            let text = entry.as_str().or_else(|| entry.get("token")?.as_str());
+            Some((entry, secret_if_set(text?)?))
+        })
+    }
+
+    /// Returns the secrets of a list that are set, in their order.
+    pub(crate) fn list(&self, list: SecretList) -> Vec<SecretString> {
+        self.entries(list).map(|(_, secret)| secret).collect()
+    }
+
+    /// Returns the name and the scopes of each relay token, in their order.
+    pub(crate) fn token_grants(&self) -> Vec<TokenGrant> {
+        let grant = |(entry, _): (&Value, SecretString)| {
+            let name = entry.get("name").and_then(Value::as_str).filter(|name| is_valid_name(name));
+            // What is no scope may be anything, also a secret.
+            let scopes = match entry.get("scopes").and_then(Value::as_array) {
+                Some(texts) => texts.iter().filter_map(|text| text.as_str()?.parse().ok()).collect(),
+                None => Scope::DEFAULT.to_vec(),
+            };
+            TokenGrant { name: name.map(str::to_owned), scopes }
+        };
+        self.entries(SecretList::RelayTokens).map(grant).collect()
+    }
+
+    /// Returns the relay tokens as the setting of a data folder: a comma list of texts, or the JSON text of a list with objects.
+    pub(crate) fn relay_token_setting(&self) -> String {
+        let entries: Vec<&Value> = self.entries(SecretList::RelayTokens).map(|(entry, _)| entry).collect();
+        match entries.iter().map(|entry| entry.as_str()).collect::<Option<Vec<_>>>() {
+            Some(texts) => texts.join(","),
+            None => json!(entries).to_string(),
+        }
     }
 
     pub(crate) fn api_key(&self) -> Option<SecretString> {
@@ -153,12 +192,16 @@ impl SecretDocuments {
         set_field(&mut self.to_loops, API_KEY, key.expose_secret().into());
     }
 
-    fn replace(&mut self, list: SecretList, secrets: &[SecretString]) {
-        let items = secrets.iter().map(|secret| Value::from(secret.expose_secret())).collect();
+    fn replace(&mut self, list: SecretList, entries: Value) {
         match list {
-            SecretList::SigningSecrets => set_field(&mut self.to_clay, SIGNING_SECRETS, items),
-            SecretList::RelayTokens => set_field(&mut self.to_loops, RELAY_TOKENS, items),
+            SecretList::SigningSecrets => set_field(&mut self.to_clay, SIGNING_SECRETS, entries),
+            SecretList::RelayTokens => set_field(&mut self.to_loops, RELAY_TOKENS, entries),
         }
+    }
+
+    fn push(&mut self, list: SecretList, entry: Value) {
+        let entries = self.entries(list).map(|(entry, _)| entry.clone()).chain([entry]).collect();
+        self.replace(list, entries);
     }
 
     /// Replaces the signing secrets, and returns the fingerprints of those that go. Of several none goes, unless `force`.
@@ -173,17 +216,43 @@ impl SecretDocuments {
         if total > 1 && !removed.is_empty() && !force {
             return Err(SetupError::SigningSecretsWouldBeRemoved { removed: removed.len(), total });
         }
-        self.replace(SecretList::SigningSecrets, secrets);
+        let entries = secrets.iter().map(ExposeSecret::expose_secret).collect();
+        self.replace(SecretList::SigningSecrets, entries);
         Ok(fingerprints(&removed))
     }
 
-    /// Appends a secret, unless it is there.
-    pub(crate) fn add(&mut self, list: SecretList, secret: &SecretString) {
-        let mut secrets = self.list(list);
-        if !contains(&secrets, secret) {
-            secrets.push(secret.clone());
-            self.replace(list, &secrets);
+    /// Appends a signing secret, unless it is there.
+    pub(crate) fn add_signing_secret(&mut self, secret: &SecretString) {
+        if !contains(&self.list(SecretList::SigningSecrets), secret) {
+            self.push(SecretList::SigningSecrets, secret.expose_secret().into());
         }
+    }
+
+    /// Appends a relay token. With neither a name nor scopes it is written as a text, which has the default scopes.
+    pub(crate) fn add_relay_token(
+        &mut self,
+        token: &SecretString,
+        TokenGrant { name, scopes }: &TokenGrant,
+    ) -> Result<(), SetupError> {
+        if let Some(name) = name
+            && self.token_grants().iter().any(|grant| grant.name.as_ref() == Some(name))
+        {
+            return Err(SetupError::TokenNameTaken { name: name.clone() });
+        }
+        let entry = match (name, scopes.as_slice()) {
+            (None, []) => token.expose_secret().into(),
+            (name, scopes) => {
+                let scopes = if scopes.is_empty() { &Scope::DEFAULT } else { scopes };
+                let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+                let mut entry = json!({"token": token.expose_secret(), "scopes": scopes});
+                if let Some(name) = name {
+                    set_field(&mut entry, "name", name.as_str().into());
+                }
+                entry
+            }
+        };
+        self.push(SecretList::RelayTokens, entry);
+        Ok(())
     }
 
     /// Removes a secret, and returns its fingerprint. The last one stays, unless `force`.
@@ -193,11 +262,11 @@ impl SecretDocuments {
         selector: &SecretSelector,
         force: bool,
     ) -> Result<String, SetupError> {
-        let mut secrets = self.list(list);
-        let mut fingerprints = fingerprints(&secrets);
+        let mut fingerprints = fingerprints(&self.list(list));
         let index = selector.resolve(&fingerprints, list.singular(), force)?;
-        secrets.remove(index);
-        self.replace(list, &secrets);
+        let remaining = self.entries(list).enumerate().filter(|(position, _)| *position != index);
+        let remaining = remaining.map(|(_, (entry, _))| entry.clone()).collect();
+        self.replace(list, remaining);
         Ok(fingerprints.swap_remove(index))
     }
 }
@@ -236,7 +305,9 @@ mod tests {
     #[test]
     fn placeholder_is_replaced_and_unknown_fields_stay() {
         let mut documents = documents();
-        documents.add(SecretList::SigningSecrets, &secret("whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="));
+        for _ in 0..2 {
+            documents.add_signing_secret(&secret("whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="));
+        }
         assert_eq!(
             documents.to_clay.to_string(),
             r#"{"loops_signing_secrets":["whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw=="],"note":1}"#
@@ -246,19 +317,47 @@ mod tests {
     #[test]
     fn added_token_turns_single_value_into_list() {
         let mut documents = documents();
-        documents.add(SecretList::RelayTokens, &secret("second"));
-        documents.add(SecretList::RelayTokens, &secret("second"));
+        documents.add_relay_token(&secret("second"), &TokenGrant::default()).unwrap();
         assert_eq!(documents.to_loops.to_string(), r#"{"relay_tokens":["first","second"]}"#);
     }
 
     #[test]
     fn secret_is_retired_by_position_or_fingerprint() {
         let mut documents = documents();
-        documents.replace(SecretList::RelayTokens, &[secret("a"), secret("b"), secret("c")]);
+        documents.replace(SecretList::RelayTokens, json!(["a", {"token": "b", "name": "mailer"}, "c"]));
         documents.retire(SecretList::RelayTokens, &SecretSelector::Position(2), false).unwrap();
         documents.retire(SecretList::RelayTokens, &fingerprint("a").parse().unwrap(), false).unwrap();
         assert_eq!(documents.to_loops.to_string(), r#"{"relay_tokens":["c"]}"#);
         assert!(documents.retire(SecretList::RelayTokens, &SecretSelector::Position(2), false).is_err());
+    }
+
+    #[test]
+    fn named_token_is_added_beside_texts_with_its_scopes() {
+        let mut documents = documents();
+        let grant = |name: &str, scopes: &[Scope]| TokenGrant { name: Some(name.to_owned()), scopes: scopes.to_vec() };
+        documents.add_relay_token(&secret("second"), &grant("mailer", &[Scope::EmailSend])).unwrap();
+        documents.add_relay_token(&secret("third"), &grant("clay", &[])).unwrap();
+        assert_eq!(
+            documents.to_loops["relay_tokens"],
+            json!(["first", {"token": "second", "name": "mailer", "scopes": ["email:send"]},
+                   {"token": "third", "name": "clay", "scopes": ["contacts:write", "events:send", "deliveries:read"]}])
+        );
+        let unnamed = TokenGrant { name: None, scopes: Scope::DEFAULT.to_vec() };
+        assert_eq!(
+            documents.token_grants(),
+            [unnamed, grant("mailer", &[Scope::EmailSend]), grant("clay", &Scope::DEFAULT)]
+        );
+        let taken = documents.add_relay_token(&secret("fourth"), &grant("clay", &[])).unwrap_err().to_string();
+        assert!(taken.contains("clay") && taken.contains("--name"), "{taken}");
+        documents.retire(SecretList::RelayTokens, &SecretSelector::Position(1), false).unwrap();
+        assert_eq!(documents.token_grants().len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_scope_or_name_is_not_listed() {
+        let text = r#"{"relay_tokens": [{"token": "a", "name": "hidden name", "scopes": ["hidden", "email:send"]}]}"#;
+        let documents = SecretDocuments::parse(["{}", text], ["a", "b"]).unwrap();
+        assert_eq!(documents.token_grants(), [TokenGrant { name: None, scopes: vec![Scope::EmailSend] }]);
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(crate) enum SetupError {
     TokensWouldBeReplaced { replaced: usize, total: usize },
     SigningSecretsWouldBeRemoved { removed: usize, total: usize },
     LastSecret { kind: &'static str },
+    TokenNameTaken { name: String },
     LoopsKeyRejected,
     LoopsUnreachable { detail: String },
     InvalidSecretDocument { name: String, line: usize },
@@ -158,6 +159,11 @@ impl Explain for SetupError {
                 Failed,
                 "this is the last {kind}, and without one its route is closed",
                 "add another first, or close it with --force"
+            ),
+            Self::TokenNameTaken { name } => explain!(
+                Usage,
+                "there is a relay token named {name}, so nothing was written",
+                "give the new one another --name, and retire the old one when nothing uses it any more"
             ),
             Self::LoopsKeyRejected => explain!(
                 Usage,

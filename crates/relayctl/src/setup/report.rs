@@ -2,13 +2,14 @@
 
 use relay::routes::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
 use relay_core::secret::{ExposeSecret as _, SecretString};
+use relay_core::token::Scope;
 use serde::Serialize;
 
 use crate::aws::stack::StackOutput;
 use crate::error::Error;
 use crate::invocation::suggest;
 use crate::setup::clay_webhooks::{RouteSummary, WebhookSummary};
-use crate::setup::documents::{SecretDocuments, SecretList, fingerprint};
+use crate::setup::documents::{SecretDocuments, SecretList, TokenGrant, fingerprint};
 use crate::setup::secret_store::SecretStore;
 
 #[derive(Debug, Serialize)]
@@ -35,6 +36,12 @@ pub(crate) struct SetupReport {
 pub(crate) struct SecretSummary {
     position: usize,
     fingerprint: String,
+    /// The name of a relay token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// The scopes of a relay token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scopes: Option<Vec<&'static str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
 }
@@ -64,18 +71,34 @@ impl EndpointUrls {
     }
 }
 
-/// Summarizes a list. The text of a secret is in it only if `is_exposed`.
-pub(crate) fn summarize_secrets(
+/// Summarizes the signing secrets.
+pub(crate) fn summarize_signing_secrets(documents: &SecretDocuments) -> Vec<SecretSummary> {
+    documents.list(SecretList::SigningSecrets).iter().zip(1..).map(SecretSummary::new).collect()
+}
+
+/// Summarizes the relay tokens. The text of a token is in it only if `is_exposed`. Those of a trial may do everything.
+pub(crate) fn summarize_relay_tokens(
     documents: &SecretDocuments,
-    list: SecretList,
+    is_trial: bool,
     is_exposed: impl Fn(&SecretString) -> bool,
 ) -> Vec<SecretSummary> {
-    let summarize = |(secret, position): (&SecretString, usize)| SecretSummary {
-        position,
-        fingerprint: fingerprint(secret.expose_secret()),
-        token: is_exposed(secret).then(|| secret.expose_secret().to_owned()),
+    let tokens = documents.list(SecretList::RelayTokens);
+    let summarize = |((token, position), grant): ((&SecretString, usize), TokenGrant)| {
+        let scopes = if is_trial { Scope::ALL } else { &grant.scopes };
+        SecretSummary {
+            name: grant.name,
+            scopes: Some(scopes.iter().map(|scope| scope.as_str()).collect()),
+            token: is_exposed(token).then(|| token.expose_secret().to_owned()),
+            ..SecretSummary::new((token, position))
+        }
     };
-    documents.list(list).iter().zip(1..).map(summarize).collect()
+    tokens.iter().zip(1..).zip(documents.token_grants()).map(summarize).collect()
+}
+
+impl SecretSummary {
+    fn new((secret, position): (&SecretString, usize)) -> Self {
+        Self { position, fingerprint: fingerprint(secret.expose_secret()), name: None, scopes: None, token: None }
+    }
 }
 
 impl SetupReport {
@@ -120,7 +143,7 @@ impl SetupReport {
             String::new(),
             format!("Loops API key     {key}"),
             format!("Signing secrets   {}", format_secrets(&self.signing_secrets, no_signing_secret)),
-            format!("Relay tokens      {}", format_secrets(&self.relay_tokens, no_relay_token)),
+            format!("Relay tokens      {}", format_tokens(&self.relay_tokens, no_relay_token)),
         ];
         for route in &self.clay_routes {
             lines.push(format!("Clay {:<12} {}", route.name, format_webhooks(&route.webhooks, no_webhook)));
@@ -153,11 +176,19 @@ impl SetupReport {
 }
 
 fn format_secrets(secrets: &[SecretSummary], if_empty: &str) -> String {
-    let entries = secrets.iter().map(|secret| match &secret.token {
-        Some(token) => format!("{}. {} {token}", secret.position, secret.fingerprint),
-        None => format!("{}. {}", secret.position, secret.fingerprint),
-    });
+    let entries = secrets.iter().map(|secret| format!("{}. {}", secret.position, secret.fingerprint));
     join_or(if_empty, entries, "   ")
+}
+
+/// Formats the relay tokens, each on a line.
+fn format_tokens(tokens: &[SecretSummary], if_empty: &str) -> String {
+    let entries = tokens.iter().map(|secret| {
+        let SecretSummary { position, fingerprint, name, scopes, token } = secret;
+        let scopes = scopes.iter().flatten().copied().collect::<Vec<_>>().join(", ");
+        let parts = [name.as_deref(), token.as_deref(), Some(&*scopes)];
+        format!("{position}. {fingerprint} {}", parts.into_iter().flatten().collect::<Vec<_>>().join("  "))
+    });
+    join_or(if_empty, entries, "\n                  ")
 }
 
 fn format_webhooks(webhooks: &[WebhookSummary], if_empty: &str) -> String {

@@ -8,7 +8,10 @@ use relay::config::names::{
 };
 use relay::config::secret_document::DocumentParser;
 use relay::ports::secrets::LoopsToClaySecret;
+use relay_core::account::DestinationKind;
+use relay_core::delivery::Direction;
 use relay_core::secret::{ExposeSecret, SecretString};
+use relay_sqlite::data_dir::config::Setting;
 use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFile, SecretsFileError};
 use serde_json::{Value, json};
 
@@ -84,6 +87,15 @@ impl SecretStore<'_> {
             local.data_dir.relay_token().map_err(LocalError::from)?;
         }
         Ok(())
+    }
+
+    /// Whether these documents are of a trial: with a simulated Loops, in which the generated token may do everything.
+    pub(crate) fn is_trial(&self, documents: &SecretDocuments) -> Result<bool, Error> {
+        let Self::Local(local) = self else { return Ok(false) };
+        let is_simulated = local.settings.destination(Direction::ClayToLoops) == DestinationKind::Simulated;
+        let has_set_token = matches!(local.settings.relay_tokens, Setting::Set(_));
+        let is_generated = !has_set_token && !local.stored_settings()?.0.contains_key(RELAY_TOKEN);
+        Ok(is_simulated && is_generated && documents.api_key().is_none())
     }
 
     pub(crate) async fn load(&self) -> Result<SecretDocuments, Error> {
@@ -195,8 +207,9 @@ fn from_file(local: &LocalRelay, SecretsFile(stored): &SecretsFile) -> Result<Se
         (ROUTES, json!([{"name": "default", "events": local.events, "webhooks": webhooks}]))
     });
     let api_key = stored.get(LOOPS_API_KEY).map(|key| (API_KEY, json!(key)));
-    let tokens = match list(RELAY_TOKEN) {
-        Some(tokens) => json!(tokens),
+    let tokens = match stored.get(RELAY_TOKEN) {
+        Some(text) if text.starts_with('[') => serde_json::from_str(text).unwrap_or_default(),
+        Some(text) => json!(text.split(',').map(str::trim).collect::<Vec<_>>()),
         None => local.data_dir.existing_relay_token()?.into_iter().collect(),
     };
     Ok(SecretDocuments {
@@ -211,14 +224,15 @@ fn to_file(
     mut stored: SecretsFile,
     documents: &SecretDocuments,
 ) -> Result<SecretsFile, LocalError> {
-    let join = |list| documents.list(list).iter().map(ExposeSecret::expose_secret).collect::<Vec<_>>().join(",");
-    let tokens = join(SecretList::RelayTokens);
+    let tokens = documents.relay_token_setting();
     // A generated token has a file of its own, and stays there while it is the only one.
     if stored.0.contains_key(RELAY_TOKEN) || tokens != local.data_dir.relay_token()? {
         stored.0.insert(RELAY_TOKEN.to_owned(), tokens);
     }
     if documents.to_clay.get(SIGNING_SECRETS).is_some() {
-        stored.0.insert(LOOPS_SIGNING_SECRET.to_owned(), join(SecretList::SigningSecrets));
+        let secrets = documents.list(SecretList::SigningSecrets);
+        let secrets: Vec<&str> = secrets.iter().map(ExposeSecret::expose_secret).collect();
+        stored.0.insert(LOOPS_SIGNING_SECRET.to_owned(), secrets.join(","));
     }
     let route = documents.to_clay.get(ROUTES).and_then(|routes| routes.get(0));
     if let Some(webhooks) = route.and_then(|route| route.get("webhooks")?.as_array()) {

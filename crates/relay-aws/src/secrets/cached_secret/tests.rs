@@ -73,7 +73,7 @@ async fn read_secret() -> (CachedSecret<ClayToLoopsSecret>, FakeSecretsManager) 
         TTL,
         Arc::new(SystemClock),
     );
-    assert!(secret.current().await.unwrap().tokens.authorizes(Some(b"Bearer token-of-the-tests")));
+    assert!(secret.current().await.unwrap().tokens.authorize(Some(b"Bearer token-of-the-tests")).is_some());
     (secret, service)
 }
 
@@ -93,8 +93,8 @@ async fn unusable_document_closes_what_it_opened() {
         advance(FAILURE_RETRY).await;
         let corrected = secret.current().await.unwrap();
         assert!(
-            corrected.tokens.authorizes(Some(b"Bearer new-token-of-the-tests"))
-                && !corrected.tokens.authorizes(Some(b"Bearer token-of-the-tests"))
+            corrected.tokens.authorize(Some(b"Bearer new-token-of-the-tests")).is_some()
+                && !corrected.tokens.authorize(Some(b"Bearer token-of-the-tests")).is_some()
         );
     }
 }

@@ -1,6 +1,7 @@
 //! The handler of Clay's rows: what it does while Clay waits, and where what it needs is out of order.
 
 mod accounts;
+mod scopes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use relay_core::account::{AccountId, KeyAccount};
 use relay_core::delivery::{DeliveryKind, Reason, ReasonCode};
 use relay_core::policy::response::CallOutcome;
 use relay_core::row::RowKind;
-use relay_core::secret::{RelayTokens, SecretString};
+use relay_core::secret::SecretString;
+use relay_core::token::RelayTokens;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

@@ -86,8 +86,7 @@ async fn examine_endpoint(
         let secret = loaded_secrets.signing_secrets.first();
         let to_clay = live_send::check_send_to_clay(&endpoint_checks, secret, &events, address, delivery_status);
         findings.push(loaded_secrets.run_or_skip(Check::SendToClay, Check::SecretLoopsToClay, to_clay).await);
-        let token = loaded_secrets.relay_tokens.first();
-        let to_loops = live_send::check_send_to_loops(&endpoint_checks, token, address);
+        let to_loops = live_send::check_send_to_loops(&endpoint_checks, &loaded_secrets.relay_tokens, address);
         findings.push(loaded_secrets.run_or_skip(Check::SendToLoops, Check::SecretClayToLoops, to_loops).await);
     }
     findings
