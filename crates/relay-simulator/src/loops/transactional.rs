@@ -12,7 +12,8 @@ pub const CONFIRMATION_EMAIL_ID: &str = "cll42l54f20i1la0lfooe3z12";
 /// Id of a published e-mail whose data variables, `name` and the array `items`, are optional.
 pub const RECEIPT_EMAIL_ID: &str = "cm5r9d0w700b4l80jq2k6xtne";
 
-/// Maximum length of a body, attachments included (Loops, API reference: send a transactional email).
+/// Maximum length of a body, attachments included: 4 MB (Loops, API introduction). What a longer one gets is not stated; here
+/// it is a 413.
 pub(crate) const MAX_BODY_BYTES: usize = 4_000_000;
 
 /// A published e-mail.
