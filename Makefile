@@ -21,6 +21,8 @@ OPENAPI_VENV := .venv-openapi
 SCREENSHOTS_VENV := .venv-screenshots
 # And so has the peer in Python that relay-local is measured beside.
 BENCH_VENV := .venv-bench
+# And so has the Loops client in Python, which needs a newer one than the rest.
+SDK_VENV := .venv-sdks
 
 # The tools for AWS always come from .venv, in the versions that were tested.
 VENV := .venv
@@ -176,12 +178,14 @@ test-openapi: ## Check that openapi.yaml and the relay agree: schemathesis, the 
 	$(OPENAPI_VENV)/bin/python tools/openapi/check.py $(TARGET)/debug/relay-local
 
 .PHONY: test-sdks
-test-sdks: ## Send through the relay with the official Loops SDK and a public webhook signer (needs Node)
+test-sdks: ## Call the relay with the Loops clients for Node and Python, as those for Go do, and with a public webhook signer (needs Node)
 	$(CARGO) build --locked -p relay-local
 	@cmp -s tools/loops-sdk/package-lock.json tools/loops-sdk/node_modules/installed.json || {
 	  npm ci --prefix tools/loops-sdk --no-audit --no-fund
 	  cp tools/loops-sdk/package-lock.json tools/loops-sdk/node_modules/installed.json
 	}
+	PYLOOPS_PYTHON="$$(PYTHON=$(PYTHON) tools/loops-sdk/pyloops-venv $(abspath $(SDK_VENV)))"
+	export PYLOOPS_PYTHON
 	cd tools/loops-sdk && RELAY_LOCAL="$(abspath $(TARGET))/debug/relay-local" npm test --silent
 
 .PHONY: test-event-keys

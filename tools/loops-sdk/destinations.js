@@ -1,7 +1,7 @@
 // Starts a relay as a user does, and a mock Loops with scripted responses.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -51,6 +51,17 @@ export async function startRelay(test, settings = {}) {
     loops: url("  Loops  "),
     clay: url("  Clay  "),
   };
+}
+
+/** Whether the trials call the simulated Loops without a relay: to see that what they expect is what Loops does. */
+export const WITHOUT_RELAY = process.env.SDK_TARGET === "loops";
+
+/** Starts a relay with nothing set: a client needs its base URL and the token that it generated. */
+export async function startTrial(test) {
+  const relay = await startRelay(test, { RELAY_TOKEN: undefined, LOOPS_SIGNING_SECRET: undefined });
+  const atLoops = { api: `${relay.loops}/api`, token: "simulated" };
+  const atRelay = { api: `${relay.base}/api`, token: readFileSync(join(relay.folder, "relay-token"), "utf8").trim() };
+  return { ...(WITHOUT_RELAY ? atLoops : atRelay), atLoops, loops: relay.loops };
 }
 
 /** Starts a mock Loops that replies with these in order, and then always with the last of them. */

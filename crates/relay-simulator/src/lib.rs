@@ -21,7 +21,8 @@ use tokio::task::JoinHandle;
 pub use clay::server::Clay;
 pub use clay::state::{ClayOptions, ClayRow};
 pub use loops::server::{Loops, LoopsOptions};
-pub use loops::state::{ReceivedCall, ReceivedEvent};
+pub use loops::state::{ReceivedCall, ReceivedSend};
+pub use loops::transactional::{CONFIRMATION_EMAIL_ID, RECEIPT_EMAIL_ID};
 
 /// A server that runs until its handle is dropped. It then accepts no new connection, closes idle ones, and finishes
 /// responses in progress.

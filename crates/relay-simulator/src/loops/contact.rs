@@ -2,10 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::loops::validation::ContactFields;
+use crate::loops::validation::{ContactFields, ContactId};
 
 /// The `source` of a contact that was created without one (Loops, API reference: update a contact).
 const DEFAULT_SOURCE: &str = "API";
+/// Addresses of this domain bounce for good: their contacts begin suppressed (Loops, contact suppression).
+const BOUNCING_DOMAIN: &str = "@bounces.example";
 
 #[derive(Debug)]
 pub(crate) struct Contact {
@@ -13,6 +15,7 @@ pub(crate) struct Contact {
     email: String,
     user_id: Option<String>,
     subscribed: bool,
+    suppressed: bool,
     lists: Vec<String>,
     properties: Map<String, Value>,
 }
@@ -20,8 +23,15 @@ pub(crate) struct Contact {
 impl Contact {
     /// A new contact, subscribed unless the call says otherwise (Loops, API reference: create a contact).
     pub(crate) fn new(email: String, fields: ContactFields) -> Self {
-        let mut contact =
-            Self { id: new_id(), email, user_id: None, subscribed: true, lists: Vec::new(), properties: Map::new() };
+        let mut contact = Self {
+            id: new_id(),
+            suppressed: email.to_lowercase().ends_with(BOUNCING_DOMAIN),
+            email,
+            user_id: None,
+            subscribed: true,
+            lists: Vec::new(),
+            properties: Map::new(),
+        };
         contact.apply(fields);
         contact
     }
@@ -33,6 +43,22 @@ impl Contact {
 
     pub(crate) fn has_user_id(&self, user_id: &str) -> bool {
         self.user_id.as_deref() == Some(user_id)
+    }
+
+    pub(crate) fn has_id(&self, id: &ContactId) -> bool {
+        match id {
+            ContactId::Email(email) => self.has_email(email),
+            ContactId::UserId(user_id) => self.has_user_id(user_id),
+        }
+    }
+
+    pub(crate) fn is_suppressed(&self) -> bool {
+        self.suppressed
+    }
+
+    /// Ends the suppression, and returns whether there was one.
+    pub(crate) fn remove_suppression(&mut self) -> bool {
+        std::mem::take(&mut self.suppressed)
     }
 
     /// Sets the fields of a call, the other id included, and removes those that are `null` (Loops, API reference: update a
@@ -76,6 +102,11 @@ impl Contact {
         // Only contacts of a form with double opt-in have a status.
         contact.insert("optInStatus".to_owned(), Value::Null);
         Value::Object(contact)
+    }
+
+    /// The contact's ids (Loops, API reference: get suppression status for a contact).
+    pub(crate) fn to_identity_json(&self) -> Value {
+        json!({"id": self.id, "email": self.email, "userId": self.user_id})
     }
 
     pub(crate) fn custom_properties(&self) -> impl Iterator<Item = (&String, &Value)> {

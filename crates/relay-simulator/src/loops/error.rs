@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 /// An error response in Loops' form: `{"success":false,"message":"…"}`, without an error code (Loops, API introduction:
 /// errors).
@@ -13,15 +13,22 @@ use serde_json::json;
 pub(crate) struct LoopsError {
     status: StatusCode,
     message: Cow<'static, str>,
+    /// What else the body has.
+    details: Map<String, Value>,
 }
 
 impl LoopsError {
     pub(crate) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), details: Map::new() }
     }
 
     pub(crate) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 404 (Loops, API reference: delete a contact, get suppression status for a contact).
+    pub(crate) fn contact_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Contact not found.")
     }
 
     /// 409, for a contact that exists (Loops, API reference: create a contact) and for a used idempotency key (Loops, API
@@ -30,16 +37,33 @@ impl LoopsError {
         Self::new(StatusCode::CONFLICT, message)
     }
 
+    /// Returns the error with one more field.
+    pub(crate) fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(field.to_owned(), value.into());
+        self
+    }
+
+    /// Returns the error with its message once more, in an `error` that names the field of the request (Loops, API
+    /// reference: send a transactional email).
+    pub(crate) fn at(self, path: &str) -> Self {
+        let error = json!({"path": path, "message": self.message});
+        self.with("error", error)
+    }
+
     /// 401, with the older `error` beside the `message` (Loops, API reference: API key).
-    pub(crate) fn invalid_api_key() -> Response {
+    pub(crate) fn invalid_api_key() -> Self {
         let message = "Invalid API key";
-        let body = json!({"success": false, "message": message, "error": message});
-        (StatusCode::UNAUTHORIZED, Json(body)).into_response()
+        Self::new(StatusCode::UNAUTHORIZED, message).with("error", message)
     }
 }
 
 impl IntoResponse for LoopsError {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({"success": false, "message": self.message}))).into_response()
+        let mut body = Map::from_iter([
+            ("success".to_owned(), Value::Bool(false)),
+            ("message".to_owned(), Value::from(self.message.into_owned())),
+        ]);
+        body.extend(self.details);
+        (self.status, Json(body)).into_response()
     }
 }

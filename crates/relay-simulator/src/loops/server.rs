@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
@@ -13,21 +13,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, any, get, on};
 use axum::{Json, Router};
 use bytes::Bytes;
-use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::loops::contact::Contact;
 use crate::loops::error::LoopsError;
-use crate::loops::state::{ReceivedCall, ReceivedEvent, Team};
-use crate::loops::validation as rules;
+use crate::loops::operations::{self, LoopsResult};
+use crate::loops::state::{ReceivedCall, ReceivedSend, Team};
+use crate::loops::transactional::MAX_BODY_BYTES;
 use crate::rate_limit::FixedWindow;
 use crate::{Rejections, Simulator, lock};
 
-const ABOUT: &str =
-    "A simulated Loops team. Its API is under /api/v1; GET /contacts and GET /events show what it holds.\n";
+const ABOUT: &str = "A simulated Loops team. Its API is under /api/v1; GET /contacts, GET /events and GET /emails show what it holds.\n";
 
 /// A simulated Loops team on a socket of its own. It stops when it is dropped.
 #[derive(Debug)]
@@ -77,8 +75,13 @@ impl Loops {
     }
 
     /// All accepted events, in order.
-    pub fn events(&self) -> Vec<ReceivedEvent> {
+    pub fn events(&self) -> Vec<ReceivedSend> {
         lock(&self.account.team).events.clone()
+    }
+
+    /// All transactional e-mails that were sent, in order.
+    pub fn emails(&self) -> Vec<ReceivedSend> {
+        lock(&self.account.team).emails.clone()
     }
 
     /// All calls that got a 2xx, in the order in which they took effect.
@@ -106,8 +109,6 @@ struct Account {
     rejections: Rejections,
 }
 
-type LoopsResult = Result<Value, LoopsError>;
-
 impl Account {
     fn contacts(&self) -> Vec<Value> {
         lock(&self.team).contacts.iter().map(Contact::to_json).collect()
@@ -133,22 +134,32 @@ impl<S: Send + Sync> FromRequest<S> for ReceivedCall {
 }
 
 fn routes(account: &Arc<Account>) -> Router {
-    let properties = operation(MethodFilter::GET, properties).merge(operation(MethodFilter::POST, create_property));
+    let properties = operation(MethodFilter::GET, operations::properties)
+        .merge(operation(MethodFilter::POST, operations::create_property));
+    let suppression = operation(MethodFilter::GET, operations::suppression)
+        .merge(operation(MethodFilter::DELETE, operations::remove_suppression));
+    let transactional = operation(MethodFilter::GET, operations::transactional)
+        .merge(operation(MethodFilter::POST, operations::send_email))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES));
     let api = Router::new()
-        .route("/api/v1/contacts/update", operation(MethodFilter::PUT, update))
-        .route("/api/v1/contacts/create", operation(MethodFilter::POST, create))
-        .route("/api/v1/contacts/find", operation(MethodFilter::GET, find))
+        .route("/api/v1/contacts/update", operation(MethodFilter::PUT, operations::update))
+        .route("/api/v1/contacts/create", operation(MethodFilter::POST, operations::create))
+        .route("/api/v1/contacts/find", operation(MethodFilter::GET, operations::find))
+        .route("/api/v1/contacts/delete", operation(MethodFilter::POST, operations::delete))
+        .route("/api/v1/contacts/suppression", suppression)
         .route("/api/v1/contacts/properties", properties)
-        .route("/api/v1/events/send", operation(MethodFilter::POST, send))
-        .route("/api/v1/api-key", operation(MethodFilter::GET, api_key))
-        .route("/api/v1/lists", operation(MethodFilter::GET, lists))
+        .route("/api/v1/events/send", operation(MethodFilter::POST, operations::send_event))
+        .route("/api/v1/transactional", transactional)
+        .route("/api/v1/api-key", operation(MethodFilter::GET, operations::api_key))
+        .route("/api/v1/lists", operation(MethodFilter::GET, operations::lists))
         .route("/api/{*rest}", any(|| async { LoopsError::new(StatusCode::NOT_FOUND, "Not found") }))
         .layer(from_fn_with_state(Arc::clone(account), authorize_and_limit))
         .layer(from_fn_with_state(account.rejections.clone(), Rejections::record));
     Router::new()
         .route("/", get(|| async { ABOUT }))
         .route("/contacts", get(|State(account): State<Arc<Account>>| async move { Json(account.contacts()) }))
-        .route("/events", get(show_events))
+        .route("/events", get(|account| show(account, |team| &team.events)))
+        .route("/emails", get(|account| show(account, |team| &team.emails)))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .merge(api)
         .with_state(Arc::clone(account))
@@ -171,7 +182,7 @@ fn operation(
 /// introduction: rate limiting); a call without a valid key is not counted.
 async fn authorize_and_limit(State(account): State<Arc<Account>>, request: Request, next: Next) -> Response {
     if !account.is_authorized(request.headers()) {
-        return LoopsError::invalid_api_key();
+        return LoopsError::invalid_api_key().into_response();
     }
     let (limit, remaining) = {
         let mut window = lock(&account.window);
@@ -188,76 +199,14 @@ async fn authorize_and_limit(State(account): State<Arc<Account>>, request: Reque
     response
 }
 
-fn update(team: &mut Team, call: &ReceivedCall, _: &Uri) -> LoopsResult {
-    let id = team.update(rules::parse_contact(&call.body)?)?;
-    Ok(json!({"success": true, "id": id}))
-}
-
-fn create(team: &mut Team, call: &ReceivedCall, _: &Uri) -> LoopsResult {
-    let id = team.create(rules::parse_contact(&call.body)?)?;
-    Ok(json!({"success": true, "id": id}))
-}
-
-fn send(team: &mut Team, call: &ReceivedCall, _: &Uri) -> LoopsResult {
-    team.send(call, Timestamp::now())?;
-    Ok(json!({"success": true}))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct LoopsQuery {
-    email: Option<String>,
-    user_id: Option<String>,
-    list: Option<String>,
-}
-
-impl LoopsQuery {
-    fn parse(uri: &Uri) -> Result<Self, LoopsError> {
-        let query = Query::try_from_uri(uri).map_err(|rejection| LoopsError::bad_request(rejection.body_text()))?;
-        Ok(query.0)
-    }
-}
-
-fn find(team: &mut Team, _: &ReceivedCall, uri: &Uri) -> LoopsResult {
-    let LoopsQuery { email, user_id, .. } = LoopsQuery::parse(uri)?;
-    team.find(email.as_deref(), user_id.as_deref())
-}
-
-fn properties(team: &mut Team, _: &ReceivedCall, uri: &Uri) -> LoopsResult {
-    let query = LoopsQuery::parse(uri)?;
-    Ok(team.properties(query.list.as_deref() == Some("custom")))
-}
-
-fn create_property(team: &mut Team, call: &ReceivedCall, _: &Uri) -> LoopsResult {
-    team.create_property(rules::parse_new_property(&call.body)?)?;
-    Ok(json!({"success": true}))
-}
-
-/// Returns the team's name (Loops, API reference: API key).
-fn api_key(_: &mut Team, _: &ReceivedCall, _: &Uri) -> LoopsResult {
-    Ok(json!({"success": true, "teamName": "Simulated team"}))
-}
-
-/// Returns one list of each kind, as in Loops' examples (Loops, API reference: list mailing lists).
-fn lists(_: &mut Team, _: &ReceivedCall, _: &Uri) -> LoopsResult {
-    Ok(json!([
-        {
-            "id": "clm2k8j4h6g0f8d6s4a2b0z8",
-            "name": "Product updates",
-            "description": "Monthly product news and release notes",
-            "isPublic": true,
-        },
-        {"id": "cm06f5v0e45nf0ml5754o9cix", "name": "Beta testers", "description": null, "isPublic": false},
-    ]))
-}
-
-async fn show_events(State(account): State<Arc<Account>>) -> Json<Vec<Value>> {
-    let to_json = |event: &ReceivedEvent| {
+/// Shows events or e-mails.
+async fn show(account: State<Arc<Account>>, received: fn(&Team) -> &[ReceivedSend]) -> Json<Vec<Value>> {
+    let to_json = |one: &ReceivedSend| {
         json!({
-            "idempotencyKey": event.idempotency_key,
-            "receivedAt": event.received_at.to_string(),
-            "body": event.body,
+            "idempotencyKey": one.idempotency_key,
+            "receivedAt": one.received_at.to_string(),
+            "body": one.body,
         })
     };
-    Json(lock(&account.team).events.iter().map(to_json).collect())
+    Json(received(&lock(&account.team)).iter().map(to_json).collect())
 }

@@ -1,23 +1,23 @@
-//! The contacts, events and properties of a simulated team, and the calls that created them.
-
-use std::collections::HashMap;
+//! The contacts, events and e-mails of a simulated team, and the calls that created them.
 
 use bytes::Bytes;
-use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value, json};
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::loops::contact::Contact;
 use crate::loops::error::LoopsError;
-use crate::loops::validation::{self as rules, ContactFields};
+use crate::loops::idempotency::UsedKeys;
+use crate::loops::properties::CreatedProperties;
+use crate::loops::transactional::{self, EmailToSend};
+use crate::loops::validation::{self as rules, ContactFields, ContactId};
 
-/// Time for which a used key is remembered (Loops, API reference: send an event).
-const IDEMPOTENCY_KEY_TTL: SignedDuration = SignedDuration::from_hours(24);
-/// Maximum length of a key (Loops, API reference: send an event).
-const MAX_KEY_LEN: usize = 100;
+/// How many contacts a team takes off the list of suppressed ones in 30 days: the number in Loops' example (Loops, API
+/// reference: remove a contact from suppression list). No simulator runs for so long that one comes back.
+const MAX_SUPPRESSION_REMOVALS: u32 = 100;
 
-/// An accepted event.
+/// An accepted event or transactional e-mail.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ReceivedEvent {
+pub struct ReceivedSend {
     /// The whole body, parsed.
     pub body: Value,
     /// Its `Idempotency-Key`.
@@ -41,23 +41,15 @@ pub struct ReceivedCall {
 #[derive(Debug, Default)]
 pub(crate) struct Team {
     pub(crate) contacts: Vec<Contact>,
-    pub(crate) events: Vec<ReceivedEvent>,
+    pub(crate) events: Vec<ReceivedSend>,
+    pub(crate) emails: Vec<ReceivedSend>,
     pub(crate) calls: Vec<ReceivedCall>,
-    used_keys: HashMap<String, Timestamp>,
-    /// Names and types of the properties that a call created.
-    created_properties: Vec<(String, String)>,
+    pub(crate) properties: CreatedProperties,
+    used_keys: UsedKeys,
+    suppressions_removed: u32,
 }
 
 impl Team {
-    /// Creates a property (Loops, API reference: create a contact property).
-    pub(crate) fn create_property(&mut self, (name, kind): (String, String)) -> Result<(), LoopsError> {
-        if self.created_properties.iter().any(|(declared, _)| *declared == name) {
-            return Err(LoopsError::bad_request(format!("Property {name} already exists")));
-        }
-        self.created_properties.push((name, kind));
-        Ok(())
-    }
-
     /// Updates or creates a contact (Loops, API reference: update a contact), and returns its id.
     pub(crate) fn update(&mut self, fields: ContactFields) -> Result<String, LoopsError> {
         let email = fields.email.as_deref();
@@ -90,75 +82,69 @@ impl Team {
         self.insert_contact(fields)
     }
 
-    /// Returns a list with the contact that has the address or the user id (Loops, API reference: find a contact).
-    pub(crate) fn find(&self, email: Option<&str>, user_id: Option<&str>) -> Result<Value, LoopsError> {
-        let found = match (email, user_id) {
-            (Some(email), None) => {
-                rules::validate_email(email)?;
-                self.contacts.iter().find(|contact| contact.has_email(email))
-            }
-            (None, Some(user_id)) => self.contacts.iter().find(|contact| contact.has_user_id(user_id)),
-            _ => return Err(LoopsError::bad_request("Exactly one of email and userId is required")),
-        };
-        Ok(found.map(Contact::to_json).into_iter().collect())
+    /// Returns a list with the contact that has the id, empty if none has (Loops, API reference: find a contact).
+    pub(crate) fn find(&self, id: &ContactId) -> Value {
+        self.contacts.iter().filter(|contact| contact.has_id(id)).map(Contact::to_json).collect()
     }
 
-    /// Accepts an event and updates its contact (Loops, API reference: send an event).
-    ///
-    /// A key that was used within a day is rejected, whatever the body. Which responses use a key is not stated; here only a
-    /// 200 does, because then the contact may have been e-mailed.
-    pub(crate) fn send(&mut self, call: &ReceivedCall, now: Timestamp) -> Result<(), LoopsError> {
-        let key = call.idempotency_key.as_deref();
-        self.used_keys.retain(|_, used_at| now.duration_since(*used_at) < IDEMPOTENCY_KEY_TTL);
-        if key.is_some_and(|key| key.chars().count() > MAX_KEY_LEN) {
-            return Err(LoopsError::bad_request("Idempotency-Key is longer than 100 characters"));
-        }
-        if let Some(key) = key.filter(|key| self.used_keys.contains_key(*key)) {
-            let message = format!("Request with idempotency key {key} has already been processed.");
-            return Err(LoopsError::conflict(message));
-        }
-        let (fields, body) = rules::parse_event(&call.body)?;
-        self.update(fields)?;
-        if let Some(key) = key {
-            self.used_keys.insert(key.to_owned(), now);
-        }
-        self.events.push(ReceivedEvent { body, idempotency_key: call.idempotency_key.clone(), received_at: now });
+    /// Deletes a contact (Loops, API reference: delete a contact).
+    pub(crate) fn delete(&mut self, id: &ContactId) -> Result<(), LoopsError> {
+        let position = self.contacts.iter().position(|contact| contact.has_id(id));
+        self.contacts.remove(position.ok_or_else(LoopsError::contact_not_found)?);
         Ok(())
     }
 
-    /// The team's contact properties (Loops, API reference: list contact properties). Here a custom property exists as soon
-    /// as a contact has it; what Loops does with an undeclared one is not stated.
-    pub(crate) fn properties(&self, custom_only: bool) -> Value {
-        // Loops lists its internal ones, those with `__`, as well.
-        const STANDARD: [(&str, &str); 11] = [
-            ("firstName", "string"),
-            ("lastName", "string"),
-            ("email", "string"),
-            ("userGroup", "string"),
-            ("userId", "string"),
-            ("subscribed", "boolean"),
-            ("createdAt", "date"),
-            ("source", "string"),
-            ("__domain", "string"),
-            ("__marketing_audience", "string"),
-            ("__critical_audience", "string"),
-        ];
-        let mut listed = Map::new();
-        if !custom_only {
-            listed.extend(STANDARD.iter().map(|(key, kind)| ((*key).to_owned(), property_json(key, kind))));
+    /// Whether a contact is suppressed (Loops, API reference: get suppression status for a contact).
+    pub(crate) fn suppression(&self, id: &ContactId) -> Result<Value, LoopsError> {
+        let contact = self.contacts.iter().find(|contact| contact.has_id(id));
+        let contact = contact.ok_or_else(LoopsError::contact_not_found)?;
+        Ok(json!({
+            "contact": contact.to_identity_json(),
+            "isSuppressed": contact.is_suppressed(),
+            "removalQuota": self.removal_quota(),
+        }))
+    }
+
+    /// Takes a contact off the list of suppressed ones (Loops, API reference: remove a contact from suppression list).
+    pub(crate) fn remove_suppression(&mut self, id: &ContactId) -> Result<Value, LoopsError> {
+        let contact = self.contacts.iter_mut().find(|contact| contact.has_id(id));
+        let contact = contact.ok_or_else(LoopsError::contact_not_found)?;
+        if self.suppressions_removed >= MAX_SUPPRESSION_REMOVALS {
+            return Err(LoopsError::bad_request("Suppression removal limit reached"));
         }
-        for (key, kind) in &self.created_properties {
-            listed.insert(key.clone(), property_json(key, kind));
+        if !contact.remove_suppression() {
+            return Err(LoopsError::bad_request("Contact is not suppressed"));
         }
-        for (key, value) in self.contacts.iter().flat_map(Contact::custom_properties) {
-            let kind = match value {
-                Value::Number(_) => "number",
-                Value::Bool(_) => "boolean",
-                _ => "string",
-            };
-            listed.entry(key.clone()).or_insert_with(|| property_json(key, kind));
+        self.suppressions_removed = self.suppressions_removed.saturating_add(1);
+        let message = "Email removed from suppression list.";
+        Ok(json!({"success": true, "message": message, "removalQuota": self.removal_quota()}))
+    }
+
+    /// Accepts an event and updates its contact (Loops, API reference: send an event).
+    pub(crate) fn send_event(&mut self, call: &ReceivedCall, now: Timestamp) -> Result<(), LoopsError> {
+        self.used_keys.check(call.idempotency_key.as_deref(), now)?;
+        let (fields, body) = rules::parse_event(&call.body)?;
+        self.update(fields)?;
+        self.used_keys.record(call.idempotency_key.as_deref(), now);
+        self.events.push(ReceivedSend { body, idempotency_key: call.idempotency_key.clone(), received_at: now });
+        Ok(())
+    }
+
+    /// Sends a transactional e-mail (Loops, API reference: send a transactional email).
+    pub(crate) fn send_email(&mut self, call: &ReceivedCall, now: Timestamp) -> Result<(), LoopsError> {
+        self.used_keys.check(call.idempotency_key.as_deref(), now)?;
+        let EmailToSend { email, add_to_audience, body } = transactional::parse_send(&call.body)?;
+        if add_to_audience && !self.contacts.iter().any(|contact| contact.has_email(&email)) {
+            self.contacts.push(Contact::new(email, ContactFields::default()));
         }
-        listed.into_iter().map(|(_, property)| property).collect()
+        self.used_keys.record(call.idempotency_key.as_deref(), now);
+        self.emails.push(ReceivedSend { body, idempotency_key: call.idempotency_key.clone(), received_at: now });
+        Ok(())
+    }
+
+    fn removal_quota(&self) -> Value {
+        let remaining = MAX_SUPPRESSION_REMOVALS.saturating_sub(self.suppressions_removed);
+        json!({"limit": MAX_SUPPRESSION_REMOVALS, "remaining": remaining})
     }
 
     /// Requires an address: an unknown `userId` alone creates no contact (Loops, API reference: update a contact).
@@ -173,28 +159,10 @@ impl Team {
     }
 }
 
-fn property_json(key: &str, kind: &str) -> Value {
-    json!({"key": key, "label": label(key), "type": kind})
-}
-
-/// Returns "Favorite color" for `favoriteColor` (Loops, API reference: list contact properties).
-fn label(key: &str) -> String {
-    let mut label = String::new();
-    for character in key.chars() {
-        if label.is_empty() {
-            label.extend(character.to_uppercase());
-        } else if character.is_uppercase() {
-            label.push(' ');
-            label.extend(character.to_lowercase());
-        } else {
-            label.push(character);
-        }
-    }
-    label
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     fn call(body: &'static str, key: &str) -> ReceivedCall {
@@ -207,10 +175,10 @@ mod tests {
         let mut team = Team::default();
         let signup = call(r#"{"email":"alex@example.com","eventName":"signup"}"#, "one");
         let start = Timestamp::UNIX_EPOCH;
-        assert_eq!(team.send(&signup, start), Ok(()));
+        assert_eq!(team.send_event(&signup, start), Ok(()));
         let conflict = LoopsError::conflict("Request with idempotency key one has already been processed.");
-        assert_eq!(team.send(&signup, start + SignedDuration::from_secs(86_399)), Err(conflict));
-        assert_eq!(team.send(&signup, start + SignedDuration::from_hours(24)), Ok(()));
+        assert_eq!(team.send_event(&signup, start + SignedDuration::from_secs(86_399)), Err(conflict));
+        assert_eq!(team.send_event(&signup, start + SignedDuration::from_hours(24)), Ok(()));
         assert_eq!(team.events.len(), 2);
     }
 
@@ -218,8 +186,8 @@ mod tests {
     fn rejected_event_does_not_consume_its_key() {
         let mut team = Team::default();
         let now = Timestamp::UNIX_EPOCH;
-        assert!(team.send(&call(r#"{"userId":"nobody","eventName":"signup"}"#, "one"), now).is_err());
-        assert!(team.send(&call(r#"{"email":"alex@example.com"}"#, "one"), now).is_err());
-        assert_eq!(team.send(&call(r#"{"email":"alex@example.com","eventName":"signup"}"#, "one"), now), Ok(()));
+        assert!(team.send_event(&call(r#"{"userId":"nobody","eventName":"signup"}"#, "one"), now).is_err());
+        assert!(team.send_event(&call(r#"{"email":"alex@example.com"}"#, "one"), now).is_err());
+        assert_eq!(team.send_event(&call(r#"{"email":"alex@example.com","eventName":"signup"}"#, "one"), now), Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! Parses and checks the bodies of contact, event and property calls.
+//! Parses and checks the ids and bodies of contact, event and property calls.
 
 use serde_json::{Map, Value};
 
@@ -21,6 +21,33 @@ pub(crate) struct ContactFields {
     pub(crate) lists: Vec<(String, bool)>,
     /// The other fields at the root, standard or custom; `null` clears a property (Loops, contact properties).
     pub(crate) properties: Map<String, Value>,
+}
+
+/// What names a contact in a call that takes one id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ContactId {
+    Email(String),
+    UserId(String),
+}
+
+impl ContactId {
+    /// Requires exactly one of the two (Loops, API reference: find a contact, delete a contact).
+    pub(crate) fn new(email: Option<String>, user_id: Option<String>) -> Result<Self, LoopsError> {
+        match (email, user_id) {
+            (Some(email), None) => {
+                validate_email(&email)?;
+                Ok(Self::Email(email))
+            }
+            (None, Some(user_id)) => Ok(Self::UserId(user_id)),
+            _ => Err(LoopsError::bad_request("Exactly one of email and userId is required")),
+        }
+    }
+}
+
+/// Parses the body of a call to delete a contact (Loops, API reference: delete a contact).
+pub(crate) fn parse_delete(body: &[u8]) -> Result<ContactId, LoopsError> {
+    let mut root = parse_object(body)?;
+    ContactId::new(take_string(&mut root, "email")?, take_string(&mut root, "userId")?)
 }
 
 /// Parses the body of a contact call (Loops, API reference: update a contact, create a contact).
@@ -69,7 +96,7 @@ pub(crate) fn validate_email(text: &str) -> Result<(), LoopsError> {
     if plausible { Ok(()) } else { Err(LoopsError::bad_request("Invalid email address.")) }
 }
 
-fn parse_object(body: &[u8]) -> Result<Map<String, Value>, LoopsError> {
+pub(crate) fn parse_object(body: &[u8]) -> Result<Map<String, Value>, LoopsError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(root)) => Ok(root),
         Ok(_) => Err(LoopsError::bad_request("Body must be a JSON object")),

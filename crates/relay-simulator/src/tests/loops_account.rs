@@ -48,6 +48,9 @@ async fn wrong_method_or_path_returns_rate_limit_headers() {
         ("POST /api/v1/contacts/update", 405),
         ("PUT /api/v1/contacts/create", 405),
         ("POST /api/v1/contacts/find", 405),
+        ("DELETE /api/v1/contacts/delete", 405),
+        ("POST /api/v1/contacts/suppression", 405),
+        ("PUT /api/v1/transactional", 405),
         ("GET /api/v1/events/send", 405),
         ("POST /api/v1/api-key", 405),
         ("PUT /api/v1/contacts/properties", 405),
@@ -58,7 +61,7 @@ async fn wrong_method_or_path_returns_rate_limit_headers() {
         assert_eq!(response.status, status, "{request_line}");
         assert!(response.header("x-ratelimit-remaining").is_some(), "{request_line}");
     }
-    assert_eq!(loops.rejected_statuses(), [405, 405, 405, 405, 405, 405, 405, 404]);
+    assert_eq!(loops.rejected_statuses(), [405, 405, 405, 405, 405, 405, 405, 405, 405, 405, 404]);
 }
 
 #[tokio::test]

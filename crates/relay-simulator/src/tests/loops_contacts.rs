@@ -1,8 +1,18 @@
-//! Contacts: created, matched, updated, cleared, rejected.
+//! Contacts: created, matched, updated, cleared, suppressed, deleted, rejected.
 
 use serde_json::{Value, json};
 
-use super::{AUTHORIZATION, call, create, get, send, start_loops, update};
+use super::{AUTHORIZATION, HttpResponse, call, create, get, send, start_loops, update};
+use crate::Loops;
+
+async fn delete(loops: &Loops, body: Value) -> HttpResponse {
+    call(loops.address(), "POST /api/v1/contacts/delete", &[AUTHORIZATION], body.to_string()).await
+}
+
+async fn remove_suppression(loops: &Loops, query: &str) -> HttpResponse {
+    let request_line = format!("DELETE /api/v1/contacts/suppression?{query}");
+    call(loops.address(), &request_line, &[AUTHORIZATION], "").await
+}
 
 #[tokio::test]
 async fn new_contact_has_documented_loops_fields() {
@@ -117,4 +127,63 @@ async fn contact_with_wrong_type_or_too_long_value_returns_400() {
     assert_eq!(malformed.status, 400);
     assert!(loops.contacts().is_empty());
     assert_eq!(update(&loops, json!({"email": "a@example.com", "bio": text_of(498)})).await.status, 200);
+}
+
+#[tokio::test]
+async fn deleted_contact_is_gone_and_unknown_one_is_404() {
+    let loops = start_loops().await;
+    update(&loops, json!({"email": "a@example.com", "userId": "u1"})).await;
+    update(&loops, json!({"email": "b@example.com"})).await;
+    let deleted = delete(&loops, json!({"userId": "u1"})).await;
+    assert_eq!((deleted.status, deleted.json()), (200, json!({"success": true, "message": "Contact deleted."})));
+    let again = delete(&loops, json!({"userId": "u1"})).await;
+    assert_eq!((again.status, again.message().as_str()), (404, "Contact not found."));
+    assert_eq!(delete(&loops, json!({"email": "B@example.com"})).await.status, 200);
+    assert!(loops.contacts().is_empty());
+}
+
+#[tokio::test]
+async fn delete_requires_exactly_one_id() {
+    let loops = start_loops().await;
+    update(&loops, json!({"email": "a@example.com", "userId": "u1"})).await;
+    for invalid in [
+        json!({}),
+        json!({"email": null, "userId": null}),
+        json!({"email": "a@example.com", "userId": "u1"}),
+        json!({"email": "nobody"}),
+        json!({"userId": 7}),
+        json!([]),
+    ] {
+        assert_eq!(delete(&loops, invalid.clone()).await.status, 400, "{invalid}");
+    }
+    assert_eq!(loops.contacts().len(), 1);
+}
+
+#[tokio::test]
+async fn suppression_is_shown_and_removed_once() {
+    let loops = start_loops().await;
+    let id = update(&loops, json!({"email": "ada@bounces.example", "userId": "u1"})).await.json()["id"].clone();
+    let status = |suppressed: bool, remaining: u32| {
+        json!({
+            "contact": {"id": id, "email": "ada@bounces.example", "userId": "u1"},
+            "isSuppressed": suppressed, "removalQuota": {"limit": 100, "remaining": remaining},
+        })
+    };
+    assert_eq!(get(&loops, "contacts/suppression?userId=u1").await.json(), status(true, 100));
+    let removed = remove_suppression(&loops, "email=ada%40bounces.example").await;
+    let quota = json!({"limit": 100, "remaining": 99});
+    let answer = json!({"success": true, "message": "Email removed from suppression list.", "removalQuota": quota});
+    assert_eq!((removed.status, removed.json()), (200, answer));
+    assert_eq!(get(&loops, "contacts/suppression?userId=u1").await.json(), status(false, 99));
+    assert_eq!(remove_suppression(&loops, "userId=u1").await.status, 400);
+}
+
+#[tokio::test]
+async fn suppression_of_unknown_contact_is_404() {
+    let loops = start_loops().await;
+    assert_eq!(get(&loops, "contacts/suppression?email=a@example.com").await.message(), "Contact not found.");
+    assert_eq!(remove_suppression(&loops, "userId=u1").await.status, 404);
+    for invalid in ["", "?email=a@example.com&userId=u1", "?email=nobody"] {
+        assert_eq!(get(&loops, &format!("contacts/suppression{invalid}")).await.status, 400, "{invalid}");
+    }
 }

@@ -5,6 +5,7 @@ mod clay;
 mod events;
 mod loops_account;
 mod loops_contacts;
+mod loops_emails;
 mod loops_events;
 
 use std::io::{Read, Write};
