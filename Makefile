@@ -32,7 +32,7 @@ ARCH ?= arm64
 # What SAM asked and saved is in a file that git ignores.
 SAVED_CONFIG := samconfig.local.toml
 SAM_CONFIG = $(CURDIR)/$(or $(wildcard $(SAVED_CONFIG)),samconfig.toml)
-FUNCTIONS := loops-to-clay clay-to-loops-contact clay-to-loops-event clay-delivery loops-delivery
+FUNCTIONS := loops-to-clay clay-to-loops-contact clay-to-loops-event clay-to-loops-api clay-delivery loops-delivery
 # For sizes and checks, the functions are built as for deployment (`cargo lambda`: its linker, its processor flags), but
 # for the processor of this machine; and, for comparison, functions that do nothing.
 MEASURED := $(FUNCTIONS) bare-function bare-threaded core-steps
@@ -52,7 +52,7 @@ run: ## Build the relay, start it on this machine, and show what to try
 	exec $(TARGET)/local/relay-local
 
 .PHONY: dev-lambda
-dev-lambda: tools ## Run the functions on this machine: the three routes on 127.0.0.1:9000, AWS and both destinations simulated
+dev-lambda: tools ## Run the functions on this machine: all routes on 127.0.0.1:9000, AWS and both destinations simulated
 	@$(CARGO) build --locked --workspace
 	$(IN_VENV) exec $(VENV)/bin/python tools/aws-emulator/run_lambda.py $(TARGET)/debug/relay-local
 

@@ -1,7 +1,9 @@
-//! The contract of the three routes and of a delivery's course: the same for each deployment of the relay. A binary
+//! The contract of the routes and of a delivery's course: the same for each deployment of the relay. A binary
 //! that includes this names its deployment `Relay`.
 
+mod api;
 mod correlation;
+mod delivery_status;
 pub(crate) mod faults;
 mod pools;
 mod privacy;

@@ -18,7 +18,7 @@ struct ApiRoute {
 }
 
 /// Every route of the API.
-const ROUTES: [ApiRoute; 2] = [
+const ROUTES: [ApiRoute; 11] = [
     ApiRoute {
         method: "PUT",
         path: "/api/v1/contacts/update",
@@ -31,6 +31,40 @@ const ROUTES: [ApiRoute; 2] = [
         scope: Scope::EventsSend,
         body: r#"{"email":"ada@example.com","eventName":"enriched"}"#,
     },
+    ApiRoute {
+        method: "POST",
+        path: "/api/v1/contacts/create",
+        scope: Scope::ContactsWrite,
+        body: r#"{"email":"bob@example.com"}"#,
+    },
+    ApiRoute {
+        method: "POST",
+        path: "/api/v1/contacts/delete",
+        scope: Scope::ContactsDelete,
+        body: r#"{"email":"ada@example.com"}"#,
+    },
+    ApiRoute {
+        method: "POST",
+        path: "/api/v1/transactional",
+        scope: Scope::EmailSend,
+        body: r#"{"email":"ada@example.com","transactionalId":"t1"}"#,
+    },
+    ApiRoute {
+        method: "GET",
+        path: "/api/v1/contacts/find?email=ada@example.com",
+        scope: Scope::ContactsRead,
+        body: "",
+    },
+    ApiRoute {
+        method: "GET",
+        path: "/api/v1/contacts/suppression?email=ada@example.com",
+        scope: Scope::ContactsRead,
+        body: "",
+    },
+    ApiRoute { method: "GET", path: "/api/v1/lists", scope: Scope::AccountRead, body: "" },
+    ApiRoute { method: "GET", path: "/api/v1/contacts/properties", scope: Scope::AccountRead, body: "" },
+    ApiRoute { method: "GET", path: "/api/v1/transactional", scope: Scope::AccountRead, body: "" },
+    ApiRoute { method: "GET", path: "/api/v1/api-key", scope: Scope::AccountRead, body: "" },
 ];
 
 /// A token as texts are: without a name, and with what every token could do before there were scopes.
@@ -91,7 +125,7 @@ async fn text_token_may_do_what_it_could_before_scopes() {
 #[tokio::test]
 async fn log_has_the_name_of_the_token_and_not_the_token() {
     let (relay, _loops) = start().await;
-    let [contact, _] = &ROUTES;
+    let [contact, ..] = &ROUTES;
     call(&relay, contact, &token_of(Scope::ContactsWrite)).await;
     let line = wait_for_line(&relay, &[("outcome", "delivered"), ("row", "contact")]).await;
     assert_eq!(line["token"], "contacts.write");

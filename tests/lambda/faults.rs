@@ -274,7 +274,7 @@ async fn kills_at_random_moments_lose_no_webhook() {
 async fn malformed_lambda_event_is_rejected_and_function_continues() {
     let (loops, clay) = start_destinations().await;
     let fake_stack = start_stack(&loops, &clay).await;
-    for function in ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event"] {
+    for function in ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event", "clay-to-loops-api"] {
         for event in ["{}", "null", r#"{"version":"2.0","body":"ada@private.example"}"#] {
             let response = fake_stack.function(function).invoke(event.into()).await.unwrap();
             let response: Value = serde_json::from_slice(&response).unwrap();

@@ -1,4 +1,4 @@
-//! The three routes through the gateway.
+//! The routes through the gateway.
 
 use relay_testkit::http::send;
 use relay_testkit::lambda_fake::{FakeStack, Setup};

@@ -22,7 +22,7 @@ async fn each_function_has_its_own_role_with_exact_resources() {
     let stack = stack().await;
     let roles: BTreeSet<&str> =
         entries(&stack, "functions").map(|(_, function)| expect_str(&function["role"])).collect();
-    assert_eq!(roles.len(), 5);
+    assert_eq!(roles.len(), 6);
     for (name, role) in entries(&stack, "roles") {
         assert!(array(&role["managed_policies"]).next().is_none(), "{name}");
         for statement in array(&role["statements"]) {
@@ -42,7 +42,14 @@ async fn each_function_has_its_own_role_with_exact_resources() {
 async fn functions_use_their_own_binary_on_the_newest_runtime() {
     let stack = stack().await;
     let names: BTreeSet<&str> = entries(&stack, "functions").map(|(name, _)| name.as_str()).collect();
-    let expected = ["clay-delivery", "clay-to-loops-contact", "clay-to-loops-event", "loops-delivery", "loops-to-clay"];
+    let expected = [
+        "clay-delivery",
+        "clay-to-loops-api",
+        "clay-to-loops-contact",
+        "clay-to-loops-event",
+        "loops-delivery",
+        "loops-to-clay",
+    ];
     assert_eq!(names, expected.into());
     for (name, function) in entries(&stack, "functions") {
         assert_eq!(
@@ -72,7 +79,17 @@ async fn routes_lead_to_their_functions() {
         .collect();
     routes.sort_unstable();
     let expected = [
+        ["GET", "/api/v1/api-key", "clay-to-loops-api"],
+        ["GET", "/api/v1/contacts/find", "clay-to-loops-api"],
+        ["GET", "/api/v1/contacts/properties", "clay-to-loops-api"],
+        ["GET", "/api/v1/contacts/suppression", "clay-to-loops-api"],
+        ["GET", "/api/v1/deliveries/{deliveryId}", "clay-to-loops-api"],
+        ["GET", "/api/v1/lists", "clay-to-loops-api"],
+        ["GET", "/api/v1/transactional", "clay-to-loops-api"],
+        ["POST", "/api/v1/contacts/create", "clay-to-loops-api"],
+        ["POST", "/api/v1/contacts/delete", "clay-to-loops-api"],
         ["POST", "/api/v1/events/send", "clay-to-loops-event"],
+        ["POST", "/api/v1/transactional", "clay-to-loops-api"],
         ["POST", "/webhooks/loops", "loops-to-clay"],
         ["PUT", "/api/v1/contacts/update", "clay-to-loops-contact"],
     ];
@@ -152,13 +169,14 @@ fn stack_update_overwrites_no_secret_value() {
 }
 
 #[tokio::test]
-async fn outputs_list_three_urls_and_secret_names() {
+async fn outputs_list_urls_and_secret_names() {
     let stack = stack().await;
     let outputs = &stack["outputs"];
     for (output, path) in [
         ("LoopsWebhookUrl", "/webhooks/loops"),
         ("ClayContactUrl", "/api/v1/contacts/update"),
         ("ClayEventUrl", "/api/v1/events/send"),
+        ("ClayDeliveryUrl", "/api/v1/deliveries/"),
     ] {
         let url = expect_str(&outputs[output]);
         assert!(url.starts_with("https://") && url.ends_with(path), "{url}");
@@ -209,7 +227,7 @@ fn tracing_parameter_also_grants_the_xray_permission() {
     for (name, function) in resources_of_type("AWS::Lambda::Function") {
         assert_eq!(function["Properties"]["TracingConfig"]["Mode"], json!({"Ref": "Tracing"}), "{name}");
     }
-    assert_eq!(resources_of_type("AWS::IAM::Role").count(), 5);
+    assert_eq!(resources_of_type("AWS::IAM::Role").count(), 6);
     for (name, role) in resources_of_type("AWS::IAM::Role") {
         let mut statements = array(&role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]);
         let [condition, traced, untraced] =

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use base64::Engine as _;
+use relay_core::token::Scope;
 use relay_testkit::deliveries::ListDeliveries as _;
 use relay_testkit::http::{Response, send};
 use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::relay_process::{RELAY_TOKEN, Relay, TempDataDir, command, settings};
 use relay_testkit::relayctl::run_relayctl;
 use relay_testkit::{eventually, webhook};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn event_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(path)
@@ -204,7 +205,9 @@ async fn gateway_event_files_of_every_route_are_accepted() {
 
 #[tokio::test]
 async fn every_row_in_the_events_folder_reaches_loops() {
-    let relay = Relay::start(&[]).await;
+    let scopes: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+    let tokens = json!([{"token": RELAY_TOKEN, "scopes": scopes}]).to_string();
+    let relay = Relay::start(&[("RELAY_TOKEN", &tokens)]).await;
     let authorization = format!("Bearer {RELAY_TOKEN}");
     let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
     for (file, method, path) in [
@@ -213,17 +216,20 @@ async fn every_row_in_the_events_folder_reaches_loops() {
         ("contact-untidy.json", "PUT", "contacts/update"),
         ("event.json", "POST", "events/send"),
         ("event-with-properties.json", "POST", "events/send"),
+        ("email.json", "POST", "transactional"),
+        ("deletion.json", "POST", "contacts/delete"),
     ] {
         let row = std::fs::read(event_path("clay").join(file)).unwrap();
         let response = send(method, &format!("{}/api/v1/{path}", relay.base()), &headers, row).await;
         assert!([200, 202].contains(&response.status), "{file}: {}", response.text());
     }
-    let (contacts, events) =
-        (format!("{}/contacts", relay.simulator_url("Loops")), format!("{}/events", relay.simulator_url("Loops")));
-    eventually("the contacts and both events at Loops", async || {
-        let contacts = send("GET", &contacts, &[], "").await.json();
-        let events = send("GET", &events, &[], "").await.json();
-        (events.as_array()?.len() == 2 && !contacts.as_array()?.is_empty()).then_some(())
+    let loops = relay.simulator_url("Loops");
+    let count =
+        async |what: &str| Some(send("GET", &format!("{loops}/{what}"), &[], "").await.json().as_array()?.len());
+    // The deletion comes last, and takes away the contact of all these rows.
+    eventually("both events and the e-mail at Loops, and no contact", async || {
+        let counts = (count("events").await?, count("emails").await?, count("contacts").await?);
+        (counts == (2, 1, 0)).then_some(())
     })
     .await;
     assert!(relay.deliveries().await.iter().all(|delivery| delivery["state"] != "dead"));

@@ -1,15 +1,16 @@
 //! The one-machine relay as a process, against its whole contract.
 
+mod addresses;
 mod chaos_smoke;
 mod commands;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod destinations;
+mod dry_run;
 mod durability;
 mod freeze;
 mod half_requests;
 mod health;
-mod hosts;
 mod rate_limit;
 mod relayctl;
 mod reroute;
@@ -17,7 +18,6 @@ mod start;
 #[path = "../store_contract/mod.rs"]
 mod store_contract;
 mod store_failures;
-mod unknown_routes;
 
 pub(crate) use relay_testkit::relay_process::Relay;
 pub(crate) use relay_testkit::store_harness::sqlite::SqliteHarness as Store;

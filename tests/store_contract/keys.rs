@@ -25,10 +25,7 @@ fn event(store: &Store, name: &str, contact: &str, key: Option<&IdempotencyKey>)
 }
 
 fn key_of(event: &Delivery) -> Option<&IdempotencyKey> {
-    match &event.kind {
-        DeliveryKind::LoopsEvent { key } => Some(key),
-        DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => None,
-    }
+    event.kind.idempotency_key()
 }
 
 async fn admit(store: &Store, event: &Delivery) -> Admission {

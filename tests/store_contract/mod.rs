@@ -4,7 +4,9 @@ mod accounts;
 mod bodies;
 mod crashes_and_retries;
 mod dead_letters;
+mod delivery_status;
 mod duplicates;
+mod emails;
 mod fast_path;
 mod keys;
 mod order;
@@ -51,6 +53,27 @@ fn contact_update(store: &Store, contact: &str, body: &str) -> Delivery {
 fn loops_event(store: &Store, key: &str, contact: &str, body: &str) -> Delivery {
     let key = IdempotencyKey::from_stored(key.to_owned());
     delivery(store, DeliveryId::for_event(&key), contact, DeliveryKind::LoopsEvent { key }, body)
+}
+
+/// An e-mail for Loops with this key, about a receipt with this number.
+fn loops_email(store: &Store, key: &str, contact: &str, number: &str) -> Delivery {
+    let key = IdempotencyKey::from_stored(key.to_owned());
+    let body =
+        format!(r#"{{"transactionalId":"receipt","email":"{contact}","dataVariables":{{"number":"{number}"}}}}"#);
+    delivery(store, DeliveryId::for_event(&key), contact, DeliveryKind::LoopsEmail { key }, &body)
+}
+
+/// One delivery to Loops of each kind, all of one contact, in this order.
+fn one_of_each_kind(store: &Store, contact: &str) -> [Delivery; 5] {
+    let random =
+        |kind: DeliveryKind, body| delivery(store, DeliveryId::random(&store.clock().new_id()), contact, kind, body);
+    [
+        random(DeliveryKind::LoopsCreate, "create"),
+        random(DeliveryKind::LoopsContact, "update"),
+        loops_event(store, "key_1", contact, "event"),
+        loops_email(store, "key_2", contact, "1"),
+        random(DeliveryKind::LoopsDelete, "delete"),
+    ]
 }
 
 /// An event under a key of its caller's own.

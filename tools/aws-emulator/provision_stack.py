@@ -13,6 +13,7 @@ A resource type or function of the template that this program does not know is a
 
 import argparse
 import json
+import re
 import sys
 
 import boto3
@@ -134,7 +135,9 @@ class Stack(StackResources):
             for method, operation in methods.items():
                 integration = operation["x-amazon-apigateway-integration"]
                 arn = integration["uri"].split("/functions/")[1].removesuffix("/invocations")
-                source = self.arn("execute-api", f"{self.made[name]['Ref']}/*/{method.upper()}{path}")
+                # A permission has a wildcard where a path has a variable.
+                pattern = re.sub(r"\{[^}]+\}", "*", path)
+                source = self.arn("execute-api", f"{self.made[name]['Ref']}/*/{method.upper()}{pattern}")
                 yield {
                     "method": method.upper(),
                     "path": path,

@@ -1,4 +1,4 @@
-"""Runs the functions on this machine: `cargo lambda watch` serves the three routes, AWS is emulated.
+"""Runs the functions on this machine: `cargo lambda watch` serves the routes, AWS is emulated.
 
 usage: run_lambda.py RELAY_LOCAL
 

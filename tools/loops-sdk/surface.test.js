@@ -119,12 +119,12 @@ test("an e-mail that Loops cannot send is Loops' own error", async (t) => {
 test("calls that the relay does not have say so", { skip: WITHOUT_RELAY }, async (t) => {
   const { client } = await start(t);
   for (const [status, call] of [
-    [404, client.listTransactionalEmails()],
-    [404, client.listCampaigns()],
-    [405, client.createContactProperty("plan", "string")],
-    [405, client.removeContactSuppression({ email: "ada@example.com" })],
+    [404, () => client.listTransactionalEmails()],
+    [404, () => client.listCampaigns()],
+    [405, () => client.createContactProperty("plan", "string")],
+    [405, () => client.removeContactSuppression({ email: "ada@example.com" })],
   ]) {
-    const error = await errorOf(call);
+    const error = await errorOf(call());
     assert.equal(error.statusCode, status);
     assert.equal(typeof error.json.message, "string");
   }

@@ -7,6 +7,7 @@ Starts the program with simulated destinations and has schemathesis send it requ
 does not. No response may be a 5xx, and each must match the description: status, headers and body. The seed is fixed.
 """
 
+import json
 import os
 import pathlib
 import re
@@ -16,10 +17,11 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOKEN = "relay-token-for-tests"
+SCOPES = ["contacts:write", "events:send", "contacts:read", "contacts:delete", "email:send", "deliveries:read", "account:read"]
 OPTIONS = [
     "--seed=1",
     "--max-examples=60",
-    "--phases=examples,coverage,fuzzing",
+    "--phases=examples,coverage,fuzzing,stateful",
     # A well-formed row may still be rejected by Loops, and the relay repairs many malformed ones.
     "--exclude-checks=negative_data_rejection,positive_data_acceptance",
     "--request-timeout=15",
@@ -33,7 +35,7 @@ def start(program, folder):
     settings = {
         "RELAY_LISTEN": "127.0.0.1:0",
         "RELAY_DATA": folder,
-        "RELAY_TOKEN": TOKEN,
+        "RELAY_TOKEN": json.dumps([{"token": TOKEN, "scopes": SCOPES}]),
         "LOOPS_SIGNING_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         "RUST_LOG": "off",
         "RELAYED_EVENTS": "*",

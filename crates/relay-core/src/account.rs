@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 pub use crate::account_id::AccountId;
-use crate::delivery::Direction;
-use crate::reason::ReasonCode;
+use crate::delivery::{Direction, ReasonCode};
 use crate::secret::{ExposeSecret as _, SecretString};
 
 /// The account that a Loops key opens.

@@ -65,14 +65,14 @@ impl IdempotencyKey {
         user_id: Option<&str>,
         properties: Option<&Map<String, Value>>,
     ) -> Self {
-        let mut pairs: Vec<[String; 2]> = properties
-            .into_iter()
-            .flatten()
-            .filter_map(|(name, value)| Some([name.clone(), canonical_text(value)?]))
-            .collect();
-        pairs.sort_unstable();
         let email = email.unwrap_or_default().to_lowercase();
-        let parts = json!(["1", event_name, email, user_id.unwrap_or_default(), pairs]);
+        let parts = json!(["1", event_name, email, user_id.unwrap_or_default(), canonical_pairs(properties)]);
+        Self(format!("relay-{}", hex::encode(Sha256::digest(parts.to_string()))))
+    }
+
+    /// Derives the key of a cleaned transactional e-mail, as `docs/event-keys.md` describes.
+    pub fn derive_for_email(transactional_id: &str, email: &str, variables: Option<&Map<String, Value>>) -> Self {
+        let parts = json!(["email", transactional_id, email.to_lowercase(), canonical_pairs(variables)]);
         Self(format!("relay-{}", hex::encode(Sha256::digest(parts.to_string()))))
     }
 
@@ -97,14 +97,25 @@ impl IdempotencyKey {
     }
 }
 
+/// The fields that are not blank, with their values as text, in the order of their names.
+fn canonical_pairs(fields: Option<&Map<String, Value>>) -> Vec<[String; 2]> {
+    let fields = fields.into_iter().flatten();
+    let mut pairs: Vec<_> = fields.filter_map(|(name, value)| Some([name.clone(), canonical_text(value)?])).collect();
+    pairs.sort_unstable();
+    pairs
+}
+
 /// A value as text, or nothing if it is blank.
 fn canonical_text(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
+        Value::String(text) if text.is_empty() => None,
         Value::String(text) if is_quoted_number(text) => Some(canonical_number(text)),
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(canonical_number(&number.to_string())),
-        other => Some(other.to_string()),
+        Value::Array(items) => Some(json!(items.iter().map(canonical_text).collect::<Vec<_>>()).to_string()),
+        Value::Object(fields) => Some(json!(canonical_pairs(Some(fields))).to_string()),
+        Value::Bool(_) => Some(value.to_string()),
     }
 }
 

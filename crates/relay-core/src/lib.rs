@@ -2,7 +2,6 @@
 
 pub mod account;
 mod account_id;
-mod attempt;
 pub mod contact;
 pub mod delivery;
 pub mod delivery_state;
@@ -11,7 +10,6 @@ pub mod idempotency;
 mod json_fields;
 mod placeholder;
 pub mod policy;
-mod reason;
 pub mod row;
 pub mod secret;
 pub mod terminal;

@@ -9,7 +9,10 @@ use relay::destination::account_secrets::{AccountPorts, AccountSecrets};
 use relay::destination::clay::ClayClient;
 use relay::destination::http_client::HttpClient;
 use relay::destination::loops::{HttpLoopsClient, LoopsClient};
+use relay::ingress::api::ApiHandler;
 use relay::ingress::clay_row::ClayRowHandler;
+use relay::ingress::delivery_status::DeliveryStatusHandler;
+use relay::ingress::loops_read::LoopsReadHandler;
 use relay::ingress::loops_webhook::LoopsWebhookHandler;
 use relay::ingress::schema_cache::SchemaCache;
 use relay::ports::clock::SharedClock;
@@ -21,13 +24,13 @@ use crate::reloading_secrets::ReloadingSecrets;
 /// The secrets of the direction to Loops, with the account of their key.
 pub type LoopsSecrets<L> = AccountSecrets<ReloadingSecrets, SqliteStore, L, LocalRateLimiter>;
 
-/// The handlers of the three routes and the workers of the two queues, between a Loops and a Clay.
+/// The handlers of the routes and the workers of the two queues, between a Loops and a Clay.
 #[derive(Debug)]
 pub struct Relay<L = HttpLoopsClient, C = HttpClient> {
     /// Handles `POST /webhooks/loops`.
     pub webhook_handler: LoopsWebhookHandler<ReloadingSecrets, SqliteStore>,
-    /// Handles the two routes for rows.
-    pub row_handler: ClayRowHandler<LoopsSecrets<L>, L, SqliteStore, LocalRateLimiter>,
+    /// Handles the routes below `/api/v1`.
+    pub api_handler: ApiHandler<LoopsSecrets<L>, L, SqliteStore, LocalRateLimiter, SqliteStore>,
     /// Posts to Clay.
     pub clay_deliverer: Arc<ClayDeliverer<ReloadingSecrets, C, SqliteStore, LocalRateLimiter, SqliteStore>>,
     /// Calls Loops.
@@ -62,14 +65,27 @@ impl<L: LoopsClient + Clone, C: ClayClient> Relay<L, C> {
                 tolerance: shared.signature_tolerance,
                 contact_source: shared.contact_source.clone(),
             },
-            row_handler: ClayRowHandler {
-                secrets: loops_secrets.clone(),
-                loops: loops.clone(),
-                intake: store.clone(),
-                limiter: Arc::clone(&loops_limiter),
-                clock: Arc::clone(clock),
-                contact_source: shared.contact_source.clone(),
-                schema: SchemaCache::new(shared.typed_properties),
+            api_handler: ApiHandler {
+                rows: ClayRowHandler {
+                    secrets: loops_secrets.clone(),
+                    loops: loops.clone(),
+                    intake: store.clone(),
+                    limiter: Arc::clone(&loops_limiter),
+                    clock: Arc::clone(clock),
+                    contact_source: shared.contact_source.clone(),
+                    schema: SchemaCache::new(shared.typed_properties),
+                },
+                reads: LoopsReadHandler {
+                    secrets: loops_secrets.clone(),
+                    loops: loops.clone(),
+                    limiter: Arc::clone(&loops_limiter),
+                    clock: Arc::clone(clock),
+                },
+                status: DeliveryStatusHandler {
+                    secrets: loops_secrets.clone(),
+                    deliveries: store.clone(),
+                    clock: Arc::clone(clock),
+                },
             },
             clay_deliverer: Arc::new(ClayDeliverer {
                 secrets,

@@ -127,8 +127,8 @@ pub(crate) async fn serve(
         warn!("{destination} is closed, because {set} is set and {missing} is not: set it, or start with --simulate");
     }
     // The account of a new key is asked for before the first row needs it.
-    drop(relay.row_handler.secrets.current().await);
-    let schema_refresher = relay.row_handler.schema_refresher();
+    drop(relay.api_handler.rows.secrets.current().await);
+    let schema_refresher = relay.api_handler.rows.schema_refresher();
     let prefetch_schema = async {
         if schema_refresher.refresh_if_due().await {
             // The first rows find the full quota of Loops again, of which the account may have taken a call too.

@@ -80,7 +80,7 @@ impl DestinationSource {
 /// Told where other machines can reach the relay.
 const EXPOSURE_NOTICE: &str = "
 Other machines can reach it, by plain HTTP, and /metrics and /healthz without a token: put a proxy with
-TLS in front that passes the three routes below and nothing else.
+TLS in front that passes /webhooks/loops and /api/v1/ and nothing else.
 ";
 
 pub(crate) struct Banner<'a> {
@@ -135,6 +135,9 @@ Try it: paste these into another terminal in the same folder.
 
   {curl} -X POST {base}{EVENT_PATH} \\
     {headers} -d @events/clay/event.json{inspect_events}
+
+With ?dry-run=on behind the path a row says what it would send, and sends nothing. docs/contract.md has
+the other calls below /api/v1.
 
 What is waiting, delivered or dead:  {program} deliveries
 Stop with Ctrl-C.
@@ -225,6 +228,7 @@ mod tests {
             "send-webhook events/loops/contact.created.json",
             "-d @events/clay/contact.json",
             "-d @events/clay/event.json",
+            "?dry-run=on",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use relay::delivery::Deliver;
 use relay::ports::rate_limiter::{Readiness, Unavailable};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
-use relay_core::delivery::{AttemptResult, DeliveryKind, Direction, FinishedAttempt, Reason, ReasonCode};
+use relay_core::delivery::{AttemptResult, Direction, FinishedAttempt, Reason, ReasonCode};
 use relay_core::policy::retry;
 use relay_sqlite::{ClaimOrder, ClaimedDelivery, SqliteStore};
 use tokio::sync::watch;
@@ -94,11 +94,11 @@ async fn deliver<D: Deliver + 'static>(store: SqliteStore, deliverer: Arc<D>, cl
         let event = DeliveryEvent::for_delivery(&panicked_delivery, EventOutcome::Retried);
         DeliveryEvent { reason: Some(reason), attempts, ..event }.emit();
         let result = retry::retry_or_dead_letter(history, reason, None, store.clock().now(), store.clock().random());
-        let is_event = matches!(panicked_delivery.kind, DeliveryKind::LoopsEvent { .. });
-        FinishedAttempt::new(result, history, began_at, is_event)
+        let has_key = panicked_delivery.kind.idempotency_key().is_some();
+        FinishedAttempt::new(result, history, began_at, has_key)
     });
     // The result must be recorded before the contact's next delivery is sent, however long the store takes.
-    while let Err(error) = store.finish_attempt(&id, finished).await {
+    while let Err(error) = store.finish_attempt(&id, finished.clone()).await {
         error!(delivery.id = %id, error = %error, "the end of an attempt cannot be recorded");
         tokio::time::sleep(STORE_RETRY_DELAY).await;
     }
@@ -120,7 +120,7 @@ mod tests {
     use relay::ports::clock::{Clock as _, SystemClock};
     use relay::ports::queue::Queue as _;
     use relay_core::contact::ContactKey;
-    use relay_core::delivery::{AttemptHistory, Delivery, DeliveryId};
+    use relay_core::delivery::{AttemptHistory, Delivery, DeliveryId, DeliveryKind};
     use relay_sqlite::open;
 
     use super::*;

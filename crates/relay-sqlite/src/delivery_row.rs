@@ -45,8 +45,7 @@ impl NewRow {
         let delivery = &self.delivery;
         let (route, webhook_id, idempotency_key) = match &delivery.kind {
             DeliveryKind::ClayRow { route, webhook_id } => (Some(route), Some(webhook_id), None),
-            DeliveryKind::LoopsContact => (None, None, None),
-            DeliveryKind::LoopsEvent { key } => (None, None, Some(key.as_str())),
+            kind => (None, None, kind.idempotency_key().map(IdempotencyKey::as_str)),
         };
         // The caller sends it at once, and may be gone before it is recorded what became of it.
         let unknown_since = (idempotency_key.is_some() && state == "direct").then_some(delivery.received_at);
@@ -118,6 +117,9 @@ pub(crate) fn kind(row: &Row<'_>) -> rusqlite::Result<DeliveryKind> {
     Ok(match text("kind")?.as_str() {
         "row" => DeliveryKind::ClayRow { route: text("route")?, webhook_id: text("webhook_id")? },
         "event" => DeliveryKind::LoopsEvent { key: IdempotencyKey::from_stored(text("idempotency_key")?) },
+        "create" => DeliveryKind::LoopsCreate,
+        "delete" => DeliveryKind::LoopsDelete,
+        "email" => DeliveryKind::LoopsEmail { key: IdempotencyKey::from_stored(text("idempotency_key")?) },
         _ => DeliveryKind::LoopsContact,
     })
 }

@@ -65,7 +65,7 @@ pub(crate) async fn claim(store: &SqliteStore, order: ClaimOrder) -> Vec<String>
     let claimed = store.claim(Direction::LoopsToClay, order, 8).await.unwrap();
     let webhook_id = |claimed: ClaimedDelivery| match claimed.delivery.kind {
         DeliveryKind::ClayRow { webhook_id, .. } => webhook_id,
-        DeliveryKind::LoopsContact | DeliveryKind::LoopsEvent { .. } => panic!("no row"),
+        _ => panic!("no row"),
     };
     claimed.into_iter().map(webhook_id).collect()
 }

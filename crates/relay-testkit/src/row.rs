@@ -3,7 +3,7 @@
 use crate::http::{self, Response};
 use crate::relay_process::RELAY_TOKEN;
 
-/// One of the two routes for rows.
+/// The route of contacts to update, or that of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// `PUT /api/v1/contacts/update`

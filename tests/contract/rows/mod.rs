@@ -1,4 +1,4 @@
-//! The two routes for rows: authorization, options, and the remaining quota of Loops.
+//! The routes of contacts to update and of events: authorization, options, and the remaining quota of Loops.
 
 mod asynchronous;
 mod clay_columns;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use relay_core::delivery::{AttemptHistory, Reason};
+use relay_core::delivery::{AttemptHistory, DeliveryKind, Reason};
 use relay_core::idempotency::IdempotencyKey;
 use relay_core::policy::response::{CallOutcome, SendPath, decide, reason_for};
 use relay_core::policy::retry::retry_or_dead_letter;
@@ -86,9 +86,10 @@ fn derive(count: u32) -> Option<()> {
 /// What to do after a response that asks to come back later, and when.
 fn decide_on_failure(count: u32) -> Option<()> {
     let now = Timestamp::from_second(1_734_425_918).ok()?;
+    let kind = DeliveryKind::LoopsEvent { key: IdempotencyKey::random("1") };
     for _ in 0..count {
         let (path, outcome) = black_box((SendPath::LoopsWorker, CallOutcome::Responded(503)));
-        black_box(decide(path, outcome, true));
+        black_box(decide(path, outcome, &kind));
         let reason = Reason::without_status(reason_for(path, outcome));
         let retry_after = Some(Duration::from_secs(2));
         black_box(retry_or_dead_letter(AttemptHistory::default(), reason, retry_after, now, 0.5));

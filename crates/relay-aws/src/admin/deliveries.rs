@@ -1,17 +1,18 @@
 //! Deliveries in the ledger, and the sizes of the queues.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use relay::ports::admin::{Admin, DeliveryPage, DeliveryQuery, DeliveryRecord, FailureCount, PageKey, QueueStatus};
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::delivery_state::DeliveryState;
 
 use crate::admin::{StackAdmin, message_count};
-use crate::ledger::deliveries::{DELIVERY_KEY_PREFIX, LedgerState, delivery_key, state_of};
+use crate::ledger::deliveries::{DELIVERY_KEY_PREFIX, LedgerState, attempt_count, delivery_key, state_of};
+use crate::ledger::delivery_status::is_redriven;
 use crate::ledger::failure_counts::all_counts;
 use crate::ledger::items::{
-    ATTEMPTS, CONTACT_HASH, DIED_AT, DROPPED_AT, EXPIRES_AT, FIRST_ATTEMPT_AT, KIND, LAST_ATTEMPT_AT, LAST_STATUS,
-    NOT_BEFORE, PARTITION_KEY, REASON, RECEIVED_AT, RETRIED_AT, STATE, STATE_NAME,
+    CONTACT_HASH, DIED_AT, DROPPED_AT, EXPIRES_AT, FIRST_ATTEMPT_AT, KIND, LAST_ATTEMPT_AT, LAST_STATUS, NOT_BEFORE,
+    PARTITION_KEY, REASON, RECEIVED_AT, STATE, STATE_NAME,
 };
 use crate::ledger::table::{Item, LedgerTable, TTL, number_attr, string_attr, time_attr};
 use crate::sdk::error::AwsError;
@@ -183,13 +184,11 @@ fn record_from_item(item: &Item) -> Option<DeliveryRecord> {
     let last_attempt_at = time_attr(item, LAST_ATTEMPT_AT);
     // The operator's redrives and drops do not change the state: a worker starts afresh with what is dead.
     let since_last_attempt = |name| time_attr(item, name).filter(|at| Some(*at) > last_attempt_at);
-    let is_redriven =
-        || since_last_attempt(RETRIED_AT).is_some_and(|at| Some(at + SignedDuration::from_secs(1)) > changed_at);
     let state = match state_of(item)? {
         LedgerState::Sending => return None,
         LedgerState::Queued => DeliveryState::Waiting,
         LedgerState::Delivered => DeliveryState::Delivered,
-        LedgerState::Dead if is_redriven() => DeliveryState::Waiting,
+        LedgerState::Dead if is_redriven(item) => DeliveryState::Waiting,
         LedgerState::Dead => DeliveryState::Dead,
     };
     let is_dead = state == DeliveryState::Dead;
@@ -198,7 +197,7 @@ fn record_from_item(item: &Item) -> Option<DeliveryRecord> {
         id,
         direction: direction_of(item),
         state,
-        attempts: u32::try_from(number_attr(item, ATTEMPTS).unwrap_or_default()).unwrap_or(u32::MAX),
+        attempts: attempt_count(item),
         reason: string_attr(item, REASON).map(str::to_owned),
         status: status.filter(|status| *status > 0),
         kind: string_attr(item, KIND).unwrap_or_default().to_owned(),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use relay::delivery::Deliver;
 use relay::ports::clock::SharedClock;
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
-use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, Reason, ReasonCode};
+use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, FinishedAttempt, Reason, ReasonCode};
 use relay_core::policy::retry;
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -90,10 +90,10 @@ impl<D: Deliver> Attempt<'_, D> {
         let finished = self.deliverer.deliver(delivery, history).await;
         let result = finished.result;
         if result == AttemptResult::Delivered {
-            return AttemptOutcome::Delivered { recorded: self.record_delivered(&attempt_id).await };
+            return AttemptOutcome::Delivered { recorded: self.record_delivered(&attempt_id, &finished).await };
         }
         let now = clock.now();
-        let attempts = match ledger.finish_attempt(&delivery.id, &attempt_id, history, finished, now).await {
+        let attempts = match ledger.finish_attempt(&delivery.id, &attempt_id, history, &finished, now).await {
             Ok(Some(attempts)) => attempts,
             Ok(None) => {
                 warn!(delivery.id = %delivery.id, "another attempt was begun meanwhile, and what it comes to counts");
@@ -157,11 +157,10 @@ impl<D: Deliver> Attempt<'_, D> {
 
     /// Records that the destination has the delivery, and returns whether that succeeded. It is tried again and again,
     /// because a missing record would let the delivery be sent twice. A quarter of the time is left for the contact's order.
-    async fn record_delivered(&self, attempt_id: &str) -> bool {
+    async fn record_delivered(&self, attempt_id: &str, delivered: &FinishedAttempt) -> bool {
         let Self { ledger, clock, delivery, .. } = *self;
         let recorded = async {
-            let (mut attempts, delivered) = (0, AttemptResult::Delivered.into());
-            let history = AttemptHistory::default();
+            let (mut attempts, history) = (0, AttemptHistory::default());
             while let Err(error) =
                 ledger.finish_attempt(&delivery.id, attempt_id, history, delivered, clock.now()).await
             {

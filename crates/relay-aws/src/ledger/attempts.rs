@@ -3,19 +3,19 @@
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::queue::StoreError;
 use relay_core::delivery::{
-    AttemptHistory, AttemptResult, BodyHash, Delivery, DeliveryId, DeliveryKind, FinishedAttempt, Reason, ReasonCode,
+    AttemptHistory, AttemptResult, BodyHash, Delivery, DeliveryId, FinishedAttempt, Reason, ReasonCode,
 };
 use relay_core::policy::retry;
 
 use crate::lambda::time_budget::WORKER_TIMEOUT;
-use crate::ledger::deliveries::{Ledger, delivered, delivery_key, set_reason};
+use crate::ledger::deliveries::{Ledger, attempt_count, delivered, delivery_key, reason_of, set_reason};
 use crate::ledger::failure_counts::add_failure;
 use crate::ledger::items::{
     ATTEMPT_ID, ATTEMPT_UNTIL, ATTEMPTS, BODY_HASH, DEAD, DEAD_LETTER_OF, DELIVERED, DIED_AT, FAILED_AT, FAILING_SINCE,
-    FIRST_ATTEMPT_AT, HELD_SINCE, KIND, LAST_ATTEMPT_AT, LAST_STATUS, NOT_BEFORE, QUEUED, REASON, RECEIVED_AT, STATE,
-    STATE_NAME, UNKNOWN_SINCE,
+    FIRST_ATTEMPT_AT, HELD_SINCE, KIND, LAST_ATTEMPT_AT, MESSAGE, NOT_BEFORE, QUEUED, RECEIVED_AT, STATE, STATE_NAME,
+    UNKNOWN_SINCE,
 };
-use crate::ledger::table::{Item, Update, number_attr, string_attr, time_attr};
+use crate::ledger::table::{Item, Update, string_attr, time_attr};
 use crate::sqs::dead_letter::FailureInfo;
 
 /// Lease of an attempt, in which no other worker attempts the delivery if SQS delivers its message twice.
@@ -68,7 +68,7 @@ impl Ledger {
         ignore_failures_until: Timestamp,
         now: Timestamp,
     ) -> Result<BeginAttempt, StoreError> {
-        let update = may_process_message(self.describe(delivery), ignore_failures_until)
+        let update = may_process_message(self.describe(delivery), delivery, ignore_failures_until)
             .set_if_missing(STATE, QUEUED)
             .set_if_missing(KIND, delivery.kind.as_str())
             .set_if_missing(RECEIVED_AT, delivery.received_at)
@@ -82,9 +82,9 @@ impl Ledger {
             .only_if(is_over(ATTEMPT_UNTIL))
             .bind("latest_credible", retry::latest_credible_wait(now))
             .bind("now", now);
-        let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
+        let has_key = delivery.kind.idempotency_key().is_some();
         // The worker may be killed before the outcome is known.
-        let update = if is_event { update.set_if_missing(UNKNOWN_SINCE, now) } else { update };
+        let update = if has_key { update.set_if_missing(UNKNOWN_SINCE, now) } else { update };
         let item = match self.table().update_or_current(&delivery_key(&delivery.id), update, now).await? {
             Ok(item) => item,
             // The write succeeded, its response was lost, and the SDK has retried it.
@@ -129,12 +129,12 @@ impl Ledger {
         reason: Reason,
         now: Timestamp,
     ) -> Result<DeadLettered, StoreError> {
-        let update = may_process_message(self.describe(delivery), ignore_failures_until)
+        let update = may_process_message(self.describe(delivery), delivery, ignore_failures_until)
             .set(STATE, DEAD)
             .set_if_missing(KIND, delivery.kind.as_str())
             .set_if_missing(RECEIVED_AT, delivery.received_at)
             .set(DIED_AT, now)
-            .remove(&[FAILING_SINCE, HELD_SINCE, NOT_BEFORE, ATTEMPT_UNTIL, DEAD_LETTER_OF]);
+            .remove(&[FAILING_SINCE, HELD_SINCE, NOT_BEFORE, ATTEMPT_UNTIL, DEAD_LETTER_OF, MESSAGE]);
         let update = set_reason(update, reason);
         Ok(match self.table().update_or_current(&delivery_key(&delivery.id), update, now).await? {
             Ok(item) => DeadLettered::Marked(FailureInfo { reason, attempts: attempt_count(&item), at: now }),
@@ -172,7 +172,7 @@ impl Ledger {
         id: &DeliveryId,
         attempt_id: &str,
         history: AttemptHistory,
-        finished: FinishedAttempt,
+        finished: &FinishedAttempt,
         now: Timestamp,
     ) -> Result<Option<u32>, StoreError> {
         let failed = |state, reason| {
@@ -184,19 +184,24 @@ impl Ledger {
                 .bind("delivered", DELIVERED)
         };
         let update = match finished.result {
-            AttemptResult::Delivered => delivered(),
+            AttemptResult::Delivered => delivered(finished.duplicate),
             AttemptResult::DeadLetter(reason) => {
                 let update = failed(DEAD, reason).set(DIED_AT, now);
-                update.remove(&[FAILING_SINCE, HELD_SINCE, ATTEMPT_UNTIL, DEAD_LETTER_OF])
+                let update = update.remove(&[FAILING_SINCE, HELD_SINCE, ATTEMPT_UNTIL, DEAD_LETTER_OF]);
+                match &finished.message {
+                    Some(message) => update.set(MESSAGE, message.as_str()),
+                    None => update.remove(&[MESSAGE]),
+                }
             }
             AttemptResult::RetryAt { at, reason, no_early_retry } => {
                 let update = failed(QUEUED, reason).set(FAILING_SINCE, history.failing_since.unwrap_or(now));
-                let update = update.remove(&[HELD_SINCE, ATTEMPT_UNTIL]);
+                let update = update.remove(&[HELD_SINCE, ATTEMPT_UNTIL, MESSAGE]);
                 // The message may come back earlier, if its worker is killed.
                 if no_early_retry { update.set(NOT_BEFORE, at) } else { update }
             }
             AttemptResult::HoldUntil { reason, .. } => {
-                failed(QUEUED, reason).set_if_missing(HELD_SINCE, now).remove(&[FAILING_SINCE, ATTEMPT_UNTIL])
+                let update = failed(QUEUED, reason).set_if_missing(HELD_SINCE, now);
+                update.remove(&[FAILING_SINCE, ATTEMPT_UNTIL, MESSAGE])
             }
         };
         let update = match finished.unknown_since {
@@ -216,39 +221,38 @@ fn is_over(time: &str) -> String {
 /// Adds the conditions under which the item may be processed for a message.
 ///
 /// They are false if the delivery is delivered, was dead-lettered after the message was sent, or has another body. An event
-/// that was dead-lettered and whose row was corrected has the same key and another body.
-fn may_process_message(update: Update, ignore_failures_until: Timestamp) -> Update {
+/// or e-mail that was dead-lettered and whose row was corrected has the same key and another body.
+fn may_process_message(update: Update, delivery: &Delivery, ignore_failures_until: Timestamp) -> Update {
+    let mut is_same = format!("attribute_not_exists({BODY_HASH}) OR {BODY_HASH} = :{BODY_HASH}");
+    if delivery.kind.idempotency_key().is_some() {
+        is_same.push_str(&format!(" OR {STATE_NAME} = :dead"));
+    }
     update
         .only_if(format!("attribute_not_exists({STATE_NAME}) OR {STATE_NAME} <> :delivered"))
         .only_if(format!(
             "attribute_not_exists({STATE_NAME}) OR {STATE_NAME} <> :dead \
              OR attribute_not_exists({DIED_AT}) OR {DIED_AT} <= :superseded"
         ))
-        .only_if(format!(
-            "attribute_not_exists({BODY_HASH}) OR {BODY_HASH} = :{BODY_HASH} \
-             OR ({STATE_NAME} = :dead AND {KIND} = :event)"
-        ))
+        .only_if(is_same)
         .bind("delivered", DELIVERED)
         .bind("dead", DEAD)
-        .bind("event", "event")
         .bind("superseded", ignore_failures_until)
 }
 
-/// Whether an item has another body, other than that of an event that was dead-lettered before this message was sent.
+/// Whether an item has another body, other than that of an event or e-mail that was dead-lettered before this message was
+/// sent.
 fn is_conflict(item: &Item, delivery: &Delivery, ignore_failures_until: Timestamp) -> bool {
     let other_body =
         string_attr(item, BODY_HASH).is_some_and(|known| known != BodyHash::compute(&delivery.body).as_str());
-    let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
+    let has_key = delivery.kind.idempotency_key().is_some();
     let is_superseded = time_attr(item, DIED_AT).is_none_or(|at| at <= ignore_failures_until);
-    let is_rerun_event = string_attr(item, STATE) == Some(DEAD) && is_event && is_superseded;
-    other_body && !is_rerun_event
+    let is_rerun = string_attr(item, STATE) == Some(DEAD) && has_key && is_superseded;
+    other_body && !is_rerun
 }
 
 fn prior(item: &Item) -> Option<PriorDeath> {
     let at = time_attr(item, DIED_AT).filter(|_| string_attr(item, STATE) == Some(DEAD))?;
-    let code = string_attr(item, REASON).and_then(ReasonCode::parse).unwrap_or(ReasonCode::Internal);
-    let status = number_attr(item, LAST_STATUS).and_then(|status| u16::try_from(status).ok());
-    let reason = Reason { code, status: status.filter(|status| *status > 0) };
+    let reason = reason_of(item).unwrap_or(Reason::without_status(ReasonCode::Internal));
     Some(PriorDeath {
         info: FailureInfo { reason, attempts: attempt_count(item), at },
         in_dlq: time_attr(item, DEAD_LETTER_OF) == Some(at),
@@ -258,8 +262,4 @@ fn prior(item: &Item) -> Option<PriorDeath> {
 /// Whether two failures are the same, to the millisecond that the table stores.
 fn is_same_death(failure: FailureInfo, reason: Reason, at: Timestamp) -> bool {
     failure.reason == reason && failure.at.as_millisecond() == at.as_millisecond()
-}
-
-fn attempt_count(item: &Item) -> u32 {
-    u32::try_from(number_attr(item, ATTEMPTS).unwrap_or_default()).unwrap_or(u32::MAX)
 }

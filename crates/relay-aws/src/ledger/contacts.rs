@@ -15,7 +15,7 @@ use relay::ports::queue::{Queue as _, StoreError};
 use relay::ports::row_intake::{Admission, DeliveryMode, RowIntake, SyncSendResult};
 use relay::telemetry::event::{DeliveryEvent, EventOutcome};
 use relay_core::contact::ContactKey;
-use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};
+use relay_core::delivery::{Delivery, Reason, ReasonCode};
 use relay_core::policy::retry;
 use tracing::warn;
 
@@ -244,6 +244,27 @@ impl RowIntake for ContactLedger {
         admission
     }
 
+    async fn preview(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
+        if !is_idempotent(delivery) {
+            return Ok(Admission::SendNow);
+        }
+        let known = self.ledger.known_event(delivery, self.clock.now()).await?;
+        Ok(match known.state {
+            Some(LedgerState::Delivered | LedgerState::Queued) if known.is_of_other_contact => {
+                Admission::KeyOfOtherContact
+            }
+            Some(LedgerState::Delivered) => Admission::AlreadyDelivered,
+            Some(LedgerState::Queued) => Admission::Queued,
+            Some(LedgerState::Sending) if known.is_in_flight => Admission::InFlight,
+            Some(LedgerState::Sending | LedgerState::Dead)
+                if known.is_resend_unsafe || (known.unknown_since.is_some() && known.is_other) =>
+            {
+                Admission::OutcomeUnknown
+            }
+            Some(LedgerState::Sending | LedgerState::Dead) | None => Admission::SendNow,
+        })
+    }
+
     fn guard(&self, _: &Delivery) {}
 
     async fn complete(&self, delivery: &Delivery, result: SyncSendResult) -> Result<(), StoreError> {
@@ -312,7 +333,7 @@ impl ContactOrder for ContactLedger {
 
 /// Whether a delivery can be repeated. Each update of a contact is a new delivery.
 fn is_idempotent(delivery: &Delivery) -> bool {
-    matches!(delivery.kind, DeliveryKind::LoopsEvent { .. })
+    delivery.kind.idempotency_key().is_some()
 }
 
 /// Whether a caller holds the contact's lock.
@@ -340,6 +361,8 @@ pub(crate) fn contact_key(contact: &ContactKey) -> String {
 
 #[cfg(test)]
 mod tests {
+    use relay_core::delivery::DeliveryKind;
+
     use super::*;
 
     #[test]

@@ -3,19 +3,21 @@
 use jiff::Timestamp;
 use relay::ports::queue::StoreError;
 use relay_core::contact::ContactHashKey;
-use relay_core::delivery::{BodyHash, Delivery, DeliveryId, Reason};
+use relay_core::delivery::{BodyHash, Delivery, DeliveryId, Reason, ReasonCode};
 use relay_core::policy::retry;
 
 use crate::ledger::failure_counts::add_failure;
 use crate::ledger::items::{
     ATTEMPT_UNTIL, ATTEMPTS, BODY_HASH, CALLER, CONTACT, CONTACT_HASH, DEAD, DEAD_LETTER_OF, DELIVERED, DIED_AT,
     EVENT_HASH, FAILED_AT, FAILING_SINCE, FIRST_ATTEMPT_AT, HELD_SINCE, KIND, LAST_ATTEMPT_AT, LAST_STATUS,
-    LEASE_UNTIL, NOT_BEFORE, QUEUED, REASON, RECEIVED_AT, SENDING, STATE, STATE_NAME, UNKNOWN_SINCE,
+    LEASE_UNTIL, MESSAGE, NOT_BEFORE, QUEUED, REASON, RECEIVED_AT, SENDING, STATE, STATE_NAME, UNKNOWN_SINCE,
 };
-use crate::ledger::table::{Item, LedgerTable, Update, string_attr, time_attr};
+use crate::ledger::table::{Item, LedgerTable, Update, number_attr, string_attr, time_attr};
 use crate::sdk::error::AwsError;
 
 pub(crate) const DELIVERY_KEY_PREFIX: &str = "delivery#";
+/// Status of what its destination had accepted before.
+pub(crate) const DUPLICATE_STATUS: i64 = 409;
 
 /// State of a delivery in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +101,7 @@ impl Ledger {
             .set(EVENT_HASH, content_key.as_str())
             .set(CONTACT, delivery.contact.as_str())
             .set(ATTEMPTS, 0)
-            .remove(&[REASON, LAST_STATUS, FAILING_SINCE, FAILED_AT, HELD_SINCE, NOT_BEFORE])
+            .remove(&[REASON, LAST_STATUS, MESSAGE, FAILING_SINCE, FAILED_AT, HELD_SINCE, NOT_BEFORE])
             .remove(&[FIRST_ATTEMPT_AT, LAST_ATTEMPT_AT])
             .only_if(format!(
                 "attribute_not_exists({STATE_NAME}) OR {STATE_NAME} = :dead OR ({STATE_NAME} = :state AND \
@@ -190,7 +192,7 @@ impl Ledger {
 
     /// Records that a delivery was delivered while its caller waited.
     pub(crate) async fn mark_delivered_synchronously(&self, id: &DeliveryId, now: Timestamp) -> Result<(), StoreError> {
-        let update = delivered()
+        let update = delivered(false)
             .set_if_missing(FIRST_ATTEMPT_AT, now)
             .set(LAST_ATTEMPT_AT, now)
             .remove(&[UNKNOWN_SINCE])
@@ -294,22 +296,36 @@ fn is_unknown_since_own() -> String {
     format!("attribute_not_exists({UNKNOWN_SINCE}) OR {UNKNOWN_SINCE} = :{RECEIVED_AT}")
 }
 
-/// Sets the reason of a failure. The status is 0 if there was no response.
-/// Returns the update of a delivery that is delivered: what only one that waits has is removed.
-pub(crate) fn delivered() -> Update {
-    Update::default().set(STATE, DELIVERED).remove(&[
+/// Returns the update of a delivery that is delivered: what only one that waits has is removed. `duplicate`: whether its
+/// destination had accepted it before.
+pub(crate) fn delivered(duplicate: bool) -> Update {
+    let update = Update::default().set(STATE, DELIVERED).remove(&[
         REASON,
-        LAST_STATUS,
+        MESSAGE,
         FAILING_SINCE,
         HELD_SINCE,
         NOT_BEFORE,
         LEASE_UNTIL,
         ATTEMPT_UNTIL,
-    ])
+    ]);
+    if duplicate { update.set(LAST_STATUS, DUPLICATE_STATUS) } else { update.remove(&[LAST_STATUS]) }
 }
 
+/// Sets the reason of a failure. The status is 0 if there was no response.
 pub(crate) fn set_reason(update: Update, reason: Reason) -> Update {
     update.set(REASON, reason.code.as_str()).set(LAST_STATUS, reason.status.map_or(0, i64::from))
+}
+
+/// Returns the reason of the last failure, if this version knows it.
+pub(crate) fn reason_of(item: &Item) -> Option<Reason> {
+    let code = string_attr(item, REASON).and_then(ReasonCode::parse)?;
+    let status = number_attr(item, LAST_STATUS).and_then(|status| u16::try_from(status).ok());
+    Some(Reason { code, status: status.filter(|status| *status > 0) })
+}
+
+/// Returns the number of attempts begun.
+pub(crate) fn attempt_count(item: &Item) -> u32 {
+    u32::try_from(number_attr(item, ATTEMPTS).unwrap_or_default()).unwrap_or(u32::MAX)
 }
 
 /// Returns the key of a delivery's item.

@@ -14,13 +14,13 @@ pub(crate) const SENDING: &str = "sending";
 pub(crate) const QUEUED: &str = "queued";
 pub(crate) const DELIVERED: &str = "delivered";
 pub(crate) const DEAD: &str = "dead";
-/// Kind of a delivery: row, contact or event.
+/// Kind of a delivery: row, contact, event, create, delete or email.
 pub(crate) const KIND: &str = "kind";
 pub(crate) const BODY_HASH: &str = "body_hash";
-/// Content key of an event. Empty if it has none; an older relay has left it empty where it was the event's own key.
+/// Content key of an event or e-mail. Empty if it has none; an older relay has left it empty where it was the event's own key.
 pub(crate) const EVENT_HASH: &str = "event_hash";
 pub(crate) const CONTACT_HASH: &str = "contact_hash";
-/// Contact key of an event.
+/// Contact key of an event or e-mail.
 pub(crate) const CONTACT: &str = "contact";
 pub(crate) const RECEIVED_AT: &str = "received_at";
 /// Id of the request whose caller waits.
@@ -40,8 +40,10 @@ pub(crate) const FAILED_AT: &str = "failed_at";
 pub(crate) const UNKNOWN_SINCE: &str = "unknown_since";
 pub(crate) const HELD_SINCE: &str = "held_since";
 pub(crate) const REASON: &str = "reason";
-/// Status of the destination's latest response, 0 if there was none.
+/// Status of the destination's latest response, 0 if there was none. What is delivered has it only if it was a duplicate.
 pub(crate) const LAST_STATUS: &str = "last_status";
+/// What the destination said when it refused a dead letter.
+pub(crate) const MESSAGE: &str = "message";
 pub(crate) const DIED_AT: &str = "died_at";
 /// [`DIED_AT`] of the failure whose dead letter is in the dead-letter queue.
 pub(crate) const DEAD_LETTER_OF: &str = "dead_letter_of";

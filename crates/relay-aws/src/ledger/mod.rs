@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod attempts;
 pub mod contacts;
 pub mod deliveries;
+pub(crate) mod delivery_status;
 pub mod failure_counts;
 pub(crate) mod items;
 pub mod limiter_item;

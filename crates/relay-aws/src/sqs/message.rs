@@ -37,6 +37,11 @@ enum MessageKind {
     Event {
         key: String,
     },
+    Create,
+    Delete,
+    Email {
+        key: String,
+    },
 }
 
 const ENVELOPE_VERSION: u32 = 1;
@@ -52,6 +57,9 @@ pub fn encode(delivery: &Delivery) -> Result<String, MessageError> {
         }
         DeliveryKind::LoopsContact => MessageKind::Contact,
         DeliveryKind::LoopsEvent { key } => MessageKind::Event { key: key.as_str().to_owned() },
+        DeliveryKind::LoopsCreate => MessageKind::Create,
+        DeliveryKind::LoopsDelete => MessageKind::Delete,
+        DeliveryKind::LoopsEmail { key } => MessageKind::Email { key: key.as_str().to_owned() },
     };
     let envelope = Envelope {
         version: ENVELOPE_VERSION,
@@ -107,6 +115,9 @@ pub fn decode(message: &str) -> Result<Delivery, MessageError> {
         MessageKind::Row { route, webhook_id } => DeliveryKind::ClayRow { route, webhook_id },
         MessageKind::Contact => DeliveryKind::LoopsContact,
         MessageKind::Event { key } => DeliveryKind::LoopsEvent { key: IdempotencyKey::from_stored(key) },
+        MessageKind::Create => DeliveryKind::LoopsCreate,
+        MessageKind::Delete => DeliveryKind::LoopsDelete,
+        MessageKind::Email { key } => DeliveryKind::LoopsEmail { key: IdempotencyKey::from_stored(key) },
     };
     Ok(Delivery {
         id: DeliveryId::from_stored(envelope.id),
@@ -143,6 +154,9 @@ mod tests {
             DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_\"1".to_owned() },
             DeliveryKind::LoopsContact,
             DeliveryKind::LoopsEvent { key: IdempotencyKey::random("1") },
+            DeliveryKind::LoopsCreate,
+            DeliveryKind::LoopsDelete,
+            DeliveryKind::LoopsEmail { key: IdempotencyKey::random("1") },
         ] {
             let delivery = delivery(kind);
             assert_eq!(decode(&encode(&delivery).unwrap()).unwrap(), delivery);

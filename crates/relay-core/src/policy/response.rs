@@ -1,6 +1,6 @@
 //! What the relay does with a destination's response: one table for every send path.
 
-use crate::delivery::ReasonCode;
+use crate::delivery::{DeliveryKind, ReasonCode};
 
 /// Outcome of a call to a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,10 @@ pub enum Decision {
 enum ResponseClass {
     /// 2xx.
     Accepted,
-    /// 409 on an event: this key was processed before.
+    /// 409 on what has a key: this key was processed before.
     Duplicate,
+    /// 409 on the creation of a contact and 404 on its deletion: it is as the call would make it.
+    AlreadyDone,
     /// 401.
     Unauthorized,
     /// 403, 404, 410: at Clay the webhook is used up or gone, at Loops the call is rejected.
@@ -77,11 +79,13 @@ enum ResponseClass {
     Transient,
 }
 
-/// Returns the class of an outcome. `is_event`: whether the call carried an event and its key.
-const fn classify(outcome: CallOutcome, is_event: bool) -> ResponseClass {
+/// Returns the class of an outcome of a call that carried this kind of delivery.
+const fn classify(outcome: CallOutcome, kind: &DeliveryKind) -> ResponseClass {
     match outcome {
         CallOutcome::Responded(200..=299) => ResponseClass::Accepted,
-        CallOutcome::Responded(409) if is_event => ResponseClass::Duplicate,
+        CallOutcome::Responded(409) if kind.idempotency_key().is_some() => ResponseClass::Duplicate,
+        CallOutcome::Responded(409) if matches!(kind, DeliveryKind::LoopsCreate) => ResponseClass::AlreadyDone,
+        CallOutcome::Responded(404) if matches!(kind, DeliveryKind::LoopsDelete) => ResponseClass::AlreadyDone,
         CallOutcome::Responded(401) => ResponseClass::Unauthorized,
         CallOutcome::Responded(403 | 404 | 410) => ResponseClass::Gone,
         CallOutcome::Responded(429) => ResponseClass::Throttled,
@@ -94,13 +98,15 @@ const fn classify(outcome: CallOutcome, is_event: bool) -> ResponseClass {
     }
 }
 
-/// Returns what to do with an outcome on a send path. `is_event`: whether the call carried an event and its key.
-pub const fn decide(path: SendPath, outcome: CallOutcome, is_event: bool) -> Decision {
+/// Returns what to do with an outcome on a send path.
+pub const fn decide(path: SendPath, outcome: CallOutcome, kind: &DeliveryKind) -> Decision {
     use Decision::{DeadLetter, Delivered, Duplicate, NextWebhook, RefreshSecret, Reject, RetryLater, RetryThenQueue};
-    let (clay_worker, loops_fast_path, loops_worker) = match classify(outcome, is_event) {
+    let (clay_worker, loops_fast_path, loops_worker) = match classify(outcome, kind) {
         ResponseClass::Accepted => (Delivered, Delivered, Delivered),
         // Clay knows no keys, so this class does not arise there.
         ResponseClass::Duplicate => (DeadLetter, Duplicate, Duplicate),
+        // A caller gets Loops' own answer.
+        ResponseClass::AlreadyDone => (DeadLetter, Reject, Delivered),
         ResponseClass::Unauthorized => (RefreshSecret, RefreshSecret, RefreshSecret),
         ResponseClass::Gone => (NextWebhook, Reject, DeadLetter),
         ResponseClass::Rejected => (DeadLetter, Reject, DeadLetter),
@@ -116,7 +122,7 @@ pub const fn decide(path: SendPath, outcome: CallOutcome, is_event: bool) -> Dec
 /// Returns the reason code for an outcome that did not deliver.
 pub const fn reason_for(path: SendPath, outcome: CallOutcome) -> ReasonCode {
     let to_clay = matches!(path, SendPath::ClayWorker);
-    match (outcome, classify(outcome, false)) {
+    match (outcome, classify(outcome, &DeliveryKind::LoopsContact)) {
         (CallOutcome::TimedOut, _) => ReasonCode::TimedOut,
         (CallOutcome::Unreachable | CallOutcome::ConnectionLost, _) => ReasonCode::Unreachable,
         (CallOutcome::CertificateUntrusted, _) => ReasonCode::CertificateUntrusted,
@@ -124,8 +130,12 @@ pub const fn reason_for(path: SendPath, outcome: CallOutcome) -> ReasonCode {
         (_, ResponseClass::Unauthorized) if to_clay => ReasonCode::ClayTokenRejected,
         (_, ResponseClass::Unauthorized) => ReasonCode::LoopsKeyRejected,
         (_, ResponseClass::Gone) if to_clay => ReasonCode::ClayWebhooksExhausted,
-        (_, ResponseClass::Rejected | ResponseClass::Duplicate) if to_clay => ReasonCode::ClayRejected,
-        (_, ResponseClass::Rejected | ResponseClass::Gone | ResponseClass::Duplicate) => ReasonCode::LoopsRejected,
+        (_, ResponseClass::Rejected | ResponseClass::Duplicate | ResponseClass::AlreadyDone) if to_clay => {
+            ReasonCode::ClayRejected
+        }
+        (_, ResponseClass::Rejected | ResponseClass::Gone | ResponseClass::Duplicate | ResponseClass::AlreadyDone) => {
+            ReasonCode::LoopsRejected
+        }
         (_, ResponseClass::Accepted | ResponseClass::Transient) => ReasonCode::DestinationFailed,
     }
 }
@@ -141,11 +151,12 @@ pub const fn status_for_clay(loops_status: u16) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::idempotency::IdempotencyKey;
 
     const EVERY_STATUS: std::ops::Range<u16> = 100..1000;
 
     fn decide_status(path: SendPath, status: u16) -> Decision {
-        decide(path, CallOutcome::Responded(status), false)
+        decide(path, CallOutcome::Responded(status), &DeliveryKind::LoopsContact)
     }
 
     #[test]
@@ -161,7 +172,23 @@ mod tests {
             }
         }
         for path in [SendPath::LoopsFastPath, SendPath::LoopsWorker] {
-            assert_eq!(decide(path, CallOutcome::Responded(409), true), Decision::Duplicate);
+            assert_eq!(decide(path, CallOutcome::Responded(409), &event()), Decision::Duplicate);
+        }
+    }
+
+    fn event() -> DeliveryKind {
+        DeliveryKind::LoopsEvent { key: IdempotencyKey::random("1") }
+    }
+
+    #[test]
+    fn stored_creation_and_deletion_that_are_done_are_delivered() {
+        for (kind, done) in [(DeliveryKind::LoopsCreate, 409), (DeliveryKind::LoopsDelete, 404)] {
+            for status in [404, 409] {
+                let decide = |path| decide(path, CallOutcome::Responded(status), &kind);
+                let stored = if status == done { Decision::Delivered } else { Decision::DeadLetter };
+                assert_eq!(decide(SendPath::LoopsWorker), stored, "{kind:?} {status}");
+                assert_eq!(decide(SendPath::LoopsFastPath), Decision::Reject, "{kind:?} {status}");
+            }
         }
     }
 
@@ -200,9 +227,13 @@ mod tests {
             CallOutcome::CertificateUntrusted,
         ];
         for outcome in transient.chain(without_response) {
-            assert_eq!(decide(SendPath::ClayWorker, outcome, false), Decision::RetryLater, "{outcome:?}");
-            assert_eq!(decide(SendPath::LoopsWorker, outcome, true), Decision::RetryLater, "{outcome:?}");
-            assert_eq!(decide(SendPath::LoopsFastPath, outcome, true), Decision::RetryThenQueue, "{outcome:?}");
+            assert_eq!(
+                decide(SendPath::ClayWorker, outcome, &DeliveryKind::LoopsContact),
+                Decision::RetryLater,
+                "{outcome:?}"
+            );
+            assert_eq!(decide(SendPath::LoopsWorker, outcome, &event()), Decision::RetryLater, "{outcome:?}");
+            assert_eq!(decide(SendPath::LoopsFastPath, outcome, &event()), Decision::RetryThenQueue, "{outcome:?}");
         }
     }
 

@@ -1,5 +1,9 @@
 //! The cleaning of a row, field by field.
 
+#[cfg(test)]
+mod tests;
+mod transactional;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
@@ -56,9 +60,15 @@ impl<'a> RowCleaner<'a> {
     pub(super) fn clean_field(&mut self, name: String, value: Value) {
         let result = match (name.as_str(), self.kind) {
             ("email", _) => fields::clean_email(value),
+            ("transactionalId", RowKind::Email) => transactional::clean_id(value),
+            ("addToAudience", RowKind::Email) => fields::clean_boolean(&name, value),
+            ("dataVariables", RowKind::Email) => self.clean_data_variables(value),
+            ("attachments", RowKind::Email) => transactional::clean_attachments(value),
+            (_, RowKind::Email) => self.refuse_unless_blank(&name, value),
             ("userId", _) => self.clean_user_id(value),
+            (_, RowKind::Delete) => self.refuse_unless_blank(&name, value),
             ("eventName", RowKind::Event) => fields::clean_event_name(value),
-            ("subscribed", _) => fields::clean_subscribed(value),
+            ("subscribed", _) => fields::clean_boolean(&name, value),
             ("mailingLists", _) => self.clean_mailing_lists(value),
             ("eventProperties", RowKind::Event) => self.clean_event_properties(value),
             _ => self.clean_property(&name, value),
@@ -68,24 +78,41 @@ impl<'a> RowCleaner<'a> {
         }
     }
 
-    /// Records that the row has no contact. A field that was rejected is not missing.
+    /// Records that the row has no contact, or two identities where Loops takes one. A field that was rejected is not missing.
     pub(super) fn require_identity(&mut self) {
-        let handled = |name| self.fields.contains_key(name) || self.errors.contains(name) || self.errors.suggests(name);
-        if !handled("email") && !handled("userId") {
-            match self.placeholder_id.take() {
+        let (has_email, has_user_id) = (self.is_handled("email"), self.is_handled("userId"));
+        match self.kind {
+            RowKind::Create | RowKind::Email if !has_email => self.errors.push("email", FieldError::MissingEmail),
+            RowKind::Delete if has_email && has_user_id => self.errors.push("userId", FieldError::TwoIdentities),
+            _ if has_email || has_user_id => {}
+            _ => match self.placeholder_id.take() {
                 Some(error) => self.errors.push("userId", error),
                 None => self.errors.push("email", FieldError::MissingIdentity),
-            }
+            },
         }
     }
 
-    /// Records that the event has no name.
-    pub(super) fn require_event_name(&mut self) {
-        let is_rejected = self.errors.contains("eventName") || self.errors.suggests("eventName");
-        let handled = self.fields.contains_key("eventName") || is_rejected;
-        if self.kind == RowKind::Event && !handled {
-            self.errors.push("eventName", FieldError::MissingEventName);
+    /// Records that the event has no name, or the e-mail no id.
+    pub(super) fn require_name(&mut self) {
+        match self.kind {
+            RowKind::Event if !self.is_handled("eventName") => {
+                self.errors.push("eventName", FieldError::MissingEventName);
+            }
+            RowKind::Email if !self.is_handled("transactionalId") => {
+                self.errors.push("transactionalId", FieldError::MissingTransactionalId);
+            }
+            RowKind::Contact | RowKind::Event | RowKind::Create | RowKind::Delete | RowKind::Email => {}
         }
+    }
+
+    fn is_handled(&self, name: &str) -> bool {
+        self.fields.contains_key(name) || self.errors.contains(name) || self.errors.suggests(name)
+    }
+
+    /// A field that the call does not have.
+    fn refuse_unless_blank(&self, name: &str, value: Value) -> Result<Cleaned, FieldError> {
+        let error = names::misplaced_field(self.kind, name).unwrap_or(FieldError::NoName);
+        values::require_value(name, value)?.map_or(Ok(Cleaned::Omit), |_| Err(error))
     }
 
     /// Returns the fields to send, and the names of those that were left out, cut or sanitized.
@@ -154,6 +181,29 @@ impl<'a> RowCleaner<'a> {
         for (name, value) in properties {
             let path = format!("eventProperties.{}", names::shown_name(&name));
             let result = clean_event_property(&path, &name, value, self.options);
+            if let Some(value) = self.apply(&path, result) {
+                cleaned.insert(name, value);
+            }
+        }
+        Ok(non_empty(cleaned))
+    }
+
+    /// `dataVariables`: an object of texts, numbers and lists.
+    fn clean_data_variables(&mut self, value: Value) -> Result<Cleaned, FieldError> {
+        let variables = match values::require_value("dataVariables", value)? {
+            None => return Ok(Cleaned::Omit),
+            Some(Value::Object(variables)) => variables,
+            Some(other) => return Err(FieldError::NotProperties(RedactedValue::new("dataVariables", &other))),
+        };
+        let mut cleaned = Map::new();
+        for (name, value) in variables {
+            let path = format!("dataVariables.{}", names::shown_name(&name));
+            let result = transactional::clean_variable(&path, &name, &value, self.options);
+            // What is inside a list is reported as the list.
+            let inner = format!("{path}.");
+            if !self.sanitized.contains(&path) && self.sanitized.iter().any(|field| field.starts_with(&inner)) {
+                self.sanitized.insert(path.clone());
+            }
             if let Some(value) = self.apply(&path, result) {
                 cleaned.insert(name, value);
             }
@@ -250,124 +300,4 @@ fn parse_list_id(id: Value) -> Result<Option<String>, FieldError> {
 
 fn non_empty(fields: Map<String, Value>) -> Cleaned {
     if fields.is_empty() { Cleaned::Omit } else { Cleaned::Send(Value::Object(fields)) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::ErrorCode;
-    use crate::row::json::lenient_json;
-
-    /// Returns what is sent of one field, or the code and the field of its error.
-    fn cleaned(name: &str, value: &str) -> Result<Option<String>, (ErrorCode, String)> {
-        let mut cleaner = RowCleaner::new(RowKind::Event, RowOptions::default(), None);
-        cleaner.clean_field(name.to_owned(), lenient_json::parse_lenient(value).unwrap());
-        match cleaner.into_parts() {
-            Ok((fields, _)) => Ok(fields.get(name).map(Value::to_string)),
-            Err(error) => Err((error.code(), error.field().unwrap_or_default().to_owned())),
-        }
-    }
-
-    #[test]
-    fn mailing_lists_are_cleaned_to_object_of_booleans() {
-        for (json, expected) in [
-            (r#"{"a":true,"b":" False","c":"","d":null}"#, Some(r#"{"a":true,"b":false}"#)),
-            (r#"["a"," b ","",null,"a"]"#, Some(r#"{"a":true,"b":true}"#)),
-            (r#"{" a ":true,"b\n":false,"a":false}"#, Some(r#"{"a":false,"b":false}"#)),
-            ("{}", None),
-            ("[]", None),
-            (r#"{"a":""}"#, None),
-            (r#"{"":true}"#, None),
-            (r#""""#, None),
-        ] {
-            assert_eq!(cleaned("mailingLists", json), Ok(expected.map(str::to_owned)), "{json}");
-        }
-    }
-
-    #[test]
-    fn blank_list_ids_are_reported_as_adjusted() {
-        for (value, expected) in [
-            (
-                r#"{"a":true," ":true,"undefined":true,"b":""}"#,
-                &["mailingLists.", "mailingLists.undefined", "mailingLists.b"][..],
-            ),
-            (r#"["a"," ","undefined",null,""]"#, &["mailingLists.", "mailingLists.undefined"]),
-        ] {
-            let mut cleaner = RowCleaner::new(RowKind::Contact, RowOptions::default(), None);
-            cleaner.clean_field("mailingLists".to_owned(), lenient_json::parse_lenient(value).unwrap());
-            assert_eq!(cleaner.into_parts().unwrap().1, expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn ambiguous_mailing_lists_are_rejected() {
-        for (json, code, field) in [
-            (r#"{"a":"yes"}"#, ErrorCode::InvalidField, "mailingLists.a"),
-            (r#"{"a":1}"#, ErrorCode::InvalidField, "mailingLists.a"),
-            (r#"{"a":{}}"#, ErrorCode::InvalidField, "mailingLists.a"),
-            (r#"{"a":"{{List}}"}"#, ErrorCode::ColumnNotInserted, "mailingLists.a"),
-            (r#"{"a":"/List"}"#, ErrorCode::ColumnNotInserted, "mailingLists.a"),
-            (r#""/List Ids""#, ErrorCode::ColumnNotInserted, "mailingLists"),
-            (r#"{"{{List}}":true}"#, ErrorCode::ColumnNotInserted, "mailingLists.{{List}}"),
-            (r#"["{{List}}"]"#, ErrorCode::ColumnNotInserted, "mailingLists"),
-            ("[1]", ErrorCode::InvalidField, "mailingLists"),
-            ("true", ErrorCode::InvalidField, "mailingLists"),
-            (r#""list""#, ErrorCode::InvalidField, "mailingLists"),
-            (r#""['a']""#, ErrorCode::InvalidField, "mailingLists"),
-            (r#""[object Object]""#, ErrorCode::ColumnNotInserted, "mailingLists"),
-        ] {
-            assert_eq!(cleaned("mailingLists", json), Err((code, field.to_owned())), "{json}");
-        }
-    }
-
-    #[test]
-    fn list_id_is_never_truncated() {
-        let id = "l".repeat(499);
-        let too_long = |field: &str| Err((ErrorCode::ValueTooLong, field.to_owned()));
-        assert_eq!(cleaned("mailingLists", &format!(r#"["{id}"]"#)), too_long("mailingLists"));
-        let field = display_name(&format!("mailingLists.{id}"));
-        assert_eq!(cleaned("mailingLists", &format!(r#"{{"{id}":true}}"#)), too_long(&field));
-    }
-
-    #[test]
-    fn event_properties_follow_row_rules_without_special_names() {
-        for (json, expected) in [
-            (r#"{"plan":"pro","n":1E5}"#, Some(r#"{"plan":"pro","n":1E5}"#)),
-            (
-                r#"{"plan":"","email":"no address","subscribed":"yes"}"#,
-                Some(r#"{"email":"no address","subscribed":"yes"}"#),
-            ),
-            (r#"{"email":"/a"}"#, Some(r#"{"email":"/a"}"#)),
-            (r#"{"plan":" "}"#, None),
-            ("{}", None),
-            ("null", None),
-        ] {
-            assert_eq!(cleaned("eventProperties", json), Ok(expected.map(str::to_owned)), "{json}");
-        }
-    }
-
-    #[test]
-    fn event_property_name_over_498_characters_is_rejected() {
-        let longest = format!(r#"{{"{}":1}}"#, "n".repeat(498));
-        assert_eq!(cleaned("eventProperties", &longest), Ok(Some(longest)));
-        let longer = "n".repeat(499);
-        let result = cleaned("eventProperties", &format!(r#"{{"{longer}":1}}"#));
-        assert_eq!(result, Err((ErrorCode::ValueTooLong, display_name(&format!("eventProperties.{longer}")))));
-        assert_eq!(cleaned("eventProperties", &format!(r#"{{"{longer}":""}}"#)), Ok(None));
-    }
-
-    #[test]
-    fn event_properties_must_be_flat_object() {
-        for (json, code, field) in [
-            (r#"{"plan":[]}"#, ErrorCode::InvalidField, "eventProperties.plan"),
-            (r#"{"plan":{}}"#, ErrorCode::InvalidField, "eventProperties.plan"),
-            (r#"{"plan":"{{Plan}}"}"#, ErrorCode::ColumnNotInserted, "eventProperties.plan"),
-            ("[]", ErrorCode::InvalidField, "eventProperties"),
-            (r#""pro""#, ErrorCode::InvalidField, "eventProperties"),
-            ("7", ErrorCode::InvalidField, "eventProperties"),
-            (r#""{{Properties}}""#, ErrorCode::ColumnNotInserted, "eventProperties"),
-        ] {
-            assert_eq!(cleaned("eventProperties", json), Err((code, field.to_owned())), "{json}");
-        }
-    }
 }

@@ -1,5 +1,8 @@
 //! The error of a field, with the sentence that the Clay user reads.
 
+#[cfg(test)]
+mod tests;
+
 use crate::error::ErrorCode;
 use crate::row::redacted_value::RedactedValue;
 use crate::row::schema::PropertyType;
@@ -36,6 +39,19 @@ pub(super) enum FieldError {
     /// Neither `email` nor `userId`.
     MissingIdentity,
     MissingEventName,
+    /// No `email`, where a `userId` does not do.
+    MissingEmail,
+    /// Both `email` and `userId`, where Loops takes one.
+    TwoIdentities,
+    MissingTransactionalId,
+    /// A text that no e-mail has as its id.
+    InvalidTransactionalId(RedactedValue),
+    /// JSON type of a data variable.
+    NotAVariable(&'static str),
+    NotAttachments,
+    /// A field that neither of these calls has.
+    NotForDeletions,
+    NotForEmails,
     ColonInEventName(RedactedValue),
     /// An `eventName` that stands for none.
     PlaceholderEventName(RedactedValue),
@@ -56,6 +72,8 @@ pub(super) enum FieldError {
     Misspelt(String, Option<char>),
     /// The field of an event that was meant.
     MisspeltEventField(&'static str),
+    /// The field that was meant, of a call whose fields are all known.
+    MisspeltField(&'static str),
     /// A field of an event, on the route for contacts.
     NotForContacts,
     /// The idempotency key, which is a header.
@@ -69,7 +87,9 @@ impl FieldError {
         match self {
             Self::ColumnNotInserted(_) | Self::ObjectInText | Self::NameNotInserted => ErrorCode::ColumnNotInserted,
             Self::TooLong(_) | Self::TooLongToTruncate(_) | Self::NameTooLong(_) => ErrorCode::ValueTooLong,
-            Self::MissingIdentity | Self::MissingEventName => ErrorCode::MissingField,
+            Self::MissingIdentity | Self::MissingEmail | Self::MissingEventName | Self::MissingTransactionalId => {
+                ErrorCode::MissingField
+            }
             Self::NotScalar(_)
             | Self::NotText(_)
             | Self::NotAnAddress(_)
@@ -88,7 +108,14 @@ impl FieldError {
             | Self::OutOfRange(_)
             | Self::Misspelt(..)
             | Self::MisspeltEventField(_)
+            | Self::MisspeltField(_)
             | Self::NotForContacts
+            | Self::NotForDeletions
+            | Self::NotForEmails
+            | Self::TwoIdentities
+            | Self::NotAVariable(_)
+            | Self::NotAttachments
+            | Self::InvalidTransactionalId(_)
             | Self::HeaderInBody
             | Self::NoName => ErrorCode::InvalidField,
         }
@@ -220,9 +247,44 @@ impl FieldError {
             Self::MisspeltEventField(nearest) => format!(
                 "{field} is not a field of an event in Loops, but {nearest} is: in Clay, write that name into the Body."
             ),
+            Self::MisspeltField(nearest) => format!(
+                "{field} is not a field of this call, but {nearest} is: in Clay, write that name into the Body, letter for letter."
+            ),
             Self::NotForContacts => format!(
                 "{field} belongs to an event, and this is the route for contacts: in Clay, send events with POST to \
                  /api/v1/events/send, or take {field} out of the Body."
+            ),
+            Self::MissingEmail => format!(
+                "{field} is missing or blank, and Loops needs it for this call: in Clay, insert the email column with /, or run \
+                 this column only if it is filled."
+            ),
+            Self::TwoIdentities => format!(
+                "{field} came together with an email, and Loops deletes a contact by one of them: in Clay, leave the one in the \
+                 Body that you know the contact by."
+            ),
+            Self::MissingTransactionalId => format!(
+                "{field} is missing or blank, and Loops needs it to know which e-mail to send: in Clay, write the id from \
+                 Loops' page of the e-mail into the Body between double quotes."
+            ),
+            Self::InvalidTransactionalId(redacted) => format!(
+                "{field} arrived as {redacted} and must be the id of an e-mail, letters and digits such as \
+                 cll42l54f20i1la0lfooe3z12: in Clay, copy it from Loops' page of the e-mail into the Body."
+            ),
+            Self::NotAVariable(kind) => format!(
+                "{field} has {kind} in it, and Loops takes texts, numbers and lists of objects with these: in Clay, insert a \
+                 part of it, or a formula column that makes it a text."
+            ),
+            Self::NotAttachments => format!(
+                "{field} must be a list of objects with the texts filename, contentType and data (base64), and nothing else: in \
+                 Clay, write it into the Body as one."
+            ),
+            Self::NotForDeletions => format!(
+                "{field} is not a field of a deletion, which takes email or userId alone: in Clay, take it out of the Body, so \
+                 that nobody expects it to change anything."
+            ),
+            Self::NotForEmails => format!(
+                "{field} is not a field of a transactional e-mail, which takes transactionalId, email, addToAudience, \
+                 dataVariables and attachments: in Clay, write it into dataVariables, or take it out of the Body."
             ),
             Self::HeaderInBody => format!(
                 "{field} is a header and not a field: in Clay, add the header Idempotency-Key with that value to the column \
@@ -238,61 +300,4 @@ impl FieldError {
 
 pub(super) fn display_name(field: &str) -> String {
     truncate_chars(field, MAX_NAME_CHARS)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-    use crate::text::MAX_MESSAGE_CHARS;
-
-    fn all_errors() -> [FieldError; 29] {
-        let longest = || RedactedValue::new("bio", &Value::from("é ".repeat(100)));
-        [
-            FieldError::ColumnNotInserted(longest()),
-            FieldError::ObjectInText,
-            FieldError::SheetErrorInText("#GETTING_DATA"),
-            FieldError::NameNotInserted,
-            FieldError::TooLong(262_144),
-            FieldError::TooLongToTruncate(262_144),
-            FieldError::NotScalar("an object"),
-            FieldError::NotText("true or false"),
-            FieldError::NotAnAddress(longest()),
-            FieldError::UnreadableId,
-            FieldError::NotAnId("true or false"),
-            FieldError::MissingIdentity,
-            FieldError::MissingEventName,
-            FieldError::NotABoolean(longest()),
-            FieldError::NotMailingLists(longest()),
-            FieldError::NotAListId("true or false"),
-            FieldError::NotProperties(longest()),
-            FieldError::WrongType(longest(), PropertyType::Date),
-            FieldError::NameTooLong(262_144),
-            FieldError::Misspelt("p".repeat(60), Some('\u{e0041}')),
-            FieldError::PlaceholderId(longest()),
-            FieldError::ColonInEventName(longest()),
-            FieldError::PlaceholderEventName(longest()),
-            FieldError::InvalidListId(longest()),
-            FieldError::OutOfRange(longest()),
-            FieldError::MisspeltEventField("eventProperties"),
-            FieldError::NotForContacts,
-            FieldError::HeaderInBody,
-            FieldError::NoName,
-        ]
-    }
-
-    #[test]
-    fn field_error_message_is_one_actionable_sentence_within_limit() {
-        for error in all_errors() {
-            let field =
-                if error == FieldError::MissingIdentity { "email".to_owned() } else { display_name(&"n".repeat(100)) };
-            let message = error.message(&field);
-            assert!(message.starts_with(&field), "{message}");
-            assert!(message.contains("in Clay"), "{message}");
-            assert!(message.ends_with('.') && message.matches(". ").count() == 0, "{message}");
-            assert!(message.chars().count() <= MAX_MESSAGE_CHARS, "{message}");
-            assert!(!message.contains("  "), "{message}");
-        }
-    }
 }

@@ -67,12 +67,12 @@ pub(super) fn clean_event_name(value: Value) -> Result<Cleaned, FieldError> {
     Ok(if name == trimmed { Cleaned::Send(name.into()) } else { Cleaned::SendAdjusted(name.into()) })
 }
 
-/// `subscribed`: true or false. A wrong guess would e-mail a contact that has unsubscribed, and so would `null`, which
-/// resets it to true.
-pub(super) fn clean_subscribed(value: Value) -> Result<Cleaned, FieldError> {
-    match reject_unresolved_column("subscribed", value)? {
+/// `subscribed` and `addToAudience`: true or false. A wrong guess would e-mail a contact that has unsubscribed, and so would
+/// `null`, which resets `subscribed` to true.
+pub(super) fn clean_boolean(field: &str, value: Value) -> Result<Cleaned, FieldError> {
+    match reject_unresolved_column(field, value)? {
         None => Ok(Cleaned::Omit),
-        Some(value) => Ok(Cleaned::Send(values::parse_boolean("subscribed", &value)?.into())),
+        Some(value) => Ok(Cleaned::Send(values::parse_boolean(field, &value)?.into())),
     }
 }
 
@@ -185,13 +185,16 @@ mod tests {
 
     #[test]
     fn subscribed_must_be_boolean_or_blank() {
-        assert_eq!(clean_subscribed(json!("TRUE")), Ok(Cleaned::Send(json!(true))));
-        assert_eq!(clean_subscribed(json!(false)), Ok(Cleaned::Send(json!(false))));
-        assert_eq!(clean_subscribed(json!("")), Ok(Cleaned::Omit));
-        assert_eq!(clean_subscribed(json!("no")), Err(FieldError::NotABoolean(RedactedValue::new("", &json!("no")))));
+        assert_eq!(clean_boolean("subscribed", json!("TRUE")), Ok(Cleaned::Send(json!(true))));
+        assert_eq!(clean_boolean("subscribed", json!(false)), Ok(Cleaned::Send(json!(false))));
+        assert_eq!(clean_boolean("subscribed", json!("")), Ok(Cleaned::Omit));
+        assert_eq!(
+            clean_boolean("subscribed", json!("no")),
+            Err(FieldError::NotABoolean(RedactedValue::new("", &json!("no"))))
+        );
         for column in [json!("{{Subscribed}}"), json!(" /Subscribed")] {
             assert_eq!(
-                clean_subscribed(column.clone()),
+                clean_boolean("subscribed", column.clone()),
                 Err(FieldError::ColumnNotInserted(RedactedValue::new("", &column)))
             );
         }

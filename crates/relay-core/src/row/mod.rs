@@ -29,6 +29,7 @@ use strum::IntoStaticStr;
 
 use crate::contact::ContactKey;
 use crate::error::RequestError;
+use crate::idempotency::IdempotencyKey;
 use crate::row::schema::ContactSchema;
 use cleaner::RowCleaner;
 pub use options::{BlankPolicy, LongTextPolicy, RowOptions};
@@ -42,6 +43,12 @@ pub enum RowKind {
     Contact,
     /// An event (Loops API reference, "Send event").
     Event,
+    /// A contact that is new (Loops API reference, "Create a contact").
+    Create,
+    /// The deletion of a contact (Loops API reference, "Delete a contact").
+    Delete,
+    /// A transactional e-mail (Loops API reference, "Send a transactional email").
+    Email,
 }
 
 impl RowKind {
@@ -86,7 +93,7 @@ impl Row {
             cleaner.clean_field(name, value);
         }
         cleaner.require_identity();
-        cleaner.require_event_name();
+        cleaner.require_name();
         let (fields, adjusted) = cleaner.into_parts()?;
         Ok(Self { kind, fields, adjusted })
     }
@@ -116,14 +123,39 @@ impl Row {
         self.fields.get("eventProperties")?.as_object()
     }
 
+    /// The id of the transactional e-mail.
+    pub fn transactional_id(&self) -> Option<&str> {
+        self.get_str("transactionalId")
+    }
+
+    /// The data variables of the transactional e-mail.
+    pub fn data_variables(&self) -> Option<&Map<String, Value>> {
+        self.fields.get("dataVariables")?.as_object()
+    }
+
+    /// The key that follows from the content of an event or an e-mail.
+    pub fn derive_key(&self) -> IdempotencyKey {
+        let (email, name) = (self.email(), self.event_name().unwrap_or_default());
+        match self.transactional_id() {
+            Some(id) if self.kind == RowKind::Email => {
+                IdempotencyKey::derive_for_email(id, email.unwrap_or_default(), self.data_variables())
+            }
+            _ => IdempotencyKey::derive(name, email, self.user_id(), self.event_properties()),
+        }
+    }
+
     /// Key of its contact. A row has an address or a user id.
     pub fn contact(&self) -> ContactKey {
         let from_user_id = || ContactKey::from_user_id(self.user_id().unwrap_or_default());
         self.email().map_or_else(from_user_id, ContactKey::from_email)
     }
 
-    /// Adds the contact's source, unless the row has one already. A blank one that would have emptied it is left out.
+    /// Adds the contact's source, unless the row has one already or can have none. A blank one that would have emptied it is
+    /// left out.
     pub fn add_source(&mut self, source: &str) {
+        if matches!(self.kind, RowKind::Delete | RowKind::Email) {
+            return;
+        }
         let field = self.fields.entry("source").or_insert(Value::Null);
         if field.is_null() {
             *field = source.into();

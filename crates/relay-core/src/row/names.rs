@@ -8,6 +8,10 @@ use crate::row::schema::{is_similar_name, normalize_name};
 const CONTACT_FIELDS: [&str; 4] = ["email", "userId", "subscribed", "mailingLists"];
 /// Fields that only an event has.
 const EVENT_FIELDS: [&str; 2] = ["eventName", EVENT_PROPERTIES];
+/// The fields of a deletion.
+const DELETION_FIELDS: [&str; 2] = ["email", "userId"];
+/// The fields of a transactional e-mail.
+const EMAIL_FIELDS: [&str; 5] = ["transactionalId", "email", "addToAudience", "dataVariables", "attachments"];
 const EVENT_PROPERTIES: &str = "eventProperties";
 /// What people write for `eventProperties` in an event.
 const EVENT_PROPERTIES_ALIASES: [&str; 3] = ["eventProperty", "eventProps", "event.properties"];
@@ -25,7 +29,9 @@ pub(super) fn misplaced_field(kind: RowKind, name: &str) -> Option<FieldError> {
         return Some(FieldError::HeaderInBody);
     }
     match (EVENT_FIELDS.iter().find(is_meant), kind) {
-        (Some(_), RowKind::Contact) => Some(FieldError::NotForContacts),
+        (_, RowKind::Delete) => Some(misspelt_or(&DELETION_FIELDS, is_meant, FieldError::NotForDeletions)),
+        (_, RowKind::Email) => Some(misspelt_or(&EMAIL_FIELDS, is_meant, FieldError::NotForEmails)),
+        (Some(_), RowKind::Contact | RowKind::Create) => Some(FieldError::NotForContacts),
         (Some(known), RowKind::Event) => Some(FieldError::MisspeltEventField(known)),
         (None, RowKind::Event)
             if EVENT_PROPERTIES_ALIASES.iter().any(|alias| is_meant(&alias))
@@ -35,6 +41,11 @@ pub(super) fn misplaced_field(kind: RowKind, name: &str) -> Option<FieldError> {
         }
         (None, _) => CONTACT_FIELDS.iter().find(is_meant).map(|known| misspelt(name, known)),
     }
+}
+
+/// Returns the error of a field that a call does not have: the one for the name that was meant, or `other`.
+fn misspelt_or(known: &[&'static str], is_meant: impl Fn(&&&str) -> bool, other: FieldError) -> FieldError {
+    known.iter().find(|known| is_meant(known)).map_or(other, |known| FieldError::MisspeltField(known))
 }
 
 /// Returns the error of a name that was meant to be another.

@@ -63,7 +63,9 @@ fn nested_count(value: &Value) -> usize {
 /// A contact has no event properties: there, a field of that name is an ordinary one.
 const fn nested_fields(kind: RowKind) -> &'static [&'static str] {
     match kind {
-        RowKind::Contact => &["mailingLists"],
+        RowKind::Contact | RowKind::Create => &["mailingLists"],
+        RowKind::Delete => &[],
+        RowKind::Email => &["dataVariables", "attachments"],
         RowKind::Event => &["mailingLists", "eventProperties"],
     }
 }

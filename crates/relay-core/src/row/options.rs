@@ -8,7 +8,7 @@ use crate::error::{ErrorCode, RequestError};
 use crate::text::{spell_invisible, truncate_chars};
 
 /// The names of the options, in the order of [`RowOptions`].
-const OPTIONS: [&str; 3] = ["blank", "long", "dedupe"];
+const OPTIONS: [&str; 4] = ["blank", "long", "dedupe", "dry-run"];
 /// Maximum length of a misspelt name in a message.
 const MAX_SHOWN_CHARS: usize = 24;
 
@@ -43,11 +43,13 @@ pub struct RowOptions {
     pub long: LongTextPolicy,
     /// Whether an event without a key of its own gets one derived from its content; `dedupe=off` turns it off.
     pub dedupe: bool,
+    /// Whether the caller gets what would be sent, and nothing is sent (`dry-run=on`).
+    pub dry_run: bool,
 }
 
 impl Default for RowOptions {
     fn default() -> Self {
-        Self { blank: BlankPolicy::default(), long: LongTextPolicy::default(), dedupe: true }
+        Self { blank: BlankPolicy::default(), long: LongTextPolicy::default(), dedupe: true, dry_run: false }
     }
 }
 
@@ -69,7 +71,7 @@ impl RowOptions {
                 return Err(repeated(option));
             }
         }
-        let [blank, long, dedupe] = values;
+        let [blank, long, dedupe, dry_run] = values;
         Ok(Self {
             blank: parse_option(blank, "blank", "blank=omit or blank=clear")?,
             long: parse_option(long, "long", "long=reject or long=truncate")?,
@@ -78,13 +80,20 @@ impl RowOptions {
                 Some("off") => false,
                 Some(_) => return Err(unknown_value("dedupe", "dedupe=off")),
             },
+            dry_run: match dry_run.as_deref() {
+                None => false,
+                Some("on") => true,
+                Some(_) => return Err(unknown_value("dry-run", "dry-run=on")),
+            },
         })
     }
 }
 
 /// Whether a parameter of the query was meant to be this option: the same but for case, and for what is no letter or digit.
 fn is_spelling_of(option: &str, name: &str) -> bool {
-    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).eq(option.chars())
+    let letters =
+        |text: &str| -> String { text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect() };
+    letters(name) == letters(option)
 }
 
 fn parse_option<T: FromStr + Default>(value: Option<String>, option: &str, allowed: &str) -> Result<T, RequestError> {
@@ -123,7 +132,8 @@ mod tests {
 
     #[test]
     fn default_options_omit_blank_reject_long_and_deduplicate() {
-        let expected = RowOptions { blank: BlankPolicy::Omit, long: LongTextPolicy::Reject, dedupe: true };
+        let expected =
+            RowOptions { blank: BlankPolicy::Omit, long: LongTextPolicy::Reject, dedupe: true, dry_run: false };
         assert_eq!(RowOptions::from_query("").unwrap(), expected);
         assert_eq!(RowOptions::from_query("blank=omit&long=reject").unwrap(), expected);
         assert_eq!(RowOptions::default(), expected);
@@ -132,7 +142,10 @@ mod tests {
     #[test]
     fn all_query_options_are_parsed() {
         let options = RowOptions::from_query("blank=clear&long=truncate&dedupe=off").unwrap();
-        assert_eq!(options, RowOptions { blank: BlankPolicy::Clear, long: LongTextPolicy::Truncate, dedupe: false });
+        assert_eq!(
+            options,
+            RowOptions { blank: BlankPolicy::Clear, long: LongTextPolicy::Truncate, dedupe: false, dry_run: false }
+        );
         assert_eq!(RowOptions::from_query("bl%61nk=cle%61r").unwrap().blank, BlankPolicy::Clear);
     }
 
@@ -168,6 +181,8 @@ mod tests {
             ("blank=omit&Blank=clear", "blank"),
             ("Long=truncate", "long"),
             ("de-dupe=off", "dedupe"),
+            ("dryrun=on", "dry-run"),
+            ("dry_run=on", "dry-run"),
         ] {
             let error = RowOptions::from_query(query).unwrap_err();
             assert_eq!((error.code(), error.field()), (ErrorCode::InvalidOption, Some(option)), "{query}");
@@ -195,6 +210,8 @@ mod tests {
             ("long=", "long"),
             ("dedupe=on", "dedupe"),
             ("dedupe=", "dedupe"),
+            ("dry-run=maybe", "dry-run"),
+            ("dry-run=off", "dry-run"),
         ] {
             let error = RowOptions::from_query(query).unwrap_err();
             assert_eq!((error.code(), error.field()), (ErrorCode::InvalidOption, Some(option)), "{query}");

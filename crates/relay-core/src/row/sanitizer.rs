@@ -58,7 +58,8 @@ impl Sanitizer {
                 }
                 text.into()
             }
-            other => other,
+            other if prefix.is_empty() => other,
+            other => self.sanitize_nested(&format!("{prefix}{name}"), other),
         };
         if is_adjusted {
             self.adjusted.insert(format!("{prefix}{name}"));
@@ -67,7 +68,7 @@ impl Sanitizer {
     }
 
     fn sanitize_item(&mut self, prefix: &str, item: Value) -> Value {
-        let Value::String(text) = item else { return item };
+        let Value::String(text) = item else { return self.sanitize_nested(prefix.trim_end_matches('.'), item) };
         let (text, is_adjusted) = sanitize_text(text);
         if is_adjusted {
             self.adjusted.insert(format!("{prefix}{text}"));

@@ -45,7 +45,7 @@ fn to_json_object(fields: &[(String, String)]) -> String {
 fn any_options() -> impl Strategy<Value = RowOptions> {
     let blank = proptest::sample::select(vec![BlankPolicy::Omit, BlankPolicy::Clear]);
     let long = proptest::sample::select(vec![LongTextPolicy::Reject, LongTextPolicy::Truncate]);
-    (blank, long).prop_map(|(blank, long)| RowOptions { blank, long, dedupe: true })
+    (blank, long).prop_map(|(blank, long)| RowOptions { blank, long, dedupe: true, dry_run: false })
 }
 
 proptest! {

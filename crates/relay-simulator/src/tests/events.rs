@@ -39,12 +39,16 @@ async fn loops_accepts_example_rows_and_rejects_the_untidy_one() {
     let loops = start_loops().await;
     for (name, body) in files("clay") {
         let headers = [("authorization", "Bearer simulated")];
-        let request_line =
-            if name.starts_with("event") { "POST /api/v1/events/send" } else { "PUT /api/v1/contacts/update" };
+        let request_line = match name.split(['-', '.']).next() {
+            Some("event") => "POST /api/v1/events/send",
+            Some("email") => "POST /api/v1/transactional",
+            Some("deletion") => "POST /api/v1/contacts/delete",
+            _ => "PUT /api/v1/contacts/update",
+        };
         let response = call(loops.address(), request_line, &headers, body).await;
         assert_eq!(response.status, if name.contains("untidy") { 400 } else { 200 }, "{name}");
     }
-    assert_eq!((loops.contacts().len(), loops.events().len()), (1, 2));
+    assert_eq!((loops.contacts().len(), loops.events().len(), loops.emails().len()), (1, 2, 1));
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl Due {
                  SET state = 'sending', attempts = attempts + 1, last_attempt_at = ?2,
                      first_attempt_at = coalesce(first_attempt_at, ?2), failing_since = ?3,
                      -- The process may be killed before the outcome is known.
-                     unknown_since = iif(kind = 'event', coalesce(unknown_since, ?2), NULL)
+                     unknown_since = iif(idempotency_key IS NULL, NULL, coalesce(unknown_since, ?2))
                  WHERE seq = ?1
                  RETURNING {}",
                 delivery_row::COLUMNS

@@ -153,11 +153,14 @@ fn relay_tokens(env_reader: &mut EnvReader<'_>) -> Setting<RelayTokens> {
     } else {
         (
             Some(RelayTokens::new(split_list(text))),
-            "one or more tokens of at least 16 visible ASCII characters without spaces, comma-separated",
+            "one or more tokens of at least 16 visible ASCII characters without spaces, quotes and brackets, comma-separated (with scopes: \
+             a JSON list between [ and ])",
             "0c1d2e3f4a5b6c7d",
         )
     };
-    let is_usable = |text: &str| text.len() >= MIN_SECRET_BYTES && is_header_safe(text);
+    // A part of a JSON list that was not recognised as one is no secret.
+    let is_json = |text: &str| text.contains(['{', '}', '[', ']', '"']);
+    let is_usable = |text: &str| text.len() >= MIN_SECRET_BYTES && is_header_safe(text) && !is_json(text);
     match tokens.filter(|tokens| tokens.iter().all(|token| is_usable(token.token.expose_secret()))) {
         Some(tokens) => Setting::Set(tokens),
         None => {
@@ -251,6 +254,8 @@ mod tests {
             (LOOPS_SIGNING_SECRET, "AA"),
             (LOOPS_SIGNING_SECRET, "whsec_c3VwZXItc2VjcmV0LWtleS1ieXRlcw==,whsec_AAAA"),
             (RELAY_TOKEN, "t"),
+            (RELAY_TOKEN, r#"{"token":"0123456789abcdef","scopes":["email:send"]}"#),
+            (RELAY_TOKEN, r#"0123456789abcdef,{"token":"0123456789abcdeg","scopes":["email:send"]}"#),
             (RELAY_TOKEN, "0123456789abcde"),
             (RELAY_TOKEN, "0123456789abcdef,short"),
         ] {

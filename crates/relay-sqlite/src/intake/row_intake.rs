@@ -116,6 +116,20 @@ impl RowIntake for SqliteStore {
         Ok(admission)
     }
 
+    async fn preview(&self, delivery: &Delivery) -> Result<Admission, StoreError> {
+        if delivery.kind.idempotency_key().is_none() {
+            return Ok(Admission::SendNow);
+        }
+        let id = delivery.id.clone();
+        let stored = self.read(move |connection| StoredEvent::load(connection, &id)).await?;
+        let in_flight = self.locks.is_sent_for_another(delivery, false);
+        Ok(match stored.map(|stored| stored.compare(delivery, in_flight, self.clock.now())) {
+            Some(Known::Repeat(admission) | Known::Conflict(admission)) => admission,
+            Some(Known::Lost) => Admission::OutcomeUnknown,
+            Some(Known::OtherDeadLetter | Known::Rerun) | None => Admission::SendNow,
+        })
+    }
+
     fn guard(&self, delivery: &Delivery) -> ContactLockGuard {
         self.locks.guard(delivery)
     }

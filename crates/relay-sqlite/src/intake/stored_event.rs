@@ -4,7 +4,8 @@
 
 use jiff::Timestamp;
 use relay::ports::row_intake::Admission;
-use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
+use relay_core::delivery::{Delivery, DeliveryId};
+use relay_core::idempotency::IdempotencyKey;
 use relay_core::policy::retry;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
@@ -120,10 +121,7 @@ pub(crate) fn rename_conflicting(transaction: &Transaction<'_>, id: &str) -> rus
         .prepare_cached(&format!("SELECT {} FROM deliveries WHERE id = ?1", delivery_row::COLUMNS))?
         .query_row([id], delivery_row::from_row)?
         .as_conflicting_event();
-    let key = match &dead_letter.kind {
-        DeliveryKind::LoopsEvent { key } => Some(key.as_str()),
-        DeliveryKind::ClayRow { .. } | DeliveryKind::LoopsContact => None,
-    };
+    let key = dead_letter.kind.idempotency_key().map(IdempotencyKey::as_str);
     transaction
         .prepare_cached("UPDATE OR IGNORE deliveries SET id = ?2, idempotency_key = ?3 WHERE id = ?1")?
         .execute(params![id, dead_letter.id.as_str(), key])?;

@@ -1,12 +1,13 @@
 //! Upgrades of a store that an older relay has written.
 //!
 //! Version 2 renamed the column `place` to `seq`, an index and three reason codes, and holds everything that was added to
-//! version 1 over time. Version 3 has the indexes and totals by which no cost grows with what is settled or waits.
+//! version 1 over time. Version 3 has the indexes and totals by which no cost grows with what is settled or waits. Version 4
+//! has three kinds of deliveries more.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Version of the tables (`PRAGMA user_version`).
-pub(crate) const VERSION: i64 = 3;
+pub(crate) const VERSION: i64 = 4;
 
 /// What was added over time: failures by reason (`status` is 0 without a response, and the counts stay if a row that was
 /// dead-lettered is run again); the paused directions; the accounts that were served, as one document. Times are Unix
@@ -26,14 +27,27 @@ CREATE TABLE IF NOT EXISTS accounts (id INTEGER PRIMARY KEY CHECK (id = 1), docu
 
 /// The columns of `deliveries` that were added over time: the hash of its contact; when the first and the last attempt began;
 /// the content key of an event; before when it is not attempted (a time in the past means nothing); when the first attempt at
-/// an event began whose outcome is not known.
-const ADDED_COLUMNS: [(&str, &str); 6] = [
+/// an event began whose outcome is not known; what its destination said when it refused it.
+const ADDED_COLUMNS: [(&str, &str); 7] = [
     ("contact_hash", "TEXT"),
     ("first_attempt_at", "INTEGER"),
     ("last_attempt_at", "INTEGER"),
     ("event_hash", "TEXT"),
     ("not_before", "INTEGER"),
     ("unknown_since", "INTEGER"),
+    ("message", "TEXT"),
+];
+
+/// The checks of tables before version 4, and what they are now: they allow all kinds, and have no list (`IN`).
+const CHECKS: [[&str; 2]; 2] = [
+    [
+        "CHECK (kind IN ('row', 'contact', 'event'))",
+        "CHECK (kind = 'row' OR kind = 'contact' OR kind = 'event' OR kind = 'create' OR kind = 'delete' OR kind = 'email')",
+    ],
+    [
+        "CHECK (state IN ('waiting', 'sending', 'direct', 'delivered', 'dead'))",
+        "CHECK (state = 'waiting' OR state = 'sending' OR state = 'direct' OR state = 'delivered' OR state = 'dead')",
+    ],
 ];
 
 /// The renames of version 2.
@@ -145,11 +159,28 @@ pub(crate) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
             transaction.execute("UPDATE failures SET reason = ?2 WHERE reason = ?1", [before, after])?;
         }
     }
-    if version < VERSION {
+    if version < 3 {
         transaction.execute_batch(INDEXES_AND_TOTALS)?;
+    }
+    if version < VERSION {
+        rewrite_checks(&transaction)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
-    transaction.commit()
+    transaction.commit()?;
+    // Every connection reads the tables anew.
+    connection.execute_batch("PRAGMA writable_schema = RESET")
+}
+
+/// Writes older checks anew, in the way that SQLite documents for constraints (SQLite, "ALTER TABLE": making other kinds of
+/// table schema changes). The rows stay as they are.
+fn rewrite_checks(connection: &Connection) -> rusqlite::Result<()> {
+    let schema_version: i64 = connection.pragma_query_value(None, "schema_version", |row| row.get(0))?;
+    connection.pragma_update(None, "writable_schema", true)?;
+    for change in CHECKS {
+        let sql = "UPDATE sqlite_schema SET sql = replace(sql, ?1, ?2) WHERE type = 'table' AND name = 'deliveries'";
+        connection.execute(sql, change)?;
+    }
+    connection.pragma_update(None, "schema_version", schema_version + 1)
 }
 
 fn missing_columns(connection: &Connection) -> rusqlite::Result<Vec<(&'static str, &'static str)>> {
@@ -168,6 +199,7 @@ mod tests {
 
     use crate::admin::pages::page;
     use crate::data_dir::DataDir;
+    use crate::schema::migrations::CHECKS;
     use crate::schema::{OpenError, open, open_existing};
 
     /// Takes back what version 3 has changed.
@@ -245,6 +277,33 @@ mod tests {
         let mut failures: Vec<_> = record.failures.iter().map(|one| (one.reason.as_str(), one.count)).collect();
         failures.sort_unstable();
         assert_eq!(failures, [("destination_failed", 1), ("destination_throttled", 2), ("expired", 1)]);
+    }
+
+    #[test]
+    fn migrated_store_takes_every_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open(dir.path(), Timestamp::UNIX_EPOCH).unwrap();
+        // The checks of a store of version 3.
+        opened.writer.pragma_update(None, "writable_schema", true).unwrap();
+        for [before, after] in CHECKS {
+            let sql = "UPDATE sqlite_schema SET sql = replace(sql, ?2, ?1) WHERE name = 'deliveries'";
+            opened.writer.execute(sql, [before, after]).unwrap();
+        }
+        opened.writer.execute_batch("PRAGMA user_version = 3; PRAGMA schema_version = 1000;").unwrap();
+        drop(opened);
+        let insert = |connection: &rusqlite::Connection, kind: &str| {
+            let sql = "INSERT INTO deliveries (id, direction, state, contact, kind, body_hash, received_at, next_at)
+                       VALUES (?1, 'clay-to-loops', 'waiting', 'c', ?1, 'h', 1, 1)";
+            connection.execute(sql, [kind])
+        };
+        let raw = rusqlite::Connection::open(dir.path().join(crate::STORE_FILE)).unwrap();
+        insert(&raw, "email").unwrap_err();
+        drop(raw);
+        let opened = open(dir.path(), Timestamp::UNIX_EPOCH).unwrap();
+        for kind in ["row", "contact", "event", "create", "delete", "email"] {
+            insert(&opened.writer, kind).unwrap();
+        }
+        insert(&opened.writer, "other").unwrap_err();
     }
 
     #[test]

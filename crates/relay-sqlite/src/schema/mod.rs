@@ -40,10 +40,11 @@ CREATE TABLE deliveries (
     id              TEXT    NOT NULL UNIQUE,
     direction       TEXT    NOT NULL,
     -- waiting: for a worker. sending: a worker has it. direct: a caller waits for it. delivered, dead: settled.
-    state           TEXT    NOT NULL CHECK
-        (state = 'waiting' OR state = 'sending' OR state = 'direct' OR state = 'delivered' OR state = 'dead'),
+    state           TEXT    NOT NULL
+        CHECK (state = 'waiting' OR state = 'sending' OR state = 'direct' OR state = 'delivered' OR state = 'dead'),
     contact         TEXT    NOT NULL,
-    kind            TEXT    NOT NULL CHECK (kind = 'row' OR kind = 'contact' OR kind = 'event'),
+    kind            TEXT    NOT NULL
+        CHECK (kind = 'row' OR kind = 'contact' OR kind = 'event' OR kind = 'create' OR kind = 'delete' OR kind = 'email'),
     route           TEXT,
     webhook_id      TEXT,
     idempotency_key TEXT,

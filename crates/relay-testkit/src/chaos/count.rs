@@ -38,8 +38,8 @@ pub struct Totals {
     pub unjustified_duplicates: usize,
     /// Requests of an older step after a newer one of the same contact was accepted.
     pub out_of_order: usize,
-    /// Repeated acceptances of an event.
-    pub duplicate_events: usize,
+    /// Repeated acceptances of an event or an e-mail.
+    pub processed_twice: usize,
     /// The requests above ten a second.
     pub rate_limit_violations: usize,
     /// The redirects that were followed.
@@ -119,7 +119,7 @@ impl Totals {
         for (item, accepted_times) in accepted {
             let sent_item = history.sent.get(item).copied().unwrap_or_default();
             let expected = match item.kind {
-                ItemKind::Webhook | ItemKind::Event => 1,
+                ItemKind::Webhook | ItemKind::Event | ItemKind::Email => 1,
                 // A sender without a response has to send an update again, which is another update.
                 ItemKind::Contact => (sent_item.acknowledged + sent_item.unanswered).max(1),
             };
@@ -127,8 +127,8 @@ impl Totals {
             self.duplicated += extra;
             self.unjustified_duplicates +=
                 extra.saturating_sub(allowed_duplicates.get(item).copied().unwrap_or_default());
-            if item.kind == ItemKind::Event {
-                self.duplicate_events += extra;
+            if item.kind.has_key() {
+                self.processed_twice += extra;
             }
         }
     }
@@ -143,7 +143,7 @@ impl Totals {
             (self.extra_dead_letters, "superfluous dead letters"),
             (self.never_sent, "delivered but never sent"),
             (self.unjustified_duplicates, "duplicated without need"),
-            (self.duplicate_events, "events processed twice"),
+            (self.processed_twice, "events or e-mails processed twice"),
             (self.out_of_order, "delivered out of order"),
             (self.redirects_followed, "sent to the target of a redirect"),
             (self.waiting, "still waiting"),

@@ -42,7 +42,7 @@ struct State {
     attempts: BTreeMap<Item, u64>,
     connections: u64,
     received: Vec<ReceivedItem>,
-    event_keys: BTreeSet<String>,
+    idempotency_keys: BTreeSet<String>,
     accepted_silently: Vec<Item>,
     faults_hit: usize,
     rate_limit_violations: usize,
@@ -91,7 +91,7 @@ impl FaultyDestination {
             attempts: BTreeMap::new(),
             connections: 0,
             received: Vec::new(),
-            event_keys: BTreeSet::new(),
+            idempotency_keys: BTreeSet::new(),
             accepted_silently: Vec::new(),
             faults_hit: 0,
             rate_limit_violations: 0,
@@ -251,16 +251,16 @@ impl State {
         let offset = u32::try_from(self.pseudo_random(("refuses", &item.contact)) % 3).unwrap_or_default();
         let statuses: &[u16] = match item.kind {
             ItemKind::Webhook => &[400, 422],
-            ItemKind::Contact | ItemKind::Event => &[400, 404, 422],
+            ItemKind::Contact | ItemKind::Event | ItemKind::Email => &[400, 404, 422],
         };
         let rejects = self.rejects_some && (item.step + offset).is_multiple_of(3);
         rejects.then(|| statuses.get(pick_index(self.pseudo_random(item), statuses.len())).copied()).flatten()
     }
 
-    /// Returns whether the item is new: an event whose key has not been seen.
+    /// Returns whether the item is new: an event or an e-mail whose key has not been seen.
     fn is_new(&mut self, request: &ReceivedRequest, item: &Item) -> bool {
         let key = request.header("idempotency-key");
-        item.kind != ItemKind::Event || key.is_empty() || self.event_keys.insert(key.to_owned())
+        !item.kind.has_key() || key.is_empty() || self.idempotency_keys.insert(key.to_owned())
     }
 }
 
@@ -268,6 +268,8 @@ impl State {
 fn item_from_request(request: &ReceivedRequest) -> Option<Item> {
     let kind = if request.path.ends_with("/events/send") {
         ItemKind::Event
+    } else if request.path.ends_with("/v1/transactional") {
+        ItemKind::Email
     } else if request.path.ends_with("/contacts/update") {
         ItemKind::Contact
     } else {

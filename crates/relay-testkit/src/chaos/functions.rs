@@ -7,22 +7,27 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{KEY, NEW_KEY, RelayUnderTest};
+use super::{KEY, NEW_KEY, RelayUnderTest, workload};
 use crate::chaos::faulty_destination::FaultyDestination;
 use crate::chaos::history::{DeadLetter, Item};
 use crate::chaos::kinds::{FaultScenario, RelayFault, WorkloadSize};
 use crate::flaky_proxy::{Disconnect, FlakyProxy};
 use crate::lambda_fake::services::ServiceFault;
 use crate::lambda_fake::{FakeStack, Setup};
-use crate::relay_process::RELAY_TOKEN;
 use crate::webhook::SIGNING_SECRET;
 
 /// The queues, as the template calls them.
 const CLAY_QUEUE: &str = "ClayQueue";
 const LOOPS_QUEUE: &str = "LoopsQueue";
 /// The functions that are killed.
-const FUNCTIONS: [&str; 5] =
-    ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event", "clay-delivery", "loops-delivery"];
+const FUNCTIONS: [&str; 6] = [
+    "loops-to-clay",
+    "clay-to-loops-contact",
+    "clay-to-loops-event",
+    "clay-to-loops-api",
+    "clay-delivery",
+    "loops-delivery",
+];
 /// How a service misbehaves.
 const SERVICE_FAULTS: [ServiceFault; 5] = [
     ServiceFault::InternalError,
@@ -52,7 +57,7 @@ fn loops_to_clay_document(url: &str, key: &str) -> Value {
 }
 
 fn clay_to_loops_document(key: &str) -> Value {
-    json!({"loops_api_key": key, "relay_tokens": [RELAY_TOKEN]})
+    json!({"loops_api_key": key, "relay_tokens": [workload::relay_token()]})
 }
 
 fn parse_items(bodies: &[String]) -> impl Iterator<Item = Item> {

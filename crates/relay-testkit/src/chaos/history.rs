@@ -17,6 +17,16 @@ pub enum ItemKind {
     Contact,
     /// An event, identified by its key.
     Event,
+    /// A transactional e-mail, identified by its key.
+    Email,
+}
+
+impl ItemKind {
+    /// Whether it has an idempotency key: then the destination accepts it once, however often it is sent.
+    #[must_use]
+    pub const fn has_key(self) -> bool {
+        matches!(self, Self::Event | Self::Email)
+    }
 }
 
 /// One of the things that are sent: a contact's step.
@@ -39,6 +49,7 @@ impl Item {
             ItemKind::Webhook => (&body["contactIdentity"]["email"], &body["contact"]["step"]),
             ItemKind::Contact => (&body["email"], &body["step"]),
             ItemKind::Event => (&body["email"], &body["eventProperties"]["step"]),
+            ItemKind::Email => (&body["email"], &body["dataVariables"]["step"]),
         };
         Some(Self { contact: contact.as_str()?.to_owned(), step: step.as_u64()?.try_into().ok()?, kind })
     }
@@ -48,8 +59,9 @@ impl Item {
     pub fn from_delivery(delivery: &Delivery) -> Option<Self> {
         let kind = match delivery.kind {
             DeliveryKind::ClayRow { .. } => ItemKind::Webhook,
-            DeliveryKind::LoopsContact => ItemKind::Contact,
             DeliveryKind::LoopsEvent { .. } => ItemKind::Event,
+            DeliveryKind::LoopsEmail { .. } => ItemKind::Email,
+            _ => ItemKind::Contact,
         };
         Self::parse_body(kind, &delivery.body)
     }

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use fastrand::Rng;
+use serde_json::json;
 use tokio::sync::watch;
 
-use super::{KEY, NEW_KEY, RelayUnderTest};
+use super::{KEY, NEW_KEY, RelayUnderTest, workload};
 use crate::chaos::faulty_destination::FaultyDestination;
 use crate::chaos::history::{DeadLetter, Item, ItemKind};
 use crate::chaos::kinds::{FaultScenario, RelayFault, WorkloadSize};
@@ -82,6 +83,7 @@ fn deliveries_in_state(store: &rusqlite::Connection, state: &str) -> rusqlite::R
             let kind = match row.get::<_, String>("kind")?.as_str() {
                 "row" => ItemKind::Webhook,
                 "event" => ItemKind::Event,
+                "email" => ItemKind::Email,
                 _ => ItemKind::Contact,
             };
             let item = Item::parse_body(kind, &row.get::<_, Vec<u8>>("body")?);
@@ -134,6 +136,7 @@ impl RelayUnderTest for LocalUnderTest {
             ("CLAY_WEBHOOK_AUTH_TOKEN", KEY.to_owned()),
             ("LOOPS_API_URL", to_loops.url("/api")),
             ("LOOPS_API_KEY", KEY.to_owned()),
+            ("RELAY_TOKEN", json!([workload::relay_token()]).to_string()),
         ];
         let base = watch::Sender::new(String::new());
         let clock =

@@ -193,7 +193,7 @@ pub fn format_table(rows: &[ReportRow], seed: u64) -> String {
         "doubled",
         "(most)",
         "disorder",
-        "events twice",
+        "sent twice",
         "429s"
     );
     for ReportRow { relay, scenario, direction, totals } in rows {
@@ -209,7 +209,7 @@ pub fn format_table(rows: &[ReportRow], seed: u64) -> String {
             totals.duplicated,
             totals.allowed_duplicates,
             totals.out_of_order,
-            totals.duplicate_events,
+            totals.processed_twice,
             totals.rate_limit_violations
         ));
         let violations = totals.violations();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use relay::destination::http_client::HttpClient;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -14,7 +14,6 @@ use crate::chaos::history::{Item, ItemKind, SentItem};
 use crate::chaos::kinds::WorkloadSize;
 use crate::http::{Response, try_send_with};
 use crate::relay_process::RELAY_TOKEN;
-use crate::row::Route;
 use crate::webhook;
 
 /// How long a sender waits before it sends a step again.
@@ -39,10 +38,20 @@ pub async fn send_webhooks(context: SenderContext, seed: u64) -> SentItems {
     run_senders(context, seed, "loops", |_| ItemKind::Webhook).await
 }
 
-/// Sends the rows of all contacts: updates and events, some of which are sent twice.
+/// Sends the rows of all contacts: updates, and events and e-mails, some of which are sent twice.
 pub async fn send_rows(context: SenderContext, seed: u64) -> SentItems {
-    let pick_kind = |random: &mut Rng| if random.bool() { ItemKind::Contact } else { ItemKind::Event };
+    let pick_kind = |random: &mut Rng| match random.u32(..4) {
+        0 | 1 => ItemKind::Contact,
+        2 => ItemKind::Event,
+        _ => ItemKind::Email,
+    };
     run_senders(context, seed, "clay", pick_kind).await
+}
+
+/// The entry of the senders' token among the relay's.
+#[must_use]
+pub fn relay_token() -> Value {
+    json!({"token": RELAY_TOKEN, "scopes": ["contacts:write", "events:send", "email:send"]})
 }
 
 async fn run_senders(
@@ -186,11 +195,16 @@ impl Sender {
                 try_send_with(&self.client, "POST", &format!("{base}/webhooks/loops"), &headers, body).await
             }
             ItemKind::Contact => {
-                self.send_row(base, Route::Contact, json!({"email": contact, "step": step}), respond_async).await
+                let row = json!({"email": contact, "step": step});
+                self.send_row(base, ("PUT", "contacts/update"), row, respond_async).await
             }
             ItemKind::Event => {
                 let row = json!({"email": contact, "eventName": "stepped", "eventProperties": {"step": step}});
-                self.send_row(base, Route::Event, row, respond_async).await
+                self.send_row(base, ("POST", "events/send"), row, respond_async).await
+            }
+            ItemKind::Email => {
+                let row = json!({"transactionalId": "stepped", "email": contact, "dataVariables": {"step": step}});
+                self.send_row(base, ("POST", "transactional"), row, respond_async).await
             }
         }
     }
@@ -198,8 +212,8 @@ impl Sender {
     async fn send_row(
         &self,
         base: &str,
-        route: Route,
-        row: serde_json::Value,
+        (method, path): (&str, &str),
+        row: Value,
         respond_async: bool,
     ) -> Option<Response> {
         let authorization = format!("Bearer {RELAY_TOKEN}");
@@ -207,8 +221,8 @@ impl Sender {
         if respond_async {
             headers.push(("prefer", "respond-async"));
         }
-        let url = format!("{base}{}", route.path());
-        try_send_with(&self.client, route.method(), &url, &headers, row.to_string().into_bytes()).await
+        let url = format!("{base}/api/v1/{path}");
+        try_send_with(&self.client, method, &url, &headers, row.to_string().into_bytes()).await
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) fn event(function: &str) -> Vec<u8> {
         "loops-to-clay" => sign(load_event("loops-webhook.json")),
         "clay-to-loops-contact" | BARE | BARE_THREADED => load_event("contact-update.json"),
         "clay-to-loops-event" => load_event("event-send.json"),
+        "clay-to-loops-api" => load_event("contact-create.json"),
         "clay-delivery" => {
             batch_event(DeliveryKind::ClayRow { route: "contacts".to_owned(), webhook_id: "msg_1".to_owned() })
         }
@@ -38,6 +39,7 @@ pub(super) fn self_contained_event(function: &str) -> Option<Vec<u8>> {
         // Authenticated and cleaned, but its last field cannot be sent.
         "clay-to-loops-contact" => with_unsendable_field(load_event("contact-update.json")),
         "clay-to-loops-event" => with_unsendable_field(load_event("event-send.json")),
+        "clay-to-loops-api" => with_unsendable_field(load_event("contact-create.json")),
         BARE | BARE_THREADED => load_event("contact-update.json"),
         _ => return None,
     };

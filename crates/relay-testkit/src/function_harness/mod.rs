@@ -18,7 +18,8 @@ use aws::AwsServer;
 use template::Template;
 
 /// The functions of the HTTP API.
-pub const HTTP_FUNCTIONS: [&str; 3] = ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event"];
+pub const HTTP_FUNCTIONS: [&str; 4] =
+    ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event", "clay-to-loops-api"];
 /// The functions of the queues.
 pub const QUEUE_FUNCTIONS: [&str; 2] = ["clay-delivery", "loops-delivery"];
 /// A function that does nothing, on one thread as those of the relay.

@@ -36,7 +36,7 @@ impl Drop for Gateway {
     }
 }
 
-/// A route's method and path, and its function.
+/// A route's method and path, in which a name in braces stands for any segment, and its function.
 pub type Routes = BTreeMap<(String, String), Arc<Function>>;
 
 impl Gateway {
@@ -77,7 +77,8 @@ impl Gateway {
 async fn handle_request(routes: &Routes, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
-    let Some(function) = routes.get(&(method.clone(), path.clone())) else {
+    let route = routes.iter().find(|((known, pattern), _)| *known == method && is_match(pattern, &path));
+    let Some(((_, pattern), function)) = route else {
         return json_response(StatusCode::NOT_FOUND, r#"{"message":"Not Found"}"#);
     };
     let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
@@ -95,11 +96,11 @@ async fn handle_request(routes: &Routes, request: Request) -> Response<Body> {
         _ => (STANDARD.encode(&body), true),
     };
     let event = json!({
-        "version": "2.0", "routeKey": format!("{method} {path}"), "rawPath": path,
+        "version": "2.0", "routeKey": format!("{method} {pattern}"), "rawPath": path,
         "rawQueryString": parts.uri.query().unwrap_or_default(), "headers": headers,
         "requestContext": {
             "accountId": "123456789012", "apiId": "api", "domainName": "api.execute-api.eu-west-1.amazonaws.com",
-            "domainPrefix": "api", "requestId": "request", "routeKey": format!("{method} {path}"), "stage": "$default",
+            "domainPrefix": "api", "requestId": "request", "routeKey": format!("{method} {pattern}"), "stage": "$default",
             "time": "12/Mar/2026:19:03:58 +0000", "timeEpoch": 1_773_342_238_000_i64,
             "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "test"},
         },
@@ -110,6 +111,14 @@ async fn handle_request(routes: &Routes, request: Request) -> Response<Body> {
         // What a gateway makes of every failure of a function.
         Err(_) => json_response(StatusCode::INTERNAL_SERVER_ERROR, r#"{"message":"Internal Server Error"}"#),
     }
+}
+
+/// Whether a path is that of a route.
+fn is_match(pattern: &str, path: &str) -> bool {
+    let is_segment = |(expected, segment): (&str, &str)| {
+        if expected.starts_with('{') { !segment.is_empty() } else { expected == segment }
+    };
+    pattern.split('/').count() == path.split('/').count() && pattern.split('/').zip(path.split('/')).all(is_segment)
 }
 
 fn to_http_response(function_response: &[u8]) -> Response<Body> {

@@ -82,7 +82,7 @@ impl RelayUnderTest for LocalUnderTest {
     }
 
     async fn handle_event(&self, request: Request<Bytes>) -> u16 {
-        self.relay.row_handler.handle(RowKind::Event, request).await.status().as_u16()
+        self.relay.api_handler.rows.handle(RowKind::Event, request).await.status().as_u16()
     }
 
     fn clock(&self) -> &SimulatedClock {

@@ -11,7 +11,8 @@ use relay::destination::clay::ClayClient;
 use relay::destination::http_client::DestinationResponse;
 use relay::destination::loops::LoopsClient;
 use relay::destination::rate_limit_headers::QuotaHeaders;
-use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
+use relay_core::delivery::{Delivery, DeliveryId};
+use relay_core::idempotency::IdempotencyKey;
 use relay_core::policy::response::CallOutcome;
 use relay_core::secret::SecretString;
 use relay_core::webhook::route::ClayWebhook;
@@ -273,17 +274,11 @@ impl ClayClient for SimulatedDestination {
 
 impl LoopsClient for SimulatedDestination {
     async fn send(&self, delivery: &Delivery, _: &SecretString, timeout: Duration) -> DestinationResponse {
-        let key = match &delivery.kind {
-            DeliveryKind::LoopsEvent { key } => Some(key.as_str()),
-            DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => None,
-        };
+        let key = delivery.kind.idempotency_key().map(IdempotencyKey::as_str);
         Self::call(self, &delivery.body, key, timeout).await
     }
 
-    async fn list_contact_properties(&self, _: &SecretString, _: Duration) -> DestinationResponse {
-        DestinationResponse::without_response(CallOutcome::Responded(404))
-    }
-    async fn get_team(&self, _: &SecretString, _: Duration) -> DestinationResponse {
+    async fn read(&self, _: &str, _: &SecretString, _: Duration) -> DestinationResponse {
         DestinationResponse::without_response(CallOutcome::Responded(404))
     }
 }

@@ -12,6 +12,7 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::accounts::AccountLedger;
 use relay::ports::clock::Clock;
+use relay::ports::delivery_status::DeliveryStatusSource;
 use relay::ports::queue::{Enqueued, Queue, StoreError};
 use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
@@ -307,6 +308,10 @@ impl StoreHarness for AwsHarness {
     }
 
     fn accounts(&self) -> &impl AccountLedger {
+        &self.accounts
+    }
+
+    fn statuses(&self) -> &impl DeliveryStatusSource {
         &self.accounts
     }
 

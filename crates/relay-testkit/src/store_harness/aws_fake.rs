@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::SignedDuration;
 use relay::ports::accounts::AccountLedger;
 use relay::ports::clock::Clock;
+use relay::ports::delivery_status::DeliveryStatusSource;
 use relay::ports::queue::Queue;
 use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
@@ -135,6 +136,10 @@ impl StoreHarness for AwsFakeHarness {
     }
 
     fn accounts(&self) -> &impl AccountLedger {
+        &self.accounts
+    }
+
+    fn statuses(&self) -> &impl DeliveryStatusSource {
         &self.accounts
     }
 

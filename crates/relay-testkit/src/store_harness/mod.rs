@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::accounts::AccountLedger;
+use relay::ports::delivery_status::DeliveryStatusSource;
 use relay::ports::queue::Queue;
 use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
@@ -86,6 +87,9 @@ pub trait StoreHarness: Sized {
 
     /// Returns the accounts that were served.
     fn accounts(&self) -> &impl AccountLedger;
+
+    /// Returns where the status of a delivery is found.
+    fn statuses(&self) -> &impl DeliveryStatusSource;
 
     /// Returns the usage of Clay's webhooks.
     fn webhook_usage(&self) -> &impl WebhookLedger;

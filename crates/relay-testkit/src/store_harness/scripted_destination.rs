@@ -8,9 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use relay::delivery::Deliver;
 use relay::ports::clock::Clock;
 use relay::ports::rate_limiter::Readiness;
-use relay_core::delivery::{
-    AttemptHistory, AttemptResult, Delivery, DeliveryKind, FinishedAttempt, Reason, ReasonCode,
-};
+use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, FinishedAttempt, Reason, ReasonCode};
 use relay_core::policy::retry;
 use tokio::sync::Notify;
 
@@ -51,14 +49,19 @@ impl Clock for ManualClock {
     }
 }
 
+/// What the destination says to what it refuses.
+pub const REFUSAL: &str = "This is refused.";
+
 /// Outcome of a delivery at the destination.
 #[derive(Debug, Clone, Copy)]
 pub enum Reply {
     /// It accepts.
     Accept,
+    /// It had accepted it before.
+    Duplicate,
     /// It accepts, and never responds.
     AcceptThenHang,
-    /// It refuses it for good.
+    /// It refuses it for good, and says [`REFUSAL`].
     Reject(u16),
     /// It fails, and asks for so many seconds.
     RetryAfter(u32),
@@ -118,7 +121,7 @@ impl Deliver for ScriptedDestination {
     /// Refuses what is not to be sent again, as the deliverer to Loops does.
     async fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> FinishedAttempt {
         let now = self.0.clock.now();
-        let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
+        let is_event = delivery.kind.idempotency_key().is_some();
         if is_event && retry::is_resend_unsafe(history.unknown_since, now) {
             let dead = AttemptResult::DeadLetter(Reason::without_status(ReasonCode::OutcomeUnknown));
             return FinishedAttempt::new(dead, history, now, false);
@@ -130,7 +133,7 @@ impl Deliver for ScriptedDestination {
         };
         let failure_reason = |status| Reason { code: ReasonCode::DestinationFailed, status };
         let (result, outcome_unknown) = match reply {
-            Reply::Accept => (AttemptResult::Delivered, false),
+            Reply::Accept | Reply::Duplicate => (AttemptResult::Delivered, false),
             Reply::AcceptThenHang => {
                 self.0.hung.notify_one();
                 std::future::pending().await
@@ -149,7 +152,11 @@ impl Deliver for ScriptedDestination {
             }
             Reply::NeedsOperator => (retry::hold(history, Reason::without_status(ReasonCode::NoWebhook), now), false),
         };
-        FinishedAttempt::new(result, history, now, is_event && outcome_unknown)
+        FinishedAttempt {
+            duplicate: matches!(reply, Reply::Duplicate),
+            message: matches!(reply, Reply::Reject(_)).then(|| REFUSAL.to_owned()),
+            ..FinishedAttempt::new(result, history, now, is_event && outcome_unknown)
+        }
     }
 }
 

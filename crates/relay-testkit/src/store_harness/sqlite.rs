@@ -8,6 +8,7 @@ use relay::ports::accounts::AccountLedger;
 use relay::ports::admin::{Admin as _, DeliveryQuery, DeliveryRecord};
 use relay::ports::clock::Clock;
 use relay::ports::dead_letters::{DeadLetterQueue as _, RedriveOptions, RedriveOutcome};
+use relay::ports::delivery_status::DeliveryStatusSource;
 use relay::ports::queue::Queue;
 use relay::ports::row_intake::RowIntake;
 use relay::ports::webhook_usage::WebhookLedger;
@@ -75,6 +76,10 @@ impl StoreHarness for SqliteHarness {
     }
 
     fn accounts(&self) -> &impl AccountLedger {
+        &self.store
+    }
+
+    fn statuses(&self) -> &impl DeliveryStatusSource {
         &self.store
     }
 

@@ -130,7 +130,7 @@ impl<S: SecretSource<LoopsToClaySecret>, C: ClayClient, W: WebhookLedger, P: Rat
             let call = self.clay.post(webhook, &delivery.id, row, POST_TIMEOUT);
             let response = record_call(call, &*self.limiter, stats).await;
             reason = reason_for(SendPath::ClayWorker, &response);
-            match decide(SendPath::ClayWorker, response.outcome, false) {
+            match decide(SendPath::ClayWorker, response.outcome, &delivery.kind) {
                 Decision::Delivered | Decision::Duplicate => {
                     stats.pool = self.record_submission(webhook, Submission::Accepted, &mut pool_usage).await;
                     return Ok(AttemptResult::Delivered);

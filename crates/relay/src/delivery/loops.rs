@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use relay_core::delivery::{
-    AttemptHistory, AttemptResult, Delivery, DeliveryKind, FinishedAttempt, Reason, ReasonCode,
-};
+use relay_core::delivery::{AttemptHistory, AttemptResult, Delivery, FinishedAttempt, Reason, ReasonCode};
 use relay_core::policy::response::{Decision, SendPath, decide};
 use relay_core::policy::retry;
 use relay_core::secret::SecretString;
@@ -14,7 +12,7 @@ use crate::delivery::{
     Deliver, OTHER_DESTINATION, defer_unavailable, log_attempt, reason_for, record_call, retry_after_response,
     retry_later, secret_unavailable,
 };
-use crate::destination::loops::LoopsClient;
+use crate::destination::loops::{LoopsClient, error_message};
 use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::{RateLimiter, Readiness};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretSource};
@@ -42,15 +40,16 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> Deliver
 
     async fn deliver(&self, delivery: &Delivery, history: AttemptHistory) -> FinishedAttempt {
         let (started_at, began_at, mut stats) = (Instant::now(), self.clock.now(), CallStats::default());
-        let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
-        let result = if is_event && retry::is_resend_unsafe(history.unknown_since, began_at) {
+        let has_key = delivery.kind.idempotency_key().is_some();
+        let mut message = None;
+        let result = if has_key && retry::is_resend_unsafe(history.unknown_since, began_at) {
             AttemptResult::DeadLetter(Reason::without_status(ReasonCode::OutcomeUnknown))
         } else {
-            self.try_deliver(delivery, is_event, history, &mut stats).await
+            self.try_deliver(delivery, history, &mut stats, &mut message).await
         };
-        let outcome_unknown = is_event && stats.outcome_unknown;
+        let (outcome_unknown, duplicate) = (has_key && stats.outcome_unknown, stats.duplicate);
         log_attempt(delivery, history, result, started_at, stats, self.clock.now());
-        FinishedAttempt::new(result, history, began_at, outcome_unknown)
+        FinishedAttempt { duplicate, message, ..FinishedAttempt::new(result, history, began_at, outcome_unknown) }
     }
 }
 
@@ -58,9 +57,9 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> LoopsDe
     async fn try_deliver(
         &self,
         delivery: &Delivery,
-        is_event: bool,
         history: AttemptHistory,
         stats: &mut CallStats,
+        message: &mut Option<String>,
     ) -> AttemptResult {
         let Ok(mut secret) = self.secrets.current().await else {
             return secret_unavailable(history, &self.clock);
@@ -84,7 +83,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> LoopsDe
             }
             let response = record_call(self.loops.send(delivery, api_key, CALL_TIMEOUT), &*self.limiter, stats).await;
             let reason = reason_for(SendPath::LoopsWorker, &response);
-            match decide(SendPath::LoopsWorker, response.outcome, is_event) {
+            match decide(SendPath::LoopsWorker, response.outcome, &delivery.kind) {
                 decision @ (Decision::Delivered | Decision::Duplicate) => {
                     stats.duplicate = decision == Decision::Duplicate;
                     return AttemptResult::Delivered;
@@ -97,6 +96,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> LoopsDe
                 }
                 Decision::RefreshSecret => return retry::hold(history, reason, self.clock.now()),
                 Decision::DeadLetter | Decision::Reject | Decision::NextWebhook => {
+                    *message = error_message(&response.body).map(|message| delivery.redact_identity(&message));
                     return AttemptResult::DeadLetter(reason);
                 }
                 Decision::RetryLater | Decision::RetryThenQueue => {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tracing::{error, info, warn};
 
 use crate::destination::http_client::DestinationResponse;
-use crate::destination::loops::LoopsClient;
+use crate::destination::loops::{API_KEY_PATH, LoopsClient};
 use crate::ports::accounts::{AccountLedger, load_accounts, update_accounts};
 use crate::ports::clock::SharedClock;
 use crate::ports::queue::StoreError;
@@ -163,7 +163,7 @@ impl<S, A: AccountLedger, L: LoopsClient, P: RateLimiter> Inner<S, A, L, P> {
         let Some(permit) = self.ports.limiter.try_acquire().await else { return TeamAnswer::Unavailable };
         permit.wait().await;
         // The limiter does not record the response: Loops may take rows although it does not answer this.
-        let response = self.ports.loops.get_team(api_key, ASK_TIMEOUT).await;
+        let response = self.ports.loops.read(API_KEY_PATH, api_key, ASK_TIMEOUT).await;
         if let Some(throttle) = response.throttle() {
             self.ports.limiter.throttle_for(throttle).await;
         }

@@ -10,12 +10,18 @@ use relay_core::delivery::{Delivery, DeliveryKind};
 use relay_core::idempotency;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use reqwest::RequestBuilder;
+use serde_json::Value;
 
 use crate::destination::http_client::{DestinationResponse, HttpClient};
 use crate::ingress::response::DELIVERY_ID;
 
-/// The calls to Loops (Loops API reference, "Update contact", "Send event", "List contact properties" and "Test your API
-/// key").
+/// Path of the contact properties (Loops API reference, "List contact properties").
+pub const PROPERTIES_PATH: &str = "/v1/contacts/properties";
+/// Path of the team that a key belongs to (Loops API reference, "Test your API key").
+pub const API_KEY_PATH: &str = "/v1/api-key";
+
+/// The calls to Loops. Those that write: Loops API reference, "Update a contact", "Create a contact", "Delete a contact", "Send
+/// event" and "Send a transactional email".
 pub trait LoopsClient: Send + Sync {
     /// Sends a delivery once and returns the response. Every failure is an outcome of it.
     fn send(
@@ -25,15 +31,23 @@ pub trait LoopsClient: Send + Sync {
         timeout: Duration,
     ) -> impl Future<Output = DestinationResponse> + Send;
 
-    /// Requests the properties of contacts once.
-    fn list_contact_properties(
+    /// Requests what is at a path of the API, with its query, once: `/v1/lists`.
+    fn read(
         &self,
+        path_and_query: &str,
         api_key: &SecretString,
         timeout: Duration,
     ) -> impl Future<Output = DestinationResponse> + Send;
+}
 
-    /// Requests the team that the key belongs to once.
-    fn get_team(&self, api_key: &SecretString, timeout: Duration) -> impl Future<Output = DestinationResponse> + Send;
+/// Returns what Loops says in an error: `message`, or the older `error` (Loops API reference, errors).
+pub(crate) fn error_message(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let text = |value: &Value| value.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned);
+    body.get("message").and_then(text).or_else(|| {
+        let error = body.get("error")?;
+        text(error).or_else(|| error.get("message").or_else(|| error.get("reason")).and_then(text))
+    })
 }
 
 /// Loops over HTTP.
@@ -57,14 +71,17 @@ impl HttpLoopsClient {
 
 impl LoopsClient for HttpLoopsClient {
     async fn send(&self, delivery: &Delivery, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
-        let request = match &delivery.kind {
-            DeliveryKind::LoopsEvent { key } => {
-                self.request(Method::POST, "/v1/events/send", api_key).header(idempotency::HEADER, key.as_str())
-            }
-            DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => {
-                self.request(Method::PUT, "/v1/contacts/update", api_key)
-            }
+        let (method, path) = match &delivery.kind {
+            DeliveryKind::LoopsEvent { .. } => (Method::POST, "/v1/events/send"),
+            DeliveryKind::LoopsCreate => (Method::POST, "/v1/contacts/create"),
+            DeliveryKind::LoopsDelete => (Method::POST, "/v1/contacts/delete"),
+            DeliveryKind::LoopsEmail { .. } => (Method::POST, "/v1/transactional"),
+            DeliveryKind::LoopsContact | DeliveryKind::ClayRow { .. } => (Method::PUT, "/v1/contacts/update"),
         };
+        let mut request = self.request(method, path, api_key);
+        if let Some(key) = delivery.kind.idempotency_key() {
+            request = request.header(idempotency::HEADER, key.as_str());
+        }
         let request = request
             .header(CONTENT_TYPE, "application/json")
             .header(DELIVERY_ID, delivery.id.as_str())
@@ -72,11 +89,7 @@ impl LoopsClient for HttpLoopsClient {
         self.client.send(request, timeout, Timestamp::now()).await
     }
 
-    async fn list_contact_properties(&self, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
-        let request = self.request(Method::GET, "/v1/contacts/properties", api_key);
-        self.client.send(request, timeout, Timestamp::now()).await
-    }
-    async fn get_team(&self, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
-        self.client.send(self.request(Method::GET, "/v1/api-key", api_key), timeout, Timestamp::now()).await
+    async fn read(&self, path_and_query: &str, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
+        self.client.send(self.request(Method::GET, path_and_query, api_key), timeout, Timestamp::now()).await
     }
 }

@@ -1,4 +1,4 @@
-//! `PUT /api/v1/contacts/update` and `POST /api/v1/events/send`: a row of a Clay table becomes a Loops contact or event.
+//! The calls that write: a row of a Clay table updates, creates or deletes a Loops contact, sends an event or an e-mail.
 //!
 //! If the rate limit allows it and no row of its contact is in front, the row is sent at once and the caller gets Loops'
 //! response. Otherwise, or if Loops does not accept it in time, it is queued, and the caller gets a 202.
@@ -13,7 +13,6 @@ use relay_core::error::{ErrorCode, RequestError};
 use relay_core::idempotency::{self, IdempotencyKey};
 use relay_core::row::{Row, RowKind, RowOptions};
 use relay_core::secret::SecretString;
-use relay_core::token::Scope;
 use tokio::time::{Duration, Instant};
 use tracing::error;
 
@@ -29,6 +28,7 @@ use crate::ports::queue::StoreError;
 use crate::ports::rate_limiter::{Permit, RateLimiter};
 use crate::ports::row_intake::{Admission, DeliveryMode, RowIntake};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
+use crate::routes::ApiRoute;
 use crate::telemetry::event::CallStats;
 
 /// Deadline of the response, from the request's head on: before Clay's column gives up, and before a gateway does after 30 s.
@@ -36,7 +36,7 @@ const RESPONSE_DEADLINE: Duration = Duration::from_secs(10);
 /// Poll interval while a duplicate of the row is in flight.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The handler of both routes.
+/// The handler of all these routes.
 #[derive(Debug, Clone)]
 pub struct ClayRowHandler<S, L, D, P> {
     /// The relay tokens and the Loops key.
@@ -61,18 +61,26 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
         let (started_at, mut stats) = (Instant::now(), CallStats::default());
         let deadline = started_at + RESPONSE_DEADLINE;
         let (parts, body) = request.into_parts();
-        let (token_name, accepted) = match authenticate(&self.secrets, &parts.headers, scope(kind)).await {
-            Ok(Authenticated { secret, token_name }) => (token_name, self.accept(kind, secret, &parts, body).await),
-            Err(error) => (None, Err(error)),
-        };
+        let (token_name, accepted) =
+            match authenticate(&self.secrets, &parts.headers, ApiRoute::Row(kind).scope()).await {
+                Ok(Authenticated { secret, token_name }) => (token_name, self.accept(kind, secret, &parts, body).await),
+                Err(error) => (None, Err(error)),
+            };
         let (context, outcome) = match accepted {
             Ok((delivery, api_key, context)) => {
-                let outcome = self.dispatch(&delivery, api_key, context.prefers_async, deadline, &mut stats).await;
+                let outcome = if context.dry_run {
+                    self.dry_run(&delivery).await
+                } else {
+                    self.dispatch(&delivery, api_key, context.prefers_async, deadline, &mut stats).await
+                };
                 (context, outcome)
             }
             Err(error) => {
                 let id = DeliveryId::for_refused_request(&self.clock.new_id());
-                (RowContext { id, contact: None, adjusted: Vec::new(), prefers_async: false }, error.into())
+                (
+                    RowContext { id, contact: None, adjusted: Vec::new(), prefers_async: false, dry_run: false },
+                    error.into(),
+                )
             }
         };
         outcome.log(kind, &context, token_name.as_deref(), started_at.elapsed(), stats);
@@ -91,8 +99,8 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
         let body = body.read().await.map_err(|error| error.into_request_error(Caller::Clay))?;
         let options = RowOptions::from_query(parts.uri.query().unwrap_or_default())?;
         let caller_key = match kind {
-            RowKind::Contact => None,
-            RowKind::Event => {
+            RowKind::Contact | RowKind::Create | RowKind::Delete => None,
+            RowKind::Event | RowKind::Email => {
                 let keys = parts.headers.get_all(idempotency::HEADER).iter();
                 IdempotencyKey::from_headers(keys.map(http::HeaderValue::as_bytes))?
             }
@@ -117,6 +125,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
             contact: Some(delivery.contact.clone()),
             adjusted: row.adjusted().to_vec(),
             prefers_async: prefers_async(&parts.headers),
+            dry_run: options.dry_run,
         };
         Ok((delivery, api_key, context))
     }
@@ -138,28 +147,47 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
     fn clean_row(&self, kind: RowKind, body: &[u8], options: RowOptions) -> Result<Row, RequestError> {
         let schema = self.schema.get(self.clock.now());
         let cleaned = Row::clean(kind, body, options, schema.as_deref());
-        if cleaned.as_ref().is_err_and(RequestError::depends_on_schema) {
+        if !options.dry_run && cleaned.as_ref().is_err_and(RequestError::depends_on_schema) {
             self.schema.invalidate(self.clock.now());
         }
         cleaned
     }
 
     fn build_delivery(&self, row: &Row, options: RowOptions, caller_key: Option<IdempotencyKey>) -> Delivery {
+        let key = || {
+            caller_key.unwrap_or_else(|| {
+                if options.dedupe { row.derive_key() } else { IdempotencyKey::random(&self.clock.new_id()) }
+            })
+        };
+        let random_id = || DeliveryId::random(&self.clock.new_id());
         let (id, kind) = match row.kind() {
-            RowKind::Contact => (DeliveryId::random(&self.clock.new_id()), DeliveryKind::LoopsContact),
-            RowKind::Event => {
-                let key = caller_key.unwrap_or_else(|| {
-                    if !options.dedupe {
-                        return IdempotencyKey::random(&self.clock.new_id());
-                    }
-                    let name = row.event_name().unwrap_or_default();
-                    IdempotencyKey::derive(name, row.email(), row.user_id(), row.event_properties())
-                });
-                (DeliveryId::for_event(&key), DeliveryKind::LoopsEvent { key })
+            RowKind::Contact => (random_id(), DeliveryKind::LoopsContact),
+            RowKind::Create => (random_id(), DeliveryKind::LoopsCreate),
+            RowKind::Delete => (random_id(), DeliveryKind::LoopsDelete),
+            RowKind::Event | RowKind::Email => {
+                let (key, is_event) = (key(), row.kind() == RowKind::Event);
+                let id = DeliveryId::for_event(&key);
+                (id, if is_event { DeliveryKind::LoopsEvent { key } } else { DeliveryKind::LoopsEmail { key } })
             }
         };
         let received_at = self.clock.now();
         Delivery { id, contact: row.contact(), received_at, kind, body: row.to_body().into() }
+    }
+
+    /// Returns what would be sent, and whether it was sent or waits already. Calls, writes and counts nothing.
+    async fn dry_run(&self, delivery: &Delivery) -> RowOutcome {
+        match self.intake.preview(delivery).await {
+            Ok(Admission::KeyOfOtherContact) => RowOutcome::key_of_other_contact(),
+            Ok(Admission::OutcomeUnknown) => RowOutcome::outcome_unknown(),
+            Ok(admission) => {
+                let (body, key) = (delivery.body.clone(), delivery.kind.idempotency_key().cloned());
+                RowOutcome::DryRun { body, key, duplicate: admission != Admission::SendNow }
+            }
+            Err(error) => {
+                error!(delivery.id = %delivery.id, %error, "the store cannot be read");
+                RowOutcome::unavailable("The store of what was sent cannot be read")
+            }
+        }
     }
 
     async fn dispatch(
@@ -191,9 +219,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, D: RowIntake, P: RateLi
             Admission::AlreadyDelivered if api_key.is_none() => {
                 RowOutcome::unavailable("Loops cannot be asked now which account the relay's new key opens")
             }
-            Admission::AlreadyDelivered if matches!(delivery.kind, DeliveryKind::LoopsEvent { .. }) => {
-                RowOutcome::Duplicate
-            }
+            Admission::AlreadyDelivered if delivery.kind.idempotency_key().is_some() => RowOutcome::Duplicate,
             // A contact whose first response from the store was lost, so that a worker was faster.
             Admission::AlreadyDelivered => RowOutcome::Delivered { status: StatusCode::OK, body: Bytes::new() },
             Admission::InFlight => RowOutcome::unavailable("The same row is being sent right now"),
@@ -265,14 +291,6 @@ impl<S: Clone, L: Clone, D, P> ClayRowHandler<S, L, D, P> {
             limiter: Arc::clone(&self.limiter),
             clock: Arc::clone(&self.clock),
         }
-    }
-}
-
-/// The scope that a caller needs to send a row of that kind.
-const fn scope(kind: RowKind) -> Scope {
-    match kind {
-        RowKind::Contact => Scope::ContactsWrite,
-        RowKind::Event => Scope::EventsSend,
     }
 }
 

@@ -1,7 +1,10 @@
-//! The HTTP entry points: Loops' webhooks, and the rows that Clay sends.
+//! The HTTP entry points: Loops' webhooks, and the calls that Clay makes.
 
+pub mod api;
 pub(crate) mod authentication;
 pub mod clay_row;
+pub mod delivery_status;
+pub mod loops_read;
 pub mod loops_webhook;
 pub mod request_body;
 pub mod response;

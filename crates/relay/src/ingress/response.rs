@@ -5,7 +5,7 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::error::{ErrorCode, RequestError};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage};
 
@@ -54,11 +54,20 @@ pub(crate) fn json_bytes(status: StatusCode, body: Bytes) -> Response<Bytes> {
 
 /// The response to an error.
 pub fn error_response(caller: Caller, error: &RequestError) -> Response<Bytes> {
-    let mut body = json!({"success": false, "message": error.message(), "code": error.code().as_str()});
-    if let (Some(field), Some(object)) = (error.field(), body.as_object_mut()) {
-        object.insert("field".to_owned(), Value::from(field));
+    error_response_with(caller, error, Map::new())
+}
+
+/// The response to an error, with other fields behind the relay's own.
+pub(crate) fn error_response_with(caller: Caller, error: &RequestError, others: Map<String, Value>) -> Response<Bytes> {
+    let mut body = Map::new();
+    body.insert("success".to_owned(), false.into());
+    body.insert("message".to_owned(), error.message().into());
+    body.insert("code".to_owned(), error.code().as_str().into());
+    body.extend(error.field().map(|field| ("field".to_owned(), Value::from(field))));
+    for (name, value) in others {
+        body.entry(name).or_insert(value);
     }
-    let mut response = json(status(caller, error.code()), &body);
+    let mut response = json(status(caller, error.code()), &body.into());
     if let Some(seconds) = retry_after(caller, error.code()) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
     }
@@ -119,8 +128,9 @@ pub fn method_not_allowed(caller: Caller, allowed: &'static str) -> Response<Byt
 
 /// The response to a path that is not one of the relay's.
 pub fn not_found() -> Response<Bytes> {
-    let message = "There is nothing at this path: the relay takes POST /webhooks/loops, PUT /api/v1/contacts/update \
-                   and POST /api/v1/events/send.";
+    let message = "There is nothing at this path: below /api/v1 the relay takes Loops' calls for contacts, events, lists, \
+                   contact properties and transactional e-mails, and deliveries/{id}; what else Loops has is closed here, so \
+                   call Loops itself for it.";
     error_response(Caller::Clay, &RequestError::new(ErrorCode::NotFound, message))
 }
 

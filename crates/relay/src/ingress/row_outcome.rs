@@ -7,10 +7,12 @@ use http::{HeaderValue, Response, StatusCode};
 use relay_core::contact::ContactKey;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::error::{ErrorCode, RequestError};
-use relay_core::idempotency;
+use relay_core::idempotency::{self, IdempotencyKey};
 use relay_core::row::RowKind;
+use serde::Serialize;
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
 use crate::ingress::response::{self, Caller};
 use crate::ports::row_intake::SyncSendResult;
@@ -26,6 +28,8 @@ pub(crate) struct RowContext {
     pub(crate) adjusted: Vec<String>,
     /// Whether the caller preferred to have it stored.
     pub(crate) prefers_async: bool,
+    /// Whether the caller asks what would be sent.
+    pub(crate) dry_run: bool,
 }
 
 /// Outcome of a row's request.
@@ -37,17 +41,36 @@ pub(crate) enum RowOutcome {
     Duplicate,
     /// It is in the queue.
     Queued,
+    /// What would be sent, with which key, and whether it was sent or waits already.
+    DryRun { body: Bytes, key: Option<IdempotencyKey>, duplicate: bool },
     /// Loops or the relay rejects it.
     Rejected {
         error: RequestError,
         /// The status for the caller, if it is not that of the error's code.
         status: Option<StatusCode>,
+        /// What Loops has answered. Its clients read more of it than the message.
+        loops_answer: Map<String, Value>,
     },
+}
+
+/// The answer to a dry run. Clay's formulas read only its beginning, so what is short comes first.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DryRunAnswer<'a> {
+    success: bool,
+    status: &'static str,
+    duplicate: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a str>,
+    /// Byte for byte what Loops would get.
+    would_send: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adjusted: Option<Value>,
 }
 
 impl From<RequestError> for RowOutcome {
     fn from(error: RequestError) -> Self {
-        Self::Rejected { error, status: None }
+        Self::Rejected { error, status: None, loops_answer: Map::new() }
     }
 }
 
@@ -75,8 +98,10 @@ impl RowOutcome {
     pub(crate) const fn sync_send_result(&self, stats: &CallStats) -> SyncSendResult {
         match self {
             Self::Delivered { .. } | Self::Duplicate => SyncSendResult::Delivered,
-            Self::Queued | Self::Rejected { .. } if stats.outcome_unknown => SyncSendResult::OutcomeUnknown,
-            Self::Queued | Self::Rejected { .. } => SyncSendResult::Rejected,
+            Self::Queued | Self::DryRun { .. } | Self::Rejected { .. } if stats.outcome_unknown => {
+                SyncSendResult::OutcomeUnknown
+            }
+            Self::Queued | Self::DryRun { .. } | Self::Rejected { .. } => SyncSendResult::Rejected,
         }
     }
 
@@ -107,8 +132,20 @@ impl RowOutcome {
                 }
                 response::json(StatusCode::ACCEPTED, &body)
             }
-            Self::Rejected { error, status } => {
-                let mut response = response::error_response(Caller::Clay, &error);
+            Self::DryRun { body, key, duplicate } => {
+                let answer = DryRunAnswer {
+                    success: true,
+                    status: "dry-run",
+                    duplicate,
+                    idempotency_key: key.as_ref().map(IdempotencyKey::as_str),
+                    would_send: serde_json::from_slice(&body).ok(),
+                    adjusted: response::adjusted_list(&context.adjusted),
+                };
+                // Keys are texts and the writer is memory, so this does not fail.
+                response::json_bytes(StatusCode::OK, serde_json::to_vec(&answer).unwrap_or_default().into())
+            }
+            Self::Rejected { error, status, loops_answer } => {
+                let mut response = response::error_response_with(Caller::Clay, &error, loops_answer);
                 *response.status_mut() = status.unwrap_or(response.status());
                 response
             }
@@ -128,6 +165,7 @@ impl RowOutcome {
             Self::Delivered { .. } => (EventOutcome::Delivered, None),
             Self::Duplicate => (EventOutcome::Duplicate, None),
             Self::Queued => (EventOutcome::Queued, None),
+            Self::DryRun { .. } => (EventOutcome::DryRun, None),
             Self::Rejected { error, .. } => (EventOutcome::Refused, Some(error)),
         };
         let event = DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, outcome, context.id.as_str());

@@ -12,7 +12,7 @@ use relay_core::row::schema::ContactSchema;
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 
-use crate::destination::loops::LoopsClient;
+use crate::destination::loops::{LoopsClient, PROPERTIES_PATH};
 use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::RateLimiter;
 use crate::ports::secrets::{ClayToLoopsSecret, SecretSource};
@@ -140,7 +140,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SchemaR
         let Some(permit) = self.limiter.try_acquire().await else { return FetchResult::Failed };
         permit.wait().await;
         // The limiter does not record the response: Loops may take rows although it does not give the list.
-        let response = self.loops.list_contact_properties(&api_key, FETCH_TIMEOUT).await;
+        let response = self.loops.read(PROPERTIES_PATH, &api_key, FETCH_TIMEOUT).await;
         if let Some(throttle) = response.throttle() {
             self.limiter.throttle_for(throttle).await;
             return FetchResult::Failed;

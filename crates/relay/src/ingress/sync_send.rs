@@ -3,17 +3,16 @@
 use bytes::Bytes;
 use http::StatusCode;
 use relay_core::account::KeyAccount;
-use relay_core::delivery::{Delivery, DeliveryKind, Reason, ReasonCode};
+use relay_core::delivery::{Delivery, Reason, ReasonCode};
 use relay_core::error::{ErrorCode, RequestError};
 use relay_core::policy::response::{Decision, SendPath, decide, status_for_clay};
 use relay_core::policy::retry;
 use relay_core::secret::SecretString;
-use serde_json::Value;
 use tokio::time::{Duration, Instant};
 
 use crate::delivery::{reason_for, record_call};
 use crate::destination::http_client::DestinationResponse;
-use crate::destination::loops::LoopsClient;
+use crate::destination::loops::{LoopsClient, error_message};
 use crate::ingress::row_outcome::RowOutcome;
 use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::{Permit, RateLimiter, Readiness, Unavailable};
@@ -53,13 +52,12 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
             // Loops has asked for fewer calls meanwhile, other callers have used the quota, or the deadline is too near.
             return Err(self.defer(0, None, Reason::without_status(ReasonCode::DestinationThrottled), stats));
         }
-        let is_event = matches!(delivery.kind, DeliveryKind::LoopsEvent { .. });
         let (mut tries, mut refreshed) = (0, false);
         loop {
             tries += 1;
             let timeout = TRY_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
             let response = record_call(self.loops.send(delivery, &api_key, timeout), self.limiter, stats).await;
-            match decide(SendPath::LoopsFastPath, response.outcome, is_event) {
+            match decide(SendPath::LoopsFastPath, response.outcome, &delivery.kind) {
                 Decision::Delivered => return Ok(to_delivered(response)),
                 Decision::Duplicate => return Ok(RowOutcome::Duplicate),
                 Decision::RefreshSecret if !refreshed => {
@@ -99,7 +97,9 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> SyncSen
                         return Err(self.defer_after(tries, &response, stats));
                     }
                 }
-                Decision::Reject | Decision::DeadLetter | Decision::NextWebhook => return Ok(to_rejected(&response)),
+                Decision::Reject | Decision::DeadLetter | Decision::NextWebhook => {
+                    return Ok(to_rejected(delivery, &response, stats));
+                }
             }
         }
     }
@@ -152,23 +152,21 @@ fn to_delivered(response: DestinationResponse) -> RowOutcome {
     RowOutcome::Delivered { status, body: response.body }
 }
 
-fn to_rejected(response: &DestinationResponse) -> RowOutcome {
+fn to_rejected(delivery: &Delivery, response: &DestinationResponse, stats: &CallStats) -> RowOutcome {
+    if stats.outcome_unknown && decide(SendPath::LoopsWorker, response.outcome, &delivery.kind) == Decision::Delivered {
+        // An earlier try was accepted although Loops did not say so.
+        return RowOutcome::Delivered { status: StatusCode::OK, body: Bytes::new() };
+    }
     let status = response.status().unwrap_or(400);
-    let message = loops_error_message(&response.body).unwrap_or_else(|| {
+    let message = error_message(&response.body).unwrap_or_else(|| {
         format!("Loops refuses the row with status {status} and no reason: compare the row with Loops' API reference.")
     });
     let status = StatusCode::from_u16(status_for_clay(status)).unwrap_or(StatusCode::BAD_REQUEST);
-    RowOutcome::Rejected { error: RequestError::new(ErrorCode::LoopsRejected, message), status: Some(status) }
-}
-
-/// Returns what Loops says in an error: `message`, or the older `error` (Loops API reference, errors).
-fn loops_error_message(body: &Bytes) -> Option<String> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    let text = |value: &Value| value.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned);
-    body.get("message").and_then(text).or_else(|| {
-        let error = body.get("error")?;
-        text(error).or_else(|| error.get("message").or_else(|| error.get("reason")).and_then(text))
-    })
+    RowOutcome::Rejected {
+        error: RequestError::new(ErrorCode::LoopsRejected, message),
+        status: Some(status),
+        loops_answer: serde_json::from_slice(&response.body).unwrap_or_default(),
+    }
 }
 
 fn short_pause(random: f64) -> Duration {

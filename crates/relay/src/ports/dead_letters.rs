@@ -158,7 +158,7 @@ impl DeadLetter {
         let delivery = self.delivery();
         let (route, webhook_id) = match delivery.map(|delivery| &delivery.kind) {
             Some(DeliveryKind::ClayRow { route, webhook_id }) => (Some(route.clone()), Some(webhook_id.clone())),
-            Some(DeliveryKind::LoopsContact | DeliveryKind::LoopsEvent { .. }) | None => (None, None),
+            Some(_) | None => (None, None),
         };
         DeliveryRecord {
             id: self.id().to_owned(),

@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod admin;
 pub mod clock;
 pub mod dead_letters;
+pub mod delivery_status;
 pub mod queue;
 pub mod rate_limiter;
 pub mod row_intake;

@@ -81,6 +81,10 @@ pub trait RowIntake: Send + Sync {
     /// cannot lock the contact.
     fn admit_without_record(&self, delivery: &Delivery) -> impl Future<Output = Result<Admission, StoreError>> + Send;
 
+    /// Returns what is known under the delivery's key, as [`admit`](Self::admit) would, and changes nothing. It is
+    /// [`Admission::SendNow`] where that is nothing that keeps the delivery from being sent, and for one without a key.
+    fn preview(&self, delivery: &Delivery) -> impl Future<Output = Result<Admission, StoreError>> + Send;
+
     /// Returns the guard of a delivery that was just admitted as [`Admission::SendNow`].
     fn guard(&self, delivery: &Delivery) -> Self::Guard;
 

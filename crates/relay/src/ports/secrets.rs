@@ -37,7 +37,7 @@ impl LoopsToClaySecret {
 pub struct ClayToLoopsSecret {
     /// The key of the Loops account, if one is set.
     pub api_key: Option<SecretString>,
-    /// The tokens that open the two API routes. Empty means closed.
+    /// The tokens that open the routes below `/api/v1`. Empty means closed.
     pub tokens: RelayTokens,
     /// The account that the key opens.
     pub account: KeyAccount,

@@ -32,6 +32,10 @@ pub enum EventOutcome {
     Delivered,
     /// The destination had accepted it before.
     Duplicate,
+    /// The caller got what would be sent, and nothing was.
+    DryRun,
+    /// The caller got what it asked for.
+    Answered,
     /// A worker retries it later.
     Retried,
     /// An operator has to fix the cause first.
@@ -104,7 +108,7 @@ pub struct DeliveryEvent<'a> {
     pub webhook_id: Option<&'a str>,
     /// The name of a verified event of Loops.
     pub loops_event: Option<&'a str>,
-    /// What a row becomes in Loops: a `contact` or an `event`.
+    /// What a row becomes in Loops (`contact`, `event`, `create`, `delete`, `email`), or which other call it is.
     pub kind: Option<&'static str>,
     /// The name of the relay token that a row came with, if it has one.
     pub token: Option<&'a str>,
@@ -156,7 +160,7 @@ impl<'a> DeliveryEvent<'a> {
     pub fn for_delivery(delivery: &'a Delivery, outcome: EventOutcome) -> Self {
         let (kind, webhook_id) = match &delivery.kind {
             DeliveryKind::ClayRow { webhook_id, .. } => (None, Some(webhook_id.as_str())),
-            DeliveryKind::LoopsContact | DeliveryKind::LoopsEvent { .. } => (Some(delivery.kind.as_str()), None),
+            _ => (Some(delivery.kind.as_str()), None),
         };
         let event = Self::new(delivery.kind.direction(), Stage::Worker, outcome, delivery.id.as_str());
         Self { webhook_id, kind, contact: Some(&delivery.contact), ..event }
@@ -175,6 +179,8 @@ impl<'a> DeliveryEvent<'a> {
             | EventOutcome::Test
             | EventOutcome::Delivered
             | EventOutcome::Duplicate
+            | EventOutcome::DryRun
+            | EventOutcome::Answered
             | EventOutcome::Waiting => Level::INFO,
         }
     }
@@ -187,6 +193,8 @@ impl<'a> DeliveryEvent<'a> {
             (Stage::Request, Direction::LoopsToClay, EventOutcome::Rejected) => "webhook kept as a dead letter",
             (Stage::Request, Direction::LoopsToClay, _) => "webhook taken",
             (Stage::Request, Direction::ClayToLoops, EventOutcome::Refused) => "row refused",
+            (Stage::Request, Direction::ClayToLoops, EventOutcome::DryRun) => "row tried without sending it",
+            (Stage::Request, Direction::ClayToLoops, EventOutcome::Answered) => "call answered",
             (Stage::Request, Direction::ClayToLoops, _) => "row taken",
             (Stage::Worker, _, EventOutcome::Duplicate) => "delivered before",
             (Stage::Worker, _, EventOutcome::Retried) => "to be tried again",

@@ -119,7 +119,12 @@ pub fn metrics_of<'a>(event: &'a DeliveryEvent<'_>) -> Vec<Metric<'a>> {
         EventOutcome::SecretUnreadable => count(SECRET_UNREADABLE, by_direction),
         // It was tried while its caller waited, and a worker retries it.
         EventOutcome::Queued if event.stats.calls > 0 => count(RETRIED, by_direction),
-        EventOutcome::Queued | EventOutcome::Ignored | EventOutcome::Test | EventOutcome::Waiting => {}
+        EventOutcome::Queued
+        | EventOutcome::Ignored
+        | EventOutcome::Test
+        | EventOutcome::DryRun
+        | EventOutcome::Answered
+        | EventOutcome::Waiting => {}
     }
     if event.code == Some(ErrorCode::LoopsKeyRejected)
         || event.reason.is_some_and(|reason| reason.code == ReasonCode::LoopsKeyRejected)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use relay::destination::clay::ClayClient;
 use relay::destination::http_client::DestinationResponse;
-use relay::destination::loops::LoopsClient;
+use relay::destination::loops::{API_KEY_PATH, LoopsClient, PROPERTIES_PATH};
 use relay_core::delivery::{Delivery, DeliveryId, DeliveryKind};
 use relay_core::policy::response::CallOutcome;
 use relay_core::secret::{ExposeSecret as _, SecretString};
@@ -91,7 +91,11 @@ pub(crate) struct FakeLoops {
     schema_requests: Mutex<Vec<String>>,
     team_reply: TeamReply,
     team_requests: Mutex<Vec<String>>,
+    read_reply: Option<ReadReply>,
 }
+
+/// What is asked for makes the answer.
+type ReadReply = Box<dyn Fn(&str) -> DestinationResponse + Send + Sync>;
 
 /// A key, and how often a team was asked for before, make the answer.
 type TeamReply = Box<dyn Fn(&str, usize) -> DestinationResponse + Send + Sync>;
@@ -107,7 +111,16 @@ impl FakeLoops {
             schema_requests: Mutex::default(),
             team_reply: Box::new(|_, _| reply(404)),
             team_requests: Mutex::default(),
+            read_reply: None,
         }
+    }
+
+    /// One that answers so to what only reads.
+    pub(crate) fn with_read_reply(
+        self,
+        read_reply: impl Fn(&str) -> DestinationResponse + Send + Sync + 'static,
+    ) -> Self {
+        Self { read_reply: Some(Box::new(read_reply)), ..self }
     }
 
     /// One that answers so when it is asked which team a key belongs to.
@@ -163,12 +176,16 @@ impl LoopsClient for FakeLoops {
         response
     }
 
-    async fn list_contact_properties(&self, api_key: &SecretString, _: Duration) -> DestinationResponse {
-        let mut schema_requests = self.schema_requests.lock().unwrap();
-        schema_requests.push(api_key.expose_secret().to_owned());
-        (self.schema_reply)(schema_requests.len() - 1)
-    }
-    async fn get_team(&self, api_key: &SecretString, _: Duration) -> DestinationResponse {
+    async fn read(&self, path_and_query: &str, api_key: &SecretString, _: Duration) -> DestinationResponse {
+        if path_and_query == PROPERTIES_PATH {
+            let mut schema_requests = self.schema_requests.lock().unwrap();
+            schema_requests.push(api_key.expose_secret().to_owned());
+            return (self.schema_reply)(schema_requests.len() - 1);
+        }
+        if let Some(read_reply) = &self.read_reply {
+            return read_reply(path_and_query);
+        }
+        assert_eq!(path_and_query, API_KEY_PATH);
         let mut team_requests = self.team_requests.lock().unwrap();
         team_requests.push(api_key.expose_secret().to_owned());
         (self.team_reply)(api_key.expose_secret(), team_requests.len() - 1)
@@ -181,11 +198,7 @@ impl LoopsClient for &'static FakeLoops {
         (**self).send(delivery, api_key, timeout).await
     }
 
-    async fn list_contact_properties(&self, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
-        (**self).list_contact_properties(api_key, timeout).await
-    }
-
-    async fn get_team(&self, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
-        (**self).get_team(api_key, timeout).await
+    async fn read(&self, path_and_query: &str, api_key: &SecretString, timeout: Duration) -> DestinationResponse {
+        (**self).read(path_and_query, api_key, timeout).await
     }
 }

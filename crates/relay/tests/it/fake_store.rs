@@ -119,6 +119,8 @@ pub(crate) struct FakeRowIntake {
     completes: bool,
     /// How long an admission takes.
     pub(crate) delay: Duration,
+    /// What is known under any key.
+    preview: Admission,
     results: Mutex<Vec<SyncSendResult>>,
     modes: Mutex<Vec<DeliveryMode>>,
 }
@@ -131,6 +133,7 @@ impl FakeRowIntake {
             unrecorded_admission: Some(Admission::SendNow),
             completes: true,
             delay: Duration::ZERO,
+            preview: Admission::SendNow,
             results: Mutex::default(),
             modes: Mutex::default(),
         }
@@ -144,6 +147,11 @@ impl FakeRowIntake {
     /// One that admits, and breaks after that.
     pub(crate) fn failing_on_complete() -> Self {
         Self { completes: false, ..Self::admitting(Admission::SendNow) }
+    }
+
+    /// One that knows this under any key.
+    pub(crate) fn with_preview(self, preview: Admission) -> Self {
+        Self { preview, ..self }
     }
 
     /// How direct attempts ended.
@@ -173,6 +181,10 @@ impl RowIntake for FakeRowIntake {
 
     async fn admit_without_record(&self, _: &Delivery) -> Result<Admission, StoreError> {
         self.unrecorded_admission.ok_or_else(error)
+    }
+
+    async fn preview(&self, _: &Delivery) -> Result<Admission, StoreError> {
+        Ok(self.preview)
     }
 
     fn guard(&self, _: &Delivery) {}

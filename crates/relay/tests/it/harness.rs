@@ -102,6 +102,8 @@ impl<T: Send + Sync> SecretSource<T> for FakeSecrets<T> {
 #[derive(Debug, Default)]
 pub(crate) struct FakeRateLimiter {
     exhausted: bool,
+    /// Whether who waits for room waits on.
+    never_acquires: bool,
     /// How many turns there are, if not any number.
     permits: Option<usize>,
     permits_taken: AtomicUsize,
@@ -116,6 +118,11 @@ impl FakeRateLimiter {
     /// One without room for who does not wait.
     pub(crate) fn exhausted() -> Self {
         Self { exhausted: true, ..Self::default() }
+    }
+
+    /// One that has no room at all.
+    pub(crate) fn never_acquiring() -> Self {
+        Self { never_acquires: true, ..Self::exhausted() }
     }
 
     /// One with so many turns for who does not wait.
@@ -147,6 +154,9 @@ impl FakeRateLimiter {
 impl RateLimiter for FakeRateLimiter {
     async fn acquire(&self) -> Result<(), Unavailable> {
         self.acquires.fetch_add(1, Ordering::Relaxed);
+        if self.never_acquires {
+            std::future::pending::<()>().await;
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what the helpers of these tests need is there, or the test fails")]
 
 mod account_secrets;
+mod api;
 mod clay_delivery;
 mod clay_row;
 mod destinations;

@@ -183,7 +183,7 @@ fn extra_dead_letters(query: &DeliveryQuery, count: u64, queues: &[QueueRecord])
 /// Returns where a contact is found that a stack has no record of. Field and value are those of the log.
 pub(crate) fn log_hint(stack: &str, field: &str, value: &str) -> String {
     format!(
-        "A contact that Loops took while Clay waited is in the log only: Logs Insights, /aws/lambda/{stack}-clay-to-loops-contact, filter `{field}` = \"{value}\""
+        "A contact that Loops took while Clay waited is in the log only: Logs Insights, /aws/lambda/{stack}-clay-to-loops-contact (created or deleted: …-api), filter `{field}` = \"{value}\""
     )
 }
 

@@ -97,8 +97,14 @@ struct Usage {
     sent_bytes: u64,
 }
 
-const FUNCTIONS: [&str; 5] =
-    ["loops-to-clay", "clay-to-loops-contact", "clay-to-loops-event", "clay-delivery", "loops-delivery"];
+const FUNCTIONS: [&str; 6] = [
+    "loops-to-clay",
+    "clay-to-loops-contact",
+    "clay-to-loops-event",
+    "clay-to-loops-api",
+    "clay-delivery",
+    "loops-delivery",
+];
 
 impl CostHarness {
     async fn start() -> Self {

@@ -5,9 +5,12 @@ use serde_json::Value;
 use super::super::*;
 use crate::error::{ErrorCode, RequestError};
 
-const OMIT: RowOptions = RowOptions { blank: BlankPolicy::Omit, long: LongTextPolicy::Reject, dedupe: true };
-const CLEAR: RowOptions = RowOptions { blank: BlankPolicy::Clear, long: LongTextPolicy::Reject, dedupe: true };
-const TRUNCATE: RowOptions = RowOptions { blank: BlankPolicy::Omit, long: LongTextPolicy::Truncate, dedupe: true };
+const OMIT: RowOptions =
+    RowOptions { blank: BlankPolicy::Omit, long: LongTextPolicy::Reject, dedupe: true, dry_run: false };
+const CLEAR: RowOptions =
+    RowOptions { blank: BlankPolicy::Clear, long: LongTextPolicy::Reject, dedupe: true, dry_run: false };
+const TRUNCATE: RowOptions =
+    RowOptions { blank: BlankPolicy::Omit, long: LongTextPolicy::Truncate, dedupe: true, dry_run: false };
 
 fn row(kind: RowKind, body: &str, options: RowOptions) -> Row {
     Row::clean(kind, body.as_bytes(), options, None).unwrap_or_else(|error| panic!("{body}: {error:?}"))

@@ -15,5 +15,5 @@ fn kind() -> impl Strategy<Value = RowKind> {
 fn options() -> impl Strategy<Value = RowOptions> {
     let blank = proptest::sample::select(vec![BlankPolicy::Omit, BlankPolicy::Clear]);
     let long = proptest::sample::select(vec![LongTextPolicy::Reject, LongTextPolicy::Truncate]);
-    (blank, long, any::<bool>()).prop_map(|(blank, long, dedupe)| RowOptions { blank, long, dedupe })
+    (blank, long, any::<bool>()).prop_map(|(blank, long, dedupe)| RowOptions { blank, long, dedupe, dry_run: false })
 }

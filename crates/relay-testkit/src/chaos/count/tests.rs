@@ -59,7 +59,7 @@ fn assert_violations(history: &History, violations: &[&str]) {
 
 #[test]
 fn ordered_exactly_once_delivery_has_no_violations() {
-    for kind in [ItemKind::Webhook, ItemKind::Contact, ItemKind::Event] {
+    for kind in [ItemKind::Webhook, ItemKind::Contact, ItemKind::Event, ItemKind::Email] {
         let totals = Totals::from_history(&good_history(kind));
         assert_eq!((totals.sent, totals.acknowledged, totals.delivered), (3, 3, 3));
         assert_violations(&good_history(kind), &[]);
@@ -166,11 +166,13 @@ fn in_flight_item_may_be_duplicated_once_per_crash() {
 }
 
 #[test]
-fn event_accepted_twice_is_violation() {
-    let mut history = good_history(ItemKind::Event);
-    history.received.push(accepted(3, ItemKind::Event));
-    history.accepted_silently.push(item(3, ItemKind::Event));
-    assert_violations(&history, &["1 events processed twice"]);
+fn event_or_email_accepted_twice_is_violation() {
+    for kind in [ItemKind::Event, ItemKind::Email] {
+        let mut history = good_history(kind);
+        history.received.push(accepted(3, kind));
+        history.accepted_silently.push(item(3, kind));
+        assert_violations(&history, &["1 events or e-mails processed twice"]);
+    }
 }
 
 #[test]
@@ -207,7 +209,7 @@ fn rejection_after_newer_step_accepted_is_out_of_order() {
 
 #[test]
 fn concurrent_steps_may_arrive_in_any_order() {
-    for kind in [ItemKind::Webhook, ItemKind::Contact, ItemKind::Event] {
+    for kind in [ItemKind::Webhook, ItemKind::Contact, ItemKind::Event, ItemKind::Email] {
         assert_violations(&overlapping_history(kind, vec![accepted(1, kind), accepted(2, kind)]), &[]);
         assert_violations(&overlapping_history(kind, vec![accepted(2, kind), accepted(1, kind)]), &[]);
     }

@@ -1,6 +1,7 @@
 //! The handler of Clay's rows: what it does while Clay waits, and where what it needs is out of order.
 
 mod accounts;
+mod dry_run;
 mod scopes;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use relay_core::delivery::{DeliveryKind, Reason, ReasonCode};
 use relay_core::policy::response::CallOutcome;
 use relay_core::row::RowKind;
 use relay_core::secret::SecretString;
-use relay_core::token::RelayTokens;
+use relay_core::token::{RelayToken, RelayTokens, Scope};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -61,8 +62,9 @@ fn unlocked() -> FakeRowIntake {
 /// A row of that kind.
 fn body_of(kind: RowKind) -> Bytes {
     Bytes::from_static(match kind {
-        RowKind::Contact => br#"{"email":"ada@example.com"}"#,
         RowKind::Event => br#"{"email":"ada@example.com","eventName":"signup"}"#,
+        RowKind::Contact | RowKind::Create | RowKind::Delete => br#"{"email":"ada@example.com"}"#,
+        RowKind::Email => br#"{"email":"ada@example.com","transactionalId":"t1"}"#,
     })
 }
 

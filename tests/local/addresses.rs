@@ -1,5 +1,6 @@
-//! The `Host` of a request: what a page in a browser could read under a name of its own, and what no proxy sends.
+//! Requests that are for nobody: of another host, or to paths and methods that the relay does not know.
 
+use relay_testkit::http::send;
 use relay_testkit::relay_process::{RELAY_TOKEN, Relay};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -65,5 +66,41 @@ async fn relay_routes_take_any_one_host() {
         for hosts in [&[][..], &["Host: relay.example", "Host: relay.example"], &["Host: a b"]] {
             assert_eq!(answer(hosts).await, (400, "malformed_header".to_owned()), "{request_line} {hosts:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_get_json_errors() {
+    let relay = Relay::start(&[]).await;
+    for (method, path, allowed) in [
+        ("GET", "/webhooks/loops", "POST"),
+        ("PUT", "/webhooks/loops", "POST"),
+        ("DELETE", "/webhooks/loops?x=1", "POST"),
+        ("POST", "/api/v1/contacts/update", "PUT"),
+        ("PATCH", "/api/v1/contacts/update", "PUT"),
+        ("PUT", "/api/v1/events/send", "POST"),
+        ("PUT", "/api/v1/transactional", "GET, POST"),
+        ("POST", "/api/v1/lists", "GET"),
+        ("DELETE", "/api/v1/deliveries/event_1", "GET"),
+    ] {
+        let response = send(method, &format!("{}{path}", relay.base()), &[], "{}").await;
+        response.assert_error_response(405, "method_not_allowed", None);
+        assert!(response.headers["x-relay-delivery-id"].starts_with("refused_"), "{method} {path}");
+        assert_eq!(response.headers.get("allow").map(String::as_str), Some(allowed), "{method} {path}");
+    }
+    for (method, path) in [
+        ("GET", "/webhooks"),
+        ("POST", "/webhooks"),
+        ("POST", "/webhooks/loops/"),
+        ("POST", "/webhooks/loops/x"),
+        ("POST", "//webhooks/loops"),
+        ("PUT", "/v1/contacts/update"),
+        ("POST", "/api/v1/campaigns"),
+        ("GET", "/api/v1/deliveries"),
+        ("GET", "/api/v1/transactional-emails"),
+    ] {
+        let response = send(method, &format!("{}{path}", relay.base()), &[], "{}").await;
+        response.assert_error_response(404, "not_found", None);
+        assert!(response.headers["x-relay-delivery-id"].starts_with("refused_"), "{method} {path}");
     }
 }

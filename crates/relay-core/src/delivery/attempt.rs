@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::reason::Reason;
+use super::reason::Reason;
 
 /// Result of an attempt at a delivery: it says what the queue does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,25 +44,29 @@ pub struct AttemptHistory {
 }
 
 /// An attempt that has ended, as a store records it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinishedAttempt {
     /// What the queue does next.
     pub result: AttemptResult,
     /// [`AttemptHistory::unknown_since`] for the next attempt.
     pub unknown_since: Option<Timestamp>,
+    /// Whether the destination said that it had accepted it before.
+    pub duplicate: bool,
+    /// What the destination said to its refusal, without the contact's address and id.
+    pub message: Option<String>,
 }
 
 impl FinishedAttempt {
     /// An attempt that began then. `outcome_unknown`: whether the destination may have processed an event without saying so.
     pub fn new(result: AttemptResult, history: AttemptHistory, began_at: Timestamp, outcome_unknown: bool) -> Self {
         let unknown_since = history.unknown_since.or(outcome_unknown.then_some(began_at));
-        Self { result, unknown_since: unknown_since.filter(|_| result != AttemptResult::Delivered) }
+        Self { unknown_since: unknown_since.filter(|_| result != AttemptResult::Delivered), ..result.into() }
     }
 }
 
 impl From<AttemptResult> for FinishedAttempt {
     /// An attempt at something that is not an event.
     fn from(result: AttemptResult) -> Self {
-        Self { result, unknown_since: None }
+        Self { result, unknown_since: None, duplicate: false, message: None }
     }
 }
