@@ -80,7 +80,7 @@ async fn metrics_export_every_series_at_start() {
     let samples = scrape_metrics(&relay).await;
     let counters = samples.iter().filter(|(name, _)| name.contains("_total{"));
     assert!(counters.clone().all(|(_, value)| *value == 0.0), "{samples:#?}");
-    assert_eq!(counters.count(), 6 * 2 + 1 + ErrorCode::ALL.len());
+    assert_eq!(counters.count(), 6 * 2 + 2 + ErrorCode::ALL.len());
     for name in ["accepted", "delivered", "duplicate", "retried", "dead", "held"] {
         for direction in ["loops-to-clay", "clay-to-loops"] {
             let name = format!("relay_{name}_total{{direction=\"{direction}\"}}");
@@ -88,6 +88,7 @@ async fn metrics_export_every_series_at_start() {
         }
     }
     for name in [
+        r#"relay_answered_total{direction="clay-to-loops"}"#,
         r#"relay_loops_key_refused_total{direction="clay-to-loops"}"#,
         r#"relay_refused_total{cause="signature",code="invalid_signature"}"#,
         r#"relay_destination_seconds_count{direction="loops-to-clay"}"#,

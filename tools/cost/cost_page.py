@@ -315,6 +315,9 @@ billed while it waits for the rate limiter: {1000 / (facts.rate / 2):.0f} ms for
   720,000.
 - A retry costs the function's time, the writes and the read of its attempt, and three requests to the queue each
   time. A held delivery is tried about a hundred times a day.
+- An e-mail is handled as an event is, and a contact that is created or deleted as one that is updated. A call that is
+  passed on is one function call with one write, for its place in the rate, and the question what became of a row one
+  with one read; neither is measured.
 - Each sandbox that is always in use reads its secret {assumed["warm_sandbox_reads_a_month"]:,} times a month: ${reads:.2f}.
 
 ## An idle month

@@ -26,8 +26,9 @@ const DIRECTIONS: [Direction; 2] = [Direction::LoopsToClay, Direction::ClayToLoo
 const CODE_LABEL: &str = "code";
 
 /// The counters and their help texts.
-const COUNTERS: [(&str, &str); 8] = [
+const COUNTERS: [(&str, &str); 9] = [
     (metric::ACCEPTED, "Requests that were taken: each is delivered, or waits to be"),
+    (metric::ANSWERED, "Calls that only read, and were answered"),
     (metric::REFUSED, "Requests that were refused, by whose matter it is and by code"),
     (metric::DELIVERED, "Deliveries that the destination accepted"),
     (metric::DUPLICATE, "Deliveries that the destination had before"),
@@ -140,7 +141,7 @@ fn initial_labels(counter: &str) -> Vec<Labels> {
                 vec![(metric::CAUSE, metric::refusal_cause(*code).to_owned()), (CODE_LABEL, code.as_str().to_owned())]
             })
             .collect(),
-        metric::LOOPS_KEY_REFUSED => vec![direction_label(Direction::ClayToLoops)],
+        metric::LOOPS_KEY_REFUSED | metric::ANSWERED => vec![direction_label(Direction::ClayToLoops)],
         _ => DIRECTIONS.map(direction_label).to_vec(),
     }
 }

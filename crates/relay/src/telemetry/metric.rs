@@ -21,6 +21,8 @@ pub(crate) const WEBHOOK: &str = "webhook";
 pub const ACCEPTED: &str = "accepted";
 /// Requests that got an error response.
 pub const REFUSED: &str = "refused";
+/// Calls that only read, and were answered.
+pub const ANSWERED: &str = "answered";
 /// Deliveries that the destination accepted.
 pub const DELIVERED: &str = "delivered";
 /// Deliveries that the destination had accepted before.
@@ -114,6 +116,7 @@ pub fn metrics_of<'a>(event: &'a DeliveryEvent<'_>) -> Vec<Metric<'a>> {
         EventOutcome::Rejected | EventOutcome::DeadLettered => count(DEAD, by_direction),
         EventOutcome::Delivered => count(DELIVERED, by_direction),
         EventOutcome::Duplicate => count(DUPLICATE, by_direction),
+        EventOutcome::Answered => count(ANSWERED, by_direction),
         EventOutcome::Retried => count(RETRIED, by_direction),
         EventOutcome::Held => count(HELD, by_direction),
         EventOutcome::SecretUnreadable => count(SECRET_UNREADABLE, by_direction),
@@ -123,7 +126,6 @@ pub fn metrics_of<'a>(event: &'a DeliveryEvent<'_>) -> Vec<Metric<'a>> {
         | EventOutcome::Ignored
         | EventOutcome::Test
         | EventOutcome::DryRun
-        | EventOutcome::Answered
         | EventOutcome::Waiting => {}
     }
     if event.code == Some(ErrorCode::LoopsKeyRejected)
