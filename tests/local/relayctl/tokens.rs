@@ -99,3 +99,16 @@ async fn generated_token_of_a_trial_is_listed_with_all_scopes() {
     let real = [("LOOPS_API_KEY", "key".to_owned())];
     assert_eq!(scopes(relay.folder(), &real).await, ["contacts:write", "events:send", "deliveries:read"]);
 }
+
+#[tokio::test]
+async fn token_that_ends_a_trial_says_so() {
+    let relay = start_trial().await;
+    let listed = setup(&relay, &["--list"]).await;
+    assert!(listed.stdout.contains("not stored: Loops is simulated"), "{listed:?}");
+    let arguments = ["--add-relay-token", "--name", "finder", "--scopes", "contacts:read", "--show-token"];
+    let added = setup(&relay, &arguments).await;
+    assert!(added.stdout.contains("The trial is over"), "{added:?}");
+    // The columns are shown with a token that they work with.
+    let generated = std::fs::read_to_string(relay.folder().join("relay-token")).unwrap();
+    assert!(added.stdout.contains(&format!("Bearer {}", generated.trim())), "{added:?}");
+}

@@ -163,7 +163,7 @@ impl Setup<'_> {
         let before = self.store.load().await?;
         let mut after = before.clone();
         let Edit { new_token, mut notes } = self.edit(&mut after, &input)?;
-        let mut written = Vec::new();
+        let (mut written, was_trial) = (Vec::new(), self.store.is_trial(&before)?);
         if before != after {
             after.validate([&names[0], &names[1]], self.store.loops_to_clay_parser())?;
             written = self.store.save(&before, &after).await?;
@@ -173,6 +173,13 @@ impl Setup<'_> {
         // A new token is shown on a terminal, and all tokens on request: a log or a pipe gets none by accident.
         let new_token = new_token.filter(|_| std::io::stdout().is_terminal());
         let is_trial = self.store.is_trial(&after)?;
+        if was_trial && !is_trial && after.api_key().is_none() {
+            notes.push(
+                "The trial is over: with a relay token of its own, the relay is closed until it has the key of Loops \
+                 (setup --local), or is started with --simulate."
+                    .to_owned(),
+            );
+        }
         let relay_tokens = summarize_relay_tokens(&after, is_trial, |token| {
             let is_new = new_token.as_ref().is_some_and(|new| new.expose_secret() == token.expose_secret());
             self.arguments.show_token || is_new
@@ -187,6 +194,7 @@ impl Setup<'_> {
             paste,
             notes,
             is_local: matches!(self.store, SecretStore::Local(_)),
+            is_trial,
         })
     }
 

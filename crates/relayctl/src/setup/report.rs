@@ -29,6 +29,9 @@ pub(crate) struct SetupReport {
     pub(crate) notes: Vec<String>,
     #[serde(skip)]
     pub(crate) is_local: bool,
+    /// Whether Loops is simulated, with a generated token.
+    #[serde(skip)]
+    pub(crate) is_trial: bool,
 }
 
 /// A secret without its text, unless that was asked for. The position counts from 1.
@@ -95,7 +98,14 @@ pub(crate) fn summarize_relay_tokens(
     tokens.iter().zip(1..).zip(documents.token_grants()).map(summarize).collect()
 }
 
+/// What the token of the two columns that are pasted must be able to do.
+const COLUMN_SCOPES: [Scope; 2] = [Scope::ContactsWrite, Scope::EventsSend];
+
 impl SecretSummary {
+    fn has_scope(&self, scope: Scope) -> bool {
+        self.scopes.iter().flatten().any(|known| *known == scope.as_str())
+    }
+
     fn new((secret, position): (&SecretString, usize)) -> Self {
         Self { position, fingerprint: fingerprint(secret.expose_secret()), name: None, scopes: None, token: None }
     }
@@ -108,7 +118,7 @@ impl SetupReport {
         // secret of its direction is set.
         let [no_key, no_signing_secret, no_relay_token, no_webhook] = if self.is_local {
             [
-                if self.relay_tokens.is_empty() {
+                if self.is_trial || self.relay_tokens.is_empty() {
                     "not stored: Loops is simulated"
                 } else {
                     "not stored: Loops is closed, because a relay token is"
@@ -151,7 +161,8 @@ impl SetupReport {
         if self.clay_routes.is_empty() {
             lines.push(format!("Clay              {no_webhook}"));
         }
-        let token = self.relay_tokens.iter().rev().find_map(|secret| secret.token.as_deref());
+        let opens_both = |secret: &&SecretSummary| COLUMN_SCOPES.iter().all(|scope| secret.has_scope(*scope));
+        let token = self.relay_tokens.iter().rev().filter(opens_both).find_map(|secret| secret.token.as_deref());
         lines.extend([
             String::new(),
             "In Loops, under Settings, Webhooks:".to_owned(),
