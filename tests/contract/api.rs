@@ -1,52 +1,26 @@
 //! The dry run, the calls that create, delete and e-mail, and those that are passed on.
 
-use relay_core::token::Scope;
-use relay_testkit::http::{Response, send};
 use relay_testkit::mock_destination::{MockDestination, Reply};
 use serde_json::json;
 
-use super::rows::{start_loops, start_relay};
-use crate::Relay;
-
-const TOKEN: &str = "token-of-the-tests-with-all-scopes";
-
-/// A relay whose token may do everything.
-async fn start(loops: &MockDestination) -> Relay {
-    let scopes: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
-    let tokens = json!([{"token": TOKEN, "name": "all", "scopes": scopes}]).to_string();
-    start_relay(loops, &[("RELAY_TOKEN", &tokens)]).await
-}
-
-async fn call(relay: &Relay, method: &str, path: &str, body: &str) -> Response {
-    let authorization = format!("Bearer {TOKEN}");
-    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
-    send(method, &format!("{}{path}", relay.base()), &headers, body).await
-}
-
-/// A row of each kind that goes to Loops, and the path of its call.
-const ROWS: [(&str, &str, &str); 5] = [
-    ("PUT", "/api/v1/contacts/update", r#"{"email":"ada@example.com","plan":"pro"}"#),
-    ("POST", "/api/v1/contacts/create", r#"{"email":"ada@example.com","plan":"pro"}"#),
-    ("POST", "/api/v1/contacts/delete", r#"{"email":"ada@example.com"}"#),
-    ("POST", "/api/v1/events/send", r#"{"email":"ada@example.com","eventName":"signed_up"}"#),
-    ("POST", "/api/v1/transactional", r#"{"transactionalId":"cll42l54","email":"ada@example.com"}"#),
-];
+use super::delivery_status::{CALLS, call, start};
+use super::rows::start_loops;
 
 #[tokio::test]
 async fn dry_run_shows_what_the_run_sends_and_sends_nothing() {
     let loops = start_loops().await;
     let relay = start(&loops).await;
-    for (index, (method, path, body)) in ROWS.into_iter().enumerate() {
-        let tried = call(&relay, method, &format!("{path}?dry-run=on"), body).await;
+    for (index, [method, path, body]) in CALLS.into_iter().enumerate() {
+        let tried = call(&relay, [method, &format!("{path}?dry-run=on"), body], &[]).await;
         assert_eq!((tried.status, &tried.json()["duplicate"]), (200, &json!(false)), "{path}: {tried:?}");
         assert_eq!(loops.received().len(), index, "{path}");
-        assert_eq!(call(&relay, method, path, body).await.status, 200, "{path}");
+        assert_eq!(call(&relay, [method, path, body], &[]).await.status, 200, "{path}");
         let sent = loops.received().pop().unwrap();
         assert!(tried.text().contains(&format!("\"wouldSend\":{}", sent.text())), "{path}: {tried:?}");
         assert_eq!(sent.header("idempotency-key"), tried.json()["idempotencyKey"].as_str().unwrap_or_default());
     }
-    for (method, path, body) in ROWS {
-        let again = call(&relay, method, &format!("{path}?dry-run=on"), body).await;
+    for [method, path, body] in CALLS {
+        let again = call(&relay, [method, &format!("{path}?dry-run=on"), body], &[]).await;
         let has_key = again.json().get("idempotencyKey").is_some();
         assert_eq!(again.json()["duplicate"], json!(has_key), "{path}: {again:?}");
     }
@@ -59,7 +33,7 @@ async fn creation_and_deletion_that_are_done_get_the_answer_of_loops() {
     for (path, done) in [("/api/v1/contacts/create", 409), ("/api/v1/contacts/delete", 404)] {
         loops.set_default_reply(Reply::json(done, r#"{"success":false,"message":"Done."}"#));
         let body = r#"{"email":"ada@example.com"}"#;
-        let direct = call(&relay, "POST", path, body).await;
+        let direct = call(&relay, ["POST", path, body], &[]).await;
         assert_eq!((direct.status, &direct.json()["message"]), (done, &json!("Done.")), "{path}");
     }
 }
@@ -68,15 +42,15 @@ async fn creation_and_deletion_that_are_done_get_the_answer_of_loops() {
 async fn repeated_email_is_sent_once() {
     let loops = start_loops().await;
     let relay = start(&loops).await;
-    let (method, path, _) = ROWS[4];
+    let [_, _, _, [method, path, _], _] = CALLS;
     let email = |items: &str| {
         format!(r#"{{"transactionalId":"t1","email":"ada@example.com","dataVariables":{{"n":1,"items":{items}}}}}"#)
     };
-    let first = call(&relay, method, path, &email(r#"[{"a":1,"b":"x"}]"#)).await;
+    let first = call(&relay, [method, path, &email(r#"[{"a":1,"b":"x"}]"#)], &[]).await;
     assert_eq!(first.json(), json!({"success": true}));
-    let repeat = call(&relay, method, path, &email(r#"[{"b":"x","a":1.0}]"#)).await;
+    let repeat = call(&relay, [method, path, &email(r#"[{"b":"x","a":1.0}]"#)], &[]).await;
     assert_eq!(repeat.json(), json!({"success": true, "duplicate": true}));
-    assert_eq!(call(&relay, method, path, &email("[]")).await.json(), json!({"success": true}));
+    assert_eq!(call(&relay, [method, path, &email("[]")], &[]).await.json(), json!({"success": true}));
     assert_eq!(loops.received().len(), 2);
 }
 
@@ -85,7 +59,7 @@ async fn both_or_no_identity_is_refused_without_a_call() {
     let loops = start_loops().await;
     let relay = start(&loops).await;
     for path in ["find", "find?email=a@b.co&userId=7", "suppression"] {
-        let response = call(&relay, "GET", &format!("/api/v1/contacts/{path}"), "").await;
+        let response = call(&relay, ["GET", &format!("/api/v1/contacts/{path}"), ""], &[]).await;
         response.assert_error_response(400, "invalid_option", Some("email"));
     }
     assert!(loops.received().is_empty());
@@ -95,7 +69,7 @@ async fn both_or_no_identity_is_refused_without_a_call() {
 async fn call_that_only_reads_is_passed_on_with_its_answer() {
     let loops = MockDestination::start(Reply::json(200, r#"[{"id":"c1", "email":"ada@example.com"}]"#)).await;
     let relay = start(&loops).await;
-    let found = call(&relay, "GET", "/api/v1/contacts/find?email=ada%40example.com&x=1", "ignored").await;
+    let found = call(&relay, ["GET", "/api/v1/contacts/find?email=ada%40example.com&x=1", "ignored"], &[]).await;
     assert_eq!((found.status, found.text().as_str()), (200, r#"[{"id":"c1", "email":"ada@example.com"}]"#));
     let asked = loops.received().pop().unwrap();
     assert_eq!((asked.header("authorization"), asked.text().as_str()), ("Bearer loops-key", ""));

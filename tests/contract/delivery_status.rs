@@ -12,7 +12,7 @@ use super::rows::{assert_queued, start_loops, start_relay};
 use crate::Relay;
 
 /// Method, path and body of each call that writes.
-const CALLS: [[&str; 3]; 5] = [
+pub(super) const CALLS: [[&str; 3]; 5] = [
     ["POST", "/api/v1/contacts/create", r#"{"email":"ada@example.com","firstName":"Ada"}"#],
     ["PUT", "/api/v1/contacts/update", r#"{"email":"ada@example.com"}"#],
     ["POST", "/api/v1/events/send", r#"{"email":"ada@example.com","eventName":"enriched"}"#],
@@ -21,13 +21,13 @@ const CALLS: [[&str; 3]; 5] = [
 ];
 
 /// Starts a relay whose token has all scopes.
-async fn start(loops: &MockDestination) -> Relay {
+pub(super) async fn start(loops: &MockDestination) -> Relay {
     let scopes: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
     let tokens = json!([{"token": RELAY_TOKEN, "name": "tests", "scopes": scopes}]);
     start_relay(loops, &[("RELAY_TOKEN", &tokens.to_string())]).await
 }
 
-async fn call(relay: &Relay, [method, path, body]: [&str; 3], headers: &[(&str, &str)]) -> Response {
+pub(super) async fn call(relay: &Relay, [method, path, body]: [&str; 3], headers: &[(&str, &str)]) -> Response {
     let authorization = format!("Bearer {RELAY_TOKEN}");
     let mut all = vec![("authorization", authorization.as_str()), ("content-type", "application/json")];
     all.extend(headers);

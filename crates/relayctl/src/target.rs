@@ -6,13 +6,14 @@ use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurat
 use clap::Args;
 use relay::config::names::{CONTACT_HASH_KEY, RELAY_DATA};
 use relay::destination::http_client;
+use relay_aws::functions::FUNCTION_NAMES;
 use relay_core::contact::ContactHashKey;
 use relay_sqlite::data_dir::DataDir;
 use relay_sqlite::data_dir::config::DEFAULT_DATA;
 
 use crate::aws::sam_config::{DEFAULT_ENVIRONMENT, SamParameters};
 use crate::aws::session::Session;
-use crate::aws::stack::{FUNCTIONS, Stack};
+use crate::aws::stack::Stack;
 use crate::error::{Error, UsageError};
 use crate::local::error::Error as LocalError;
 
@@ -81,7 +82,7 @@ impl Target {
             // Every function has it. Read there, it is the one that hashes, whatever version was deployed.
             Self::Stack(target) => {
                 let variables =
-                    target.function_configuration(FUNCTIONS[0]).await?.environment.and_then(|it| it.variables);
+                    target.function_configuration(FUNCTION_NAMES[0]).await?.environment.and_then(|it| it.variables);
                 Ok(variables.unwrap_or_default().get(CONTACT_HASH_KEY).and_then(|key| ContactHashKey::new(key)))
             }
             // relay-local reads it from the environment before the folder.

@@ -61,26 +61,21 @@ impl ContactLedger {
             return Ok(None);
         }
         let known = self.ledger.known_event(delivery, now).await?;
-        let admission = match known.state {
-            Some(LedgerState::Delivered) => Admission::AlreadyDelivered,
-            Some(LedgerState::Queued) => Admission::Queued,
-            Some(LedgerState::Sending) if known.is_in_flight => return Ok(Some(Admission::InFlight)),
-            Some(LedgerState::Sending | LedgerState::Dead) if known.unknown_since.is_some() && known.is_other => {
-                // Loops might take it for a repeat of the other one.
-                return Ok(Some(Admission::OutcomeUnknown));
-            }
-            Some(LedgerState::Sending) if known.is_resend_unsafe => {
+        match known.admission() {
+            Some(Admission::OutcomeUnknown)
+                if known.state == Some(LedgerState::Sending) && !known.may_be_taken_for_another() =>
+            {
                 self.dead_letter_lost(delivery, known.unknown_since).await?;
-                return Ok(Some(Admission::OutcomeUnknown));
             }
-            Some(LedgerState::Dead) if known.is_resend_unsafe => return Ok(Some(Admission::OutcomeUnknown)),
-            // It has changed meanwhile.
-            Some(LedgerState::Sending | LedgerState::Dead) | None => return Ok(Some(Admission::InFlight)),
-        };
-        if known.is_other || known.is_of_other_contact {
-            self.dead_letter_conflict(delivery).await?;
+            Some(Admission::AlreadyDelivered | Admission::Queued | Admission::KeyOfOtherContact)
+                if known.is_other || known.is_of_other_contact =>
+            {
+                self.dead_letter_conflict(delivery).await?;
+            }
+            _ => {}
         }
-        Ok(Some(if known.is_of_other_contact { Admission::KeyOfOtherContact } else { admission }))
+        // Without one, it has changed meanwhile.
+        Ok(Some(known.admission().unwrap_or(Admission::InFlight)))
     }
 
     /// Dead-letters an event that was sent for a caller who is gone, and that cannot be sent again.
@@ -249,20 +244,7 @@ impl RowIntake for ContactLedger {
             return Ok(Admission::SendNow);
         }
         let known = self.ledger.known_event(delivery, self.clock.now()).await?;
-        Ok(match known.state {
-            Some(LedgerState::Delivered | LedgerState::Queued) if known.is_of_other_contact => {
-                Admission::KeyOfOtherContact
-            }
-            Some(LedgerState::Delivered) => Admission::AlreadyDelivered,
-            Some(LedgerState::Queued) => Admission::Queued,
-            Some(LedgerState::Sending) if known.is_in_flight => Admission::InFlight,
-            Some(LedgerState::Sending | LedgerState::Dead)
-                if known.is_resend_unsafe || (known.unknown_since.is_some() && known.is_other) =>
-            {
-                Admission::OutcomeUnknown
-            }
-            Some(LedgerState::Sending | LedgerState::Dead) | None => Admission::SendNow,
-        })
+        Ok(known.admission().unwrap_or(Admission::SendNow))
     }
 
     fn guard(&self, _: &Delivery) {}

@@ -1,7 +1,9 @@
 //! The deliveries in the ledger, as callers record them. What a worker's attempt records is in `attempts`.
 
 use jiff::Timestamp;
+use relay::ports::delivery_status::DUPLICATE_STATUS;
 use relay::ports::queue::StoreError;
+use relay::ports::row_intake::Admission;
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::{BodyHash, Delivery, DeliveryId, Reason, ReasonCode};
 use relay_core::policy::retry;
@@ -16,8 +18,6 @@ use crate::ledger::table::{Item, LedgerTable, Update, number_attr, string_attr, 
 use crate::sdk::error::AwsError;
 
 pub(crate) const DELIVERY_KEY_PREFIX: &str = "delivery#";
-/// Status of what its destination had accepted before.
-pub(crate) const DUPLICATE_STATUS: i64 = 409;
 
 /// State of a delivery in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,6 +266,28 @@ pub(crate) struct KnownEvent {
     pub(crate) is_resend_unsafe: bool,
 }
 
+impl KnownEvent {
+    /// Returns what it is for an event under its key, unless that may be sent.
+    pub(crate) fn admission(&self) -> Option<Admission> {
+        match self.state? {
+            LedgerState::Delivered | LedgerState::Queued if self.is_of_other_contact => {
+                Some(Admission::KeyOfOtherContact)
+            }
+            LedgerState::Delivered => Some(Admission::AlreadyDelivered),
+            LedgerState::Queued => Some(Admission::Queued),
+            LedgerState::Sending if self.is_in_flight => Some(Admission::InFlight),
+            LedgerState::Sending | LedgerState::Dead => {
+                (self.is_resend_unsafe || self.may_be_taken_for_another()).then_some(Admission::OutcomeUnknown)
+            }
+        }
+    }
+
+    /// Whether Loops might take the event for a repeat of this one, which is another.
+    pub(crate) const fn may_be_taken_for_another(&self) -> bool {
+        self.unknown_since.is_some() && self.is_other
+    }
+}
+
 /// Returns the state of a delivery that is known.
 ///
 /// # Errors
@@ -308,7 +330,7 @@ pub(crate) fn delivered(duplicate: bool) -> Update {
         LEASE_UNTIL,
         ATTEMPT_UNTIL,
     ]);
-    if duplicate { update.set(LAST_STATUS, DUPLICATE_STATUS) } else { update.remove(&[LAST_STATUS]) }
+    if duplicate { update.set(LAST_STATUS, i64::from(DUPLICATE_STATUS)) } else { update.remove(&[LAST_STATUS]) }
 }
 
 /// Sets the reason of a failure. The status is 0 if there was no response.

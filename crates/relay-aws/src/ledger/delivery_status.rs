@@ -1,13 +1,11 @@
 //! What the ledger knows of a delivery, for the caller who has its id.
 
 use jiff::{SignedDuration, Timestamp};
-use relay::ports::delivery_status::{DeliveryStatus, DeliveryStatusSource, Progress};
+use relay::ports::delivery_status::{DUPLICATE_STATUS, DeliveryStatus, DeliveryStatusSource, Progress};
 use relay::ports::queue::StoreError;
 use relay_core::delivery::DeliveryId;
 
-use crate::ledger::deliveries::{
-    DUPLICATE_STATUS, Ledger, LedgerState, attempt_count, delivery_key, reason_of, state_of,
-};
+use crate::ledger::deliveries::{Ledger, LedgerState, attempt_count, delivery_key, reason_of, state_of};
 use crate::ledger::items::{
     DIED_AT, EXPIRES_AT, HELD_SINCE, LAST_ATTEMPT_AT, LAST_STATUS, MESSAGE, RECEIVED_AT, RETRIED_AT,
 };
@@ -26,7 +24,7 @@ fn status_of(item: &Item) -> Option<DeliveryStatus> {
         LedgerState::Sending => return None,
         LedgerState::Queued if since(HELD_SINCE).is_some() => (Progress::Held, since(HELD_SINCE)),
         LedgerState::Queued => (Progress::Queued, None),
-        LedgerState::Delivered if number_attr(item, LAST_STATUS) == Some(DUPLICATE_STATUS) => {
+        LedgerState::Delivered if number_attr(item, LAST_STATUS) == Some(DUPLICATE_STATUS.into()) => {
             (Progress::Duplicate, since(LAST_ATTEMPT_AT))
         }
         LedgerState::Delivered => (Progress::Delivered, since(LAST_ATTEMPT_AT)),

@@ -1,6 +1,7 @@
 //! The end of an attempt: what is recorded of it.
 
 use jiff::Timestamp;
+use relay::ports::delivery_status::DUPLICATE_STATUS;
 use relay::ports::queue::StoreError;
 use relay_core::delivery::{AttemptResult, DeliveryId, FinishedAttempt};
 use rusqlite::{Transaction, params};
@@ -8,9 +9,6 @@ use rusqlite::{Transaction, params};
 use crate::attempts::release::release_others;
 use crate::failure_counts;
 use crate::store::SqliteStore;
-
-/// Status that is stored with what its destination had accepted before.
-pub(crate) const DUPLICATE_STATUS: u16 = 409;
 
 impl SqliteStore {
     /// Records the result of an attempt. If that fails, the worker must record it before it sends anything else.

@@ -1,5 +1,5 @@
 //! The worker's side: what it sends next, and what is recorded of it.
 
 pub(crate) mod claim;
-pub(crate) mod finish_attempt;
+mod finish_attempt;
 pub(crate) mod release;

@@ -1,11 +1,10 @@
 //! What became of a delivery, for the caller who has its id.
 
-use relay::ports::delivery_status::{DeliveryStatus, DeliveryStatusSource, Progress};
+use relay::ports::delivery_status::{DUPLICATE_STATUS, DeliveryStatus, DeliveryStatusSource, Progress};
 use relay::ports::queue::StoreError;
 use relay_core::delivery::{DeliveryId, Reason, ReasonCode};
 use rusqlite::{OptionalExtension as _, Row};
 
-use crate::attempts::finish_attempt::DUPLICATE_STATUS;
 use crate::delivery_row::timestamp;
 use crate::store::SqliteStore;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::Message;
 use fastrand::Rng;
+use relay_aws::functions::FUNCTION_NAMES;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -19,15 +20,6 @@ use crate::webhook::SIGNING_SECRET;
 /// The queues, as the template calls them.
 const CLAY_QUEUE: &str = "ClayQueue";
 const LOOPS_QUEUE: &str = "LoopsQueue";
-/// The functions that are killed.
-const FUNCTIONS: [&str; 6] = [
-    "loops-to-clay",
-    "clay-to-loops-contact",
-    "clay-to-loops-event",
-    "clay-to-loops-api",
-    "clay-delivery",
-    "loops-delivery",
-];
 /// How a service misbehaves.
 const SERVICE_FAULTS: [ServiceFault; 5] = [
     ServiceFault::InternalError,
@@ -147,7 +139,7 @@ impl RelayUnderTest for FunctionsUnderTest {
         match fault {
             RelayFault::Kill => {
                 tokio::time::sleep(delay).await;
-                for name in FUNCTIONS {
+                for name in FUNCTION_NAMES {
                     if random.bool() {
                         self.kill(name);
                     }
@@ -156,13 +148,13 @@ impl RelayUnderTest for FunctionsUnderTest {
             }
             RelayFault::Freeze => {
                 tokio::time::sleep(delay / 2).await;
-                let frozen = FUNCTIONS.map(|name| self.fake_stack.function(name).freeze());
+                let frozen = FUNCTION_NAMES.map(|name| self.fake_stack.function(name).freeze());
                 let disconnect = random.choice(Disconnect::ALL).unwrap_or(Disconnect::Closed);
                 for proxy in self.proxies.iter().chain([self.fake_stack.services().proxy()]) {
                     proxy.disconnect_idle(disconnect);
                 }
                 tokio::time::sleep(self.size.freeze_duration(random)).await;
-                for (name, frozen) in FUNCTIONS.iter().zip(&frozen) {
+                for (name, frozen) in FUNCTION_NAMES.iter().zip(&frozen) {
                     self.fake_stack.function(name).thaw(frozen);
                 }
                 // Twice the delay, so that the clients notice the dead connections.
@@ -173,7 +165,7 @@ impl RelayUnderTest for FunctionsUnderTest {
                 self.fake_stack.services().inject(service, service_fault);
                 if service == "secretsmanager" {
                     // New ones have read no secret yet.
-                    for name in FUNCTIONS {
+                    for name in FUNCTION_NAMES {
                         self.fake_stack.function(name).recycle().await;
                     }
                 }

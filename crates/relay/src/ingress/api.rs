@@ -37,21 +37,11 @@ where
 {
     /// Answers one request.
     pub async fn handle(&self, request: Request<impl RequestBody>) -> Response<Bytes> {
-        let path = request.uri().path();
-        match ApiRoute::find(request.method(), path) {
+        match ApiRoute::find(request.method(), request.uri().path()) {
             Ok(ApiRoute::Row(kind)) => self.rows.handle(kind, request).await,
             // What a GET has in its body is not read.
-            Ok(ApiRoute::Read(call)) => {
-                let query = request.uri().query().unwrap_or_default();
-                let (path, query, headers) = (path.to_owned(), query.to_owned(), request.headers().clone());
-                drop(request);
-                self.reads.handle(call, &path, &query, &headers).await
-            }
-            Ok(ApiRoute::DeliveryStatus(id)) => {
-                let headers = request.headers().clone();
-                drop(request);
-                self.status.handle(&id, &headers).await
-            }
+            Ok(ApiRoute::Read(call)) => self.reads.handle(call, &request.into_parts().0).await,
+            Ok(ApiRoute::DeliveryStatus(id)) => self.status.handle(&id, &request.into_parts().0.headers).await,
             Err(NoRoute::MethodNotAllowed(allowed)) => {
                 self.refuse(ErrorCode::MethodNotAllowed, response::method_not_allowed(Caller::Clay, allowed))
             }

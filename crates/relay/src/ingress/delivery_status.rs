@@ -2,19 +2,18 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use relay_core::delivery::{DeliveryId, Direction, ReasonCode};
+use relay_core::delivery::{DeliveryId, ReasonCode};
 use relay_core::error::{ErrorCode, RequestError};
 use relay_core::token::Scope;
 use serde_json::json;
-use tokio::time::Instant;
 use tracing::error;
 
-use crate::ingress::authentication::{Authenticated, authenticate};
-use crate::ingress::response::{self, Caller};
+use crate::ingress::authentication::authenticate;
+use crate::ingress::read_request::ReadRequest;
+use crate::ingress::response;
 use crate::ports::clock::SharedClock;
 use crate::ports::delivery_status::{DeliveryStatus, DeliveryStatusSource, Progress};
 use crate::ports::secrets::{ClayToLoopsSecret, SecretSource};
-use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage};
 
 /// Maximum length of an id.
 const MAX_ID_LEN: usize = 80;
@@ -33,25 +32,19 @@ pub struct DeliveryStatusHandler<S, D> {
 impl<S: SecretSource<ClayToLoopsSecret>, D: DeliveryStatusSource> DeliveryStatusHandler<S, D> {
     /// Answers one request for the delivery with this id.
     pub async fn handle(&self, id: &str, headers: &HeaderMap) -> Response<Bytes> {
-        let (started_at, read_id) = (Instant::now(), DeliveryId::for_read(&self.clock.new_id()));
-        let (token_name, result) = match authenticate(&self.secrets, headers, Scope::DeliveriesRead).await {
-            Ok(Authenticated { token_name, .. }) => (token_name, self.find(id).await),
-            Err(error) => (None, Err(error)),
-        };
-        let error = result.as_ref().err();
-        let outcome = if error.is_some() { EventOutcome::Refused } else { EventOutcome::Answered };
-        DeliveryEvent {
-            kind: Some("status"),
-            code: error.map(RequestError::code),
-            error: error.and_then(RequestError::log_detail),
-            token: token_name.as_deref(),
-            duration: started_at.elapsed(),
-            ..DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, outcome, read_id.as_str())
-        }
-        .emit();
-        let response =
-            result.map_or_else(|error| response::error_response(Caller::Clay, &error), |status| answer(id, &status));
-        response::with_delivery_id(response, read_id.as_str())
+        let mut request = ReadRequest::begin("status", &self.clock);
+        let result = self.answer(id, headers, &mut request).await;
+        request.finish(result)
+    }
+
+    async fn answer(
+        &self,
+        id: &str,
+        headers: &HeaderMap,
+        request: &mut ReadRequest,
+    ) -> Result<Response<Bytes>, RequestError> {
+        request.token_name = authenticate(&self.secrets, headers, Scope::DeliveriesRead).await?.token_name;
+        Ok(status_response(id, &self.find(id).await?))
     }
 
     async fn find(&self, id: &str) -> Result<DeliveryStatus, RequestError> {
@@ -76,7 +69,7 @@ impl<S: SecretSource<ClayToLoopsSecret>, D: DeliveryStatusSource> DeliveryStatus
     }
 }
 
-fn answer(id: &str, status: &DeliveryStatus) -> Response<Bytes> {
+fn status_response(id: &str, status: &DeliveryStatus) -> Response<Bytes> {
     let progress: &'static str = status.progress.into();
     let mut body = json!({
         "deliveryId": id,

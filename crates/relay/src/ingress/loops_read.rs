@@ -3,24 +3,22 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
-use relay_core::delivery::{DeliveryId, Direction, Reason};
+use http::request::Parts;
+use http::{Response, StatusCode};
 use relay_core::error::{ErrorCode, RequestError};
 use relay_core::policy::response::{CallOutcome, SendPath};
-use serde::de::IgnoredAny;
-use tokio::time::{Duration, Instant};
+use tokio::time::Duration;
 
 use crate::delivery::{reason_for, record_call};
-use crate::destination::http_client::DestinationResponse;
 use crate::destination::loops::LoopsClient;
 use crate::ingress::authentication::{Authenticated, authenticate};
-use crate::ingress::response::{self, Caller};
+use crate::ingress::read_request::ReadRequest;
+use crate::ingress::response::{self, is_json};
 use crate::ingress::sync_send::loops_key_rejected;
 use crate::ports::clock::SharedClock;
 use crate::ports::rate_limiter::RateLimiter;
 use crate::ports::secrets::{ClayToLoopsSecret, SecretField, SecretSource};
 use crate::routes::{ApiRoute, LoopsRead};
-use crate::telemetry::event::{CallStats, DeliveryEvent, EventOutcome, Stage};
 
 /// Longest wait for a permit of the rate limiter.
 const MAX_PERMIT_WAIT: Duration = Duration::from_secs(5);
@@ -41,46 +39,24 @@ pub struct LoopsReadHandler<S, L, P> {
 }
 
 impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> LoopsReadHandler<S, L, P> {
-    /// Answers one call. `path` is Loops' own.
-    pub async fn handle(&self, call: LoopsRead, path: &str, query: &str, headers: &HeaderMap) -> Response<Bytes> {
-        let (started_at, mut stats, mut failure) = (Instant::now(), CallStats::default(), None);
-        let id = DeliveryId::for_read(&self.clock.new_id());
-        let (token_name, result) = match authenticate(&self.secrets, headers, ApiRoute::Read(call).scope()).await {
-            Ok(Authenticated { secret, token_name }) => {
-                (token_name, self.pass_on(call, path, query, &secret, &mut stats, &mut failure).await)
-            }
-            Err(error) => (None, Err(error)),
-        };
-        let error = result.as_ref().err();
-        let outcome = if error.is_some() { EventOutcome::Refused } else { EventOutcome::Answered };
-        let reason = failure.filter(|_| error.is_some());
-        DeliveryEvent {
-            kind: Some(call.as_str()),
-            code: error.map(RequestError::code),
-            error: error.and_then(RequestError::log_detail),
-            reason,
-            token: token_name.as_deref(),
-            attempts: stats.calls,
-            duration: started_at.elapsed(),
-            stats,
-            ..DeliveryEvent::new(Direction::ClayToLoops, Stage::Request, outcome, id.as_str())
-        }
-        .emit();
-        let response = result.unwrap_or_else(|error| response::error_response(Caller::Clay, &error));
-        response::with_delivery_id(response, id.as_str())
+    /// Answers one call, whose path and query are Loops' own.
+    pub async fn handle(&self, call: LoopsRead, head: &Parts) -> Response<Bytes> {
+        let mut request = ReadRequest::begin(call.as_str(), &self.clock);
+        let result = self.pass_on(call, head, &mut request).await;
+        request.finish(result)
     }
 
     async fn pass_on(
         &self,
         call: LoopsRead,
-        path: &str,
-        query: &str,
-        secret: &ClayToLoopsSecret,
-        stats: &mut CallStats,
-        failure: &mut Option<Reason>,
+        head: &Parts,
+        request: &mut ReadRequest,
     ) -> Result<Response<Bytes>, RequestError> {
-        let query = known_query(call, query)?;
-        let path = path.strip_prefix("/api").unwrap_or(path);
+        let scope = ApiRoute::Read(call).scope();
+        let Authenticated { secret, token_name } = authenticate(&self.secrets, &head.headers, scope).await?;
+        request.token_name = token_name;
+        let query = known_query(call, head.uri.query().unwrap_or_default())?;
+        let path = head.uri.path().strip_prefix("/api").unwrap_or(head.uri.path());
         let path_and_query = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
         let name = || self.secrets.describe_field(SecretField::LoopsApiKey);
         let Some(api_key) = &secret.api_key else {
@@ -92,30 +68,22 @@ impl<S: SecretSource<ClayToLoopsSecret>, L: LoopsClient, P: RateLimiter> LoopsRe
             return Err(RequestError::new(ErrorCode::Unavailable, message));
         }
         let called = self.loops.read(&path_and_query, api_key, CALL_TIMEOUT);
-        let response = record_call(called, &*self.limiter, stats).await;
-        *failure = Some(reason_for(SendPath::LoopsFastPath, &response));
+        let response = record_call(called, &*self.limiter, &mut request.stats).await;
+        request.failure = Some(reason_for(SendPath::LoopsFastPath, &response));
         if let Some(throttle) = response.throttle() {
             self.limiter.throttle_for(throttle).await;
         }
-        to_answer(response)
-            .ok_or_else(|| {
+        match response.outcome {
+            CallOutcome::Responded(401) => Err(loops_key_rejected(&name())),
+            CallOutcome::Responded(status @ (200..=299 | 400..=428 | 430..=499)) if is_json(&response.body) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+                Ok(response::json_bytes(status, response.body))
+            }
+            _ => {
                 let message = "Loops did not answer this call as it should: run the column again in a moment.";
-                RequestError::new(ErrorCode::Unavailable, message)
-            })?
-            .ok_or_else(|| loops_key_rejected(&name()))
-    }
-}
-
-/// Returns Loops' answer as it came. None if that is none; nothing inside if Loops refuses the key.
-fn to_answer(response: DestinationResponse) -> Option<Option<Response<Bytes>>> {
-    match response.outcome {
-        CallOutcome::Responded(401) => Some(None),
-        CallOutcome::Responded(status @ (200..=299 | 400..=428 | 430..=499)) => {
-            let status = StatusCode::from_u16(status).ok()?;
-            serde_json::from_slice::<IgnoredAny>(&response.body).ok()?;
-            Some(Some(response::json_bytes(status, response.body)))
+                Err(RequestError::new(ErrorCode::Unavailable, message))
+            }
         }
-        _ => None,
     }
 }
 
@@ -131,7 +99,7 @@ fn known_query(call: LoopsRead, query: &str) -> Result<String, RequestError> {
         if !call.parameters().contains(&name.as_ref()) || value.is_empty() {
             continue;
         }
-        if found.contains(&name.clone().into_owned()) {
+        if found.iter().any(|earlier| *earlier == name) {
             let message =
                 format!("{name} comes more than once in the URL, and Loops takes it once: leave one of them.");
             return Err(RequestError::new(ErrorCode::InvalidOption, message).with_field(name));

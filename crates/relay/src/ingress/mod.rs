@@ -6,6 +6,7 @@ pub mod clay_row;
 pub mod delivery_status;
 pub mod loops_read;
 pub mod loops_webhook;
+pub(crate) mod read_request;
 pub mod request_body;
 pub mod response;
 pub(crate) mod row_outcome;

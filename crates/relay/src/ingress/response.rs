@@ -5,6 +5,7 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::error::{ErrorCode, RequestError};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::telemetry::event::{DeliveryEvent, EventOutcome, Stage};
@@ -72,6 +73,11 @@ pub(crate) fn error_response_with(caller: Caller, error: &RequestError, others: 
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
     }
     response
+}
+
+/// Whether a body of Loops can be passed on as JSON.
+pub(crate) fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(body).is_ok()
 }
 
 pub(crate) fn with_delivery_id(mut response: Response<Bytes>, id: &str) -> Response<Bytes> {

@@ -10,7 +10,6 @@ use relay_core::error::{ErrorCode, RequestError};
 use relay_core::idempotency::{self, IdempotencyKey};
 use relay_core::row::RowKind;
 use serde::Serialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -119,9 +118,7 @@ impl RowOutcome {
 
     fn base_response(self, context: &RowContext) -> Response<Bytes> {
         match self {
-            Self::Delivered { status, body } if serde_json::from_slice::<IgnoredAny>(&body).is_ok() => {
-                response::json_bytes(status, body)
-            }
+            Self::Delivered { status, body } if response::is_json(&body) => response::json_bytes(status, body),
             Self::Delivered { .. } => response::json(StatusCode::OK, &json!({"success": true})),
             Self::Duplicate => response::json(StatusCode::OK, &json!({"success": true, "duplicate": true})),
             Self::Queued => {

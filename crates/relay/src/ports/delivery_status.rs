@@ -8,6 +8,9 @@ use strum::IntoStaticStr;
 
 use crate::ports::queue::StoreError;
 
+/// Status that a store has with a delivery that its destination had accepted before (Loops API reference, "Send event").
+pub const DUPLICATE_STATUS: u16 = 409;
+
 /// How far a delivery has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Method, Request, Response};
 use jiff::Timestamp;
 use relay::destination::http_client::DestinationResponse;
@@ -31,9 +32,9 @@ fn secrets() -> FakeSecrets<ClayToLoopsSecret> {
     })
 }
 
-fn headers() -> http::HeaderMap {
-    let request = Request::builder().header("authorization", "Bearer token").body(()).unwrap();
-    request.headers().clone()
+fn head(path: &str) -> Parts {
+    let request = Request::builder().uri(path).header("authorization", "Bearer token").body(()).unwrap();
+    request.into_parts().0
 }
 
 /// Asks a Loops that answers so for the lists.
@@ -41,7 +42,7 @@ async fn read_lists(response: DestinationResponse, limiter: FakeRateLimiter) -> 
     let loops = FakeLoops::new(|_, _| reply(500)).with_read_reply(move |_| response.clone());
     let clock = Arc::new(FixedClock::default());
     let handler = LoopsReadHandler { secrets: secrets(), loops, limiter: Arc::new(limiter), clock };
-    handler.handle(LoopsRead::Lists, "/api/v1/lists", "", &headers()).await
+    handler.handle(LoopsRead::Lists, &head("/api/v1/lists")).await
 }
 
 fn code(response: &Response<Bytes>) -> (u16, String) {
@@ -116,7 +117,7 @@ impl DeliveryStatusSource for OneDelivery {
 
 async fn status_of(id: &str, found: Option<DeliveryStatus>) -> Response<Bytes> {
     let (deliveries, clock) = (OneDelivery(found), Arc::new(FixedClock::default()));
-    DeliveryStatusHandler { secrets: secrets(), deliveries, clock }.handle(id, &headers()).await
+    DeliveryStatusHandler { secrets: secrets(), deliveries, clock }.handle(id, &head("/").headers).await
 }
 
 fn status(progress: Progress, message: Option<&str>) -> DeliveryStatus {

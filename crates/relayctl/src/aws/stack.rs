@@ -11,16 +11,6 @@ use strum::{IntoStaticStr, VariantArray};
 use crate::aws::error::Error;
 use crate::aws::session::Session;
 
-/// The relay's functions, by their binaries' names, which follow the stack's in their own.
-pub(crate) const FUNCTIONS: [&str; 6] = [
-    "loops-to-clay",
-    "clay-to-loops-contact",
-    "clay-to-loops-event",
-    "clay-to-loops-api",
-    "clay-delivery",
-    "loops-delivery",
-];
-
 /// The outputs of the template, by their names there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 pub(crate) enum StackOutput {

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
+use relay_aws::functions::FUNCTION_NAMES;
 use relay_core::delivery_state::DeliveryState;
 use serde_json::Value;
 
 use crate::aws::error::Error;
-use crate::aws::stack::FUNCTIONS;
 use crate::delivery_change::DeliveryChange;
 use crate::target::StackTarget;
 
@@ -34,7 +34,7 @@ impl<'a> LogTail<'a> {
         let now = Timestamp::now();
         let start_ms = self.since.max(now.checked_sub(INGESTION_DELAY).unwrap_or(now)).as_millisecond();
         let mut changes = Vec::new();
-        for function in FUNCTIONS {
+        for function in FUNCTION_NAMES {
             let group = format!("/aws/lambda/{}", self.target.stack.function_name(function));
             let call = self.target.session.call("logs:FilterLogEvents", group.clone());
             let request = self.target.session.logs().filter_log_events().log_group_name(group).start_time(start_ms);

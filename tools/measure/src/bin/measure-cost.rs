@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::process::ExitCode;
 
+use relay_aws::functions::FUNCTION_NAMES;
 use relay_testkit::http::Response;
 use relay_testkit::lambda_fake::{FakeStack, Setup};
 use relay_testkit::mock_destination::{MockDestination, ReceivedRequest, Reply};
@@ -97,15 +98,6 @@ struct Usage {
     sent_bytes: u64,
 }
 
-const FUNCTIONS: [&str; 6] = [
-    "loops-to-clay",
-    "clay-to-loops-contact",
-    "clay-to-loops-event",
-    "clay-to-loops-api",
-    "clay-delivery",
-    "loops-delivery",
-];
-
 impl CostHarness {
     async fn start() -> Self {
         let (loops, clay) = (
@@ -135,7 +127,7 @@ impl CostHarness {
         let log = self.fake_stack.log();
         let total_bytes = |requests: Vec<ReceivedRequest>| requests.iter().map(request_bytes).sum::<u64>();
         Usage {
-            events: FUNCTIONS.map(|name| (name.to_owned(), self.fake_stack.function(name).invocations())).into(),
+            events: FUNCTION_NAMES.map(|name| (name.to_owned(), self.fake_stack.function(name).invocations())).into(),
             log_lines: to_u64(log.lines().count()),
             log_bytes: to_u64(log.len()),
             sent_bytes: total_bytes(self.loops.received()) + total_bytes(self.clay.received()),

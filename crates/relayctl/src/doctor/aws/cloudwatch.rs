@@ -4,11 +4,11 @@ use aws_sdk_cloudwatch::types::StateValue;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::aws::stack::FUNCTIONS;
 use crate::doctor::check::Check;
 use crate::doctor::finding::{Finding, list_names};
 use crate::error::Error;
 use crate::target::StackTarget;
+use relay_aws::functions::FUNCTION_NAMES;
 
 const LOOKBACK: SignedDuration = SignedDuration::from_hours(1);
 const MAX_PAGES: usize = 10;
@@ -19,7 +19,7 @@ const MAX_CHARS: usize = 120;
 /// `function-errors`: what the functions logged as an error in the last hour.
 pub(crate) async fn check_function_errors(target: &StackTarget) -> Result<Finding, Error> {
     let mut per_function = Vec::new();
-    for binary in FUNCTIONS {
+    for binary in FUNCTION_NAMES {
         let (count, last) = count_errors(target, &target.stack.function_name(binary)).await?;
         if count > 0 {
             per_function.push(format!("{binary} {count}, the last: {last}"));

@@ -3,11 +3,12 @@
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
 use strum::VariantArray as _;
 
-use crate::aws::stack::{FUNCTIONS, StackOutput};
+use crate::aws::stack::StackOutput;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
 use crate::error::Error;
 use crate::target::StackTarget;
+use relay_aws::functions::FUNCTION_NAMES;
 
 /// Environment variable with the version of a function.
 const RELAY_VERSION: &str = "RELAY_VERSION";
@@ -63,7 +64,7 @@ pub(crate) fn check_outputs(target: &StackTarget) -> Finding {
 /// `versions`: every function is there, was updated, and has the version of this program.
 pub(crate) async fn check_versions(target: &StackTarget) -> Result<Finding, Error> {
     let mut mismatches = Vec::new();
-    for binary in FUNCTIONS {
+    for binary in FUNCTION_NAMES {
         let configuration = target.function_configuration(binary).await?;
         let failed = matches!(configuration.state, Some(State::Failed))
             || matches!(configuration.last_update_status, Some(LastUpdateStatus::Failed));
