@@ -72,6 +72,10 @@ fn over_budget(budgets: &RelayLocal<u64>, counted: &RelayLocal<u64>) -> Vec<&'st
     pairs.filter(|((_, count), (_, budget))| count > budget).map(|((name, _), _)| name).collect()
 }
 
+/// What strace adds to each write-through, so that a fast disk and a slow one give the same count: while one is under way,
+/// all callers have sent their next webhook.
+const SLOW_DISK: &str = "inject=fsync,fdatasync:delay_enter=20000";
+
 /// Counts what relay-local has the disk write through while it stores webhooks. strace watches nothing else.
 async fn count_fsyncs(programs: &Programs, work: &Path, clay: &Clay) -> io::Result<u64> {
     let folder = tempfile::tempdir_in(work)?;
@@ -79,7 +83,7 @@ async fn count_fsyncs(programs: &Programs, work: &Path, clay: &Clay) -> io::Resu
     let relay = relay_local(programs, folder.path(), port, &clay.webhook_url());
     let mut command = Command::new("strace");
     // The relay is the child, and strace its tracer beside it, so that a signal reaches the relay.
-    command.args(["-D", "-f", "-q", "--seccomp-bpf", "-e", "trace=fsync,fdatasync", "-o"]).arg(&trace);
+    command.args(["-D", "-f", "-q", "--seccomp-bpf", "-e", "trace=fsync,fdatasync", "-e", SLOW_DISK, "-o"]).arg(&trace);
     command.arg(relay.as_std().get_program()).args(relay.as_std().get_args());
     command.envs(relay.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
     let server = Server::start(command, folder.path(), port).await?;
