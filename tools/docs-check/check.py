@@ -93,13 +93,13 @@ def decisions(docs):
 
 def doctor_checks(docs):
     """Each line that `relayctl doctor` prints has a section of the runbook, and each such section a line."""
-    checks = docs.read("crates/relayctl/src/doctor/check.rs")
+    checks = docs.read("crates/relay-doctor/src/check.rs")
     variants = re.findall(r'^(?:    #\[strum\(serialize = "([a-z-]+)"\)\]\n)?    ([A-Z]\w+),$', checks, flags=re.MULTILINE)
     names = [name or re.sub(r"(?<!^)(?=[A-Z])", "-", variant).lower() for name, variant in variants]
     page = docs.root / "docs" / "runbook.md"
     sections = re.findall(r"^### doctor: (\S+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     if not names:
-        docs.report("crates/relayctl/src/doctor/check.rs", "no check of doctor is found in it")
+        docs.report("crates/relay-doctor/src/check.rs", "no check of doctor is found in it")
     for name in names:
         if name not in sections:
             docs.report(page, f"the line {name} of doctor has no section")

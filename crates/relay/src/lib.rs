@@ -4,6 +4,7 @@ pub mod config;
 pub mod delivery;
 pub mod destination;
 pub mod ingress;
+pub mod operate;
 pub mod ports;
 pub mod rate_limit;
 pub mod routes;

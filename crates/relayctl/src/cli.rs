@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use relay_core::terminal::{escape_for_terminal, escape_json_for_terminal};
+use relay_doctor::invocation;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
 
@@ -15,7 +16,6 @@ use crate::commands::{dead_letters, deliveries, doctor, pause, setup, shell, sho
 use crate::error::{Error, UsageError};
 use crate::exit::ExitStatus;
 use crate::explain::Explain as _;
-use crate::invocation;
 use crate::output::Output;
 use crate::target::Options;
 

@@ -4,14 +4,15 @@ use std::io;
 
 use relay::destination::http_client::BuildError;
 use relay_aws::sdk::error::AwsError;
+use relay_doctor::invocation::suggest;
+use relay_doctor::local_error::LocalError;
 use relay_sqlite::admin;
 use relay_sqlite::data_dir::DataDirError;
 use relay_sqlite::data_dir::secrets_file::SecretsFileError;
 
+use crate::aws;
 use crate::explain::{Explain, Explanation, explain};
-use crate::invocation::suggest;
 use crate::setup::error::SetupError;
-use crate::{aws, local};
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +21,7 @@ pub(crate) enum Error {
     Usage(#[from] UsageError),
     Setup(#[from] SetupError),
     Aws(#[from] aws::error::Error),
-    Local(#[from] local::error::Error),
+    Local(#[from] LocalError),
     Interrupted,
     /// Standard output cannot be written.
     Print(#[from] io::Error),

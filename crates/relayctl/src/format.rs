@@ -5,15 +5,29 @@ use jiff::Timestamp;
 use relay_core::delivery::Direction;
 use relay_core::delivery_state::DeliveryState;
 
+/// What a `--state` selects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StateFilter {
+    /// What waits for an operator.
+    Held,
+    /// What is in a state.
+    In(DeliveryState),
+}
+
 /// Parser of a `--state`.
-pub(crate) fn state_parser() -> impl TypedValueParser<Value = DeliveryState> {
+pub(crate) fn state_parser() -> impl TypedValueParser<Value = StateFilter> {
     let values = [
         ("waiting", "It will be sent"),
+        ("held", "It waits until somebody has fixed its reason"),
         ("delivered", "The destination has it"),
         ("dead", "It is kept for an operator"),
     ];
-    PossibleValuesParser::new(values.map(|(name, help)| PossibleValue::new(name).help(help)))
-        .try_map(|name| name.parse::<DeliveryState>().map_err(|error| error.to_string()))
+    PossibleValuesParser::new(values.map(|(name, help)| PossibleValue::new(name).help(help))).try_map(|name| match name
+        .as_str()
+    {
+        "held" => Ok(StateFilter::Held),
+        state => state.parse().map(StateFilter::In).map_err(|error: strum::ParseError| error.to_string()),
+    })
 }
 
 /// Parser of a direction.

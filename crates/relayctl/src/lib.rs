@@ -9,7 +9,6 @@ mod error;
 mod exit;
 mod explain;
 mod format;
-mod invocation;
 mod local;
 mod output;
 mod progress;

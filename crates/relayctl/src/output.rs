@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Row, Table, TableStyle, Width, presets};
 use relay_core::terminal::{escape_for_terminal, escape_json_for_terminal};
+use relay_doctor::finding::Severity;
 use serde::Serialize;
-use strum::{IntoStaticStr, VariantArray};
 
 use crate::error::Error;
 
@@ -16,22 +16,6 @@ pub(crate) struct Output {
     json: bool,
     is_terminal: bool,
     use_color: bool,
-}
-
-/// How bad something is; it decides the colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr, VariantArray)]
-#[serde(into = "&'static str")]
-#[strum(serialize_all = "lowercase")]
-pub(crate) enum Severity {
-    Ok,
-    Warn,
-    Fail,
-}
-
-impl Severity {
-    pub(crate) fn as_str(self) -> &'static str {
-        self.into()
-    }
 }
 
 impl Output {

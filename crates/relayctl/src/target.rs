@@ -8,14 +8,19 @@ use relay::config::names::{CONTACT_HASH_KEY, RELAY_DATA};
 use relay::destination::http_client;
 use relay_aws::functions::FUNCTION_NAMES;
 use relay_core::contact::ContactHashKey;
+use relay_doctor::invocation::{local_command_line, shell_quote};
+use relay_doctor::local_error::LocalError;
+use relay_doctor::urls::EndpointUrls;
 use relay_sqlite::data_dir::DataDir;
 use relay_sqlite::data_dir::config::DEFAULT_DATA;
 
 use crate::aws::sam_config::{DEFAULT_ENVIRONMENT, SamParameters};
 use crate::aws::session::Session;
-use crate::aws::stack::Stack;
+use crate::aws::stack::{Stack, StackOutput};
 use crate::error::{Error, UsageError};
-use crate::local::error::Error as LocalError;
+
+/// Default of the template's parameter `LoopsApiUrl`.
+const DEFAULT_LOOPS_API_URL: &str = "https://app.loops.so/api";
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -66,6 +71,28 @@ pub(crate) struct StackTarget {
 }
 
 impl StackTarget {
+    /// Returns what is pasted into Loops and Clay.
+    pub(crate) fn urls(&self) -> Result<EndpointUrls, Error> {
+        let url = |output| self.stack.output(output).map(str::to_owned);
+        Ok(EndpointUrls {
+            loops_webhook_url: url(StackOutput::LoopsWebhookUrl)?,
+            events: self.events(),
+            clay_contact_url: url(StackOutput::ClayContactUrl)?,
+            clay_event_url: url(StackOutput::ClayEventUrl)?,
+        })
+    }
+
+    /// Returns the events that are relayed.
+    pub(crate) fn events(&self) -> Vec<String> {
+        let events = self.stack.parameter("RelayedEvents").unwrap_or("contact.created").split(',');
+        events.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+    }
+
+    /// Returns the URL of the Loops API that its functions call.
+    pub(crate) fn loops_api_url(&self) -> &str {
+        self.stack.parameter("LoopsApiUrl").unwrap_or(DEFAULT_LOOPS_API_URL)
+    }
+
     /// Reads the configuration of a function, by the name of its binary.
     pub(crate) async fn function_configuration(&self, binary: &str) -> Result<GetFunctionConfigurationOutput, Error> {
         let name = self.stack.function_name(binary);
@@ -142,11 +169,10 @@ impl Options {
 
     /// Returns the beginning of a command line for this relay.
     pub(crate) fn command_line(&self) -> String {
-        let mut args = vec!["relayctl".to_owned()];
         if let Some(data_dir) = self.local_data_dir() {
-            args.push(format!("--local={}", shell_quote(&data_dir.display().to_string())));
-            return args.join(" ");
+            return local_command_line(&data_dir);
         }
+        let mut args = vec!["relayctl".to_owned()];
         let config = self.config.as_ref().map(|file| file.display().to_string());
         let environment = (self.config_env != DEFAULT_ENVIRONMENT).then(|| self.config_env.clone());
         for (option, value) in [
@@ -170,16 +196,6 @@ impl Options {
 
     fn sam_parameters(&self) -> Result<SamParameters, Error> {
         Ok(SamParameters::load(self.config.as_deref(), &self.config_env)?)
-    }
-}
-
-/// Quotes a word for a shell.
-fn shell_quote(word: &str) -> String {
-    let is_plain = |ch: char| ch.is_alphanumeric() || "/._-~+@:".contains(ch);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 

@@ -1,18 +1,21 @@
 //! Deliveries in the ledger, and the sizes of the queues.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use bytes::Bytes;
 use jiff::Timestamp;
 use relay::ports::admin::{Admin, DeliveryPage, DeliveryQuery, DeliveryRecord, FailureCount, PageKey, QueueStatus};
+use relay::ports::dead_letters::DeadLetterQueue as _;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::delivery_state::DeliveryState;
 
+use crate::admin::dead_letters::StackDeadLetters;
 use crate::admin::{StackAdmin, message_count};
 use crate::ledger::deliveries::{DELIVERY_KEY_PREFIX, LedgerState, attempt_count, delivery_key, state_of};
 use crate::ledger::delivery_status::is_redriven;
 use crate::ledger::failure_counts::all_counts;
 use crate::ledger::items::{
-    CONTACT_HASH, DIED_AT, DROPPED_AT, EXPIRES_AT, FIRST_ATTEMPT_AT, KIND, LAST_ATTEMPT_AT, LAST_STATUS, NOT_BEFORE,
-    PARTITION_KEY, REASON, RECEIVED_AT, STATE, STATE_NAME,
+    CONTACT_HASH, DIED_AT, DROPPED_AT, EXPIRES_AT, FIRST_ATTEMPT_AT, HELD_SINCE, KIND, LAST_ATTEMPT_AT, LAST_STATUS,
+    NOT_BEFORE, PARTITION_KEY, REASON, RECEIVED_AT, STATE, STATE_NAME,
 };
 use crate::ledger::table::{Item, LedgerTable, TTL, number_attr, string_attr, time_attr};
 use crate::sdk::error::AwsError;
@@ -68,6 +71,8 @@ impl Admin for StackAdmin {
             query.state.is_none_or(|state| record.state == state && record.dropped_at.is_none())
                 && query.direction.is_none_or(|direction| record.direction == direction)
                 && (query.contact_hash.is_none() || record.contact_hash == query.contact_hash)
+                && (query.reason.is_none() || record.reason == query.reason)
+                && (!query.held || record.held_since.is_some())
         };
         if let Some(webhook_id) = &query.webhook_id {
             let mut records = self.by_webhook_id(webhook_id, &query.routes).await?;
@@ -83,7 +88,8 @@ impl Admin for StackAdmin {
                 let next = records.last().map(|record| PageKey(format!("{DELIVERY_KEY_PREFIX}{}", record.id)));
                 return Ok(DeliveryPage { records, next });
             }
-            if next.is_none() || !records.is_empty() {
+            // What a reason or a hold is looked for in is one page of the table, so that a caller sees that it goes on.
+            if next.is_none() || !records.is_empty() || query.reason.is_some() || query.held {
                 return Ok(DeliveryPage { records, next });
             }
             key = next;
@@ -94,13 +100,36 @@ impl Admin for StackAdmin {
         Ok(record_from_item(&self.ledger.get(&delivery_key(id)).await?))
     }
 
+    /// Reads the dead letters until it is among them. Of what waits, SQS alone has the body, and gives it to its worker.
+    async fn body(&self, id: &DeliveryId) -> Result<Option<Bytes>, AwsError> {
+        let direction = match self.delivery(id).await? {
+            Some(record) if record.state != DeliveryState::Dead || record.dropped_at.is_some() => return Ok(None),
+            record => record.map(|record| record.direction),
+        };
+        let mut dead_letters = StackDeadLetters::new(self.clone(), direction);
+        let body = loop {
+            match dead_letters.next_page().await {
+                Ok(page) if page.is_empty() => break Ok(None),
+                Ok(page) => {
+                    if let Some(found) = page.iter().find(|dead_letter| dead_letter.id() == id.as_str()) {
+                        break Ok(Some(found.body().clone()));
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        dead_letters.release().await;
+        body
+    }
+
+    /// The ledger would have to be read whole for what is held, and SQS does not say how old a message is.
     async fn queues(&self) -> Result<Vec<QueueStatus>, AwsError> {
         let mut queues = Vec::new();
         for direction in Direction::ALL {
             let urls = self.queues_of(direction);
             let waiting = message_count(&self.sqs, &urls.queue).await?;
             let dead_letters = message_count(&self.sqs, &urls.dead_letters).await?;
-            queues.push(QueueStatus { direction, waiting, dead_letters });
+            queues.push(QueueStatus { direction, waiting, held: None, dead_letters, oldest_received_at: None });
         }
         Ok(queues)
     }
@@ -135,6 +164,13 @@ impl StackAdmin {
             let comparison = if direction == Direction::LoopsToClay { "=" } else { "<>" };
             filter.push_str(&format!(" AND {KIND} {comparison} :row"));
             scan = scan.expression_attribute_values(":row", AttributeValue::S(ROW.to_owned()));
+        }
+        if let Some(reason) = &query.reason {
+            filter.push_str(&format!(" AND {REASON} = :reason"));
+            scan = scan.expression_attribute_values(":reason", AttributeValue::S(reason.clone()));
+        }
+        if query.held {
+            filter.push_str(&format!(" AND attribute_exists({HELD_SINCE})"));
         }
         if let Some(PageKey(key)) = key {
             scan = scan.exclusive_start_key(PARTITION_KEY, AttributeValue::S(key.clone()));
@@ -210,6 +246,7 @@ fn record_from_item(item: &Item) -> Option<DeliveryRecord> {
         first_attempt_at: time_attr(item, FIRST_ATTEMPT_AT),
         last_attempt_at,
         next_attempt_at: time_attr(item, NOT_BEFORE),
+        held_since: time_attr(item, HELD_SINCE).filter(|_| state == DeliveryState::Waiting && !is_redriven(item)),
         settled_at: if state == DeliveryState::Waiting { None } else { last_attempt_at.or(changed_at) },
         died_at: time_attr(item, DIED_AT).filter(|_| is_dead),
         dropped_at: since_last_attempt(DROPPED_AT).filter(|_| is_dead),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use relay::ports::admin::{Admin, DeliveryPage, DeliveryQuery, DeliveryRecord, PageKey, QueueStatus};
 use relay::ports::webhook_usage::WebhookUsage;
@@ -127,7 +128,7 @@ impl Admin for SqliteAdmin {
         limit: u32,
         progress: &dyn Fn(usize),
     ) -> Result<Vec<DeliveryRecord>, Self::Error> {
-        let found = pages::page(&self.connection, query, limit, i64::MAX)?;
+        let found = pages::latest(&self.connection, query, limit)?;
         progress(found.len());
         Ok(found.into_values().collect())
     }
@@ -140,8 +141,8 @@ impl Admin for SqliteAdmin {
     ) -> Result<DeliveryPage, Self::Error> {
         // No delivery arrived before a key that is none of this store's.
         let before = key.map_or(i64::MAX, |PageKey(seq)| seq.parse().unwrap_or(0));
-        let found = pages::page(&self.connection, query, limit, before)?;
-        let next = found.keys().next().map(|seq| PageKey(seq.to_string()));
+        let (found, next) = pages::page(&self.connection, query, limit, before)?;
+        let next = next.map(|seq| PageKey(seq.to_string()));
         Ok(DeliveryPage { records: found.into_values().rev().collect(), next })
     }
 
@@ -149,10 +150,20 @@ impl Admin for SqliteAdmin {
         Ok(pages::delivery(&self.connection, id)?)
     }
 
+    async fn body(&self, id: &DeliveryId) -> Result<Option<Bytes>, Self::Error> {
+        Ok(pages::body(&self.connection, id)?.map(Bytes::from))
+    }
+
     async fn queues(&self) -> Result<Vec<QueueStatus>, Self::Error> {
         let status = |direction| {
             let totals = queries::totals(&self.connection, direction)?;
-            Ok(QueueStatus { direction, waiting: totals.waiting.into(), dead_letters: totals.dead.into() })
+            Ok(QueueStatus {
+                direction,
+                waiting: totals.waiting.into(),
+                held: Some(queries::held_count(&self.connection, direction)?.into()),
+                dead_letters: totals.dead.into(),
+                oldest_received_at: queries::backlog(&self.connection, direction)?.oldest_received_at,
+            })
         };
         Direction::ALL.into_iter().map(status).collect()
     }
@@ -213,6 +224,88 @@ mod tests {
             let latest = admin.latest_deliveries(&query, 7, &|_| ()).await.unwrap();
             let latest: Vec<&String> = latest.iter().map(|record| &record.id).rev().collect();
             assert_eq!(latest, ids.iter().take(7).collect::<Vec<_>>(), "{query:?}");
+        }
+    }
+
+    /// Follows the pages of a query to the last one.
+    async fn all_pages(admin: &SqliteAdmin, query: &DeliveryQuery) -> Vec<String> {
+        let (mut ids, mut key) = (Vec::new(), None);
+        loop {
+            let page = admin.deliveries_page(query, 7, key.as_ref()).await.unwrap();
+            ids.extend(page.records.into_iter().map(|record| record.id));
+            key = page.next;
+            if key.is_none() {
+                return ids;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn reason_is_found_behind_any_number_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let admin = new_admin(&dir);
+        let sql = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 5000)
+                   INSERT INTO deliveries (id, direction, state, contact, kind, body_hash, received_at, next_at, reason)
+                   SELECT n, 'clay-to-loops', iif(n % 2, 'waiting', 'dead'), n, 'contact', 'h', 1, 1,
+                     iif(n % 1000 < 2, 'expired', 'timed_out') FROM numbers";
+        admin.connection.execute(sql, []).unwrap();
+        let query = |state| DeliveryQuery { reason: Some("expired".to_owned()), state, ..DeliveryQuery::default() };
+        let of = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>();
+        let all = of(&[5000, 4001, 4000, 3001, 3000, 2001, 2000, 1001, 1000, 1]);
+        assert_eq!(all_pages(&admin, &query(None)).await, all);
+        let waiting = of(&[4001, 3001, 2001, 1001, 1]);
+        assert_eq!(all_pages(&admin, &query(Some(DeliveryState::Waiting))).await, waiting);
+        assert!(all_pages(&admin, &query(Some(DeliveryState::Delivered))).await.is_empty());
+        let latest = admin.latest_deliveries(&query(Some(DeliveryState::Waiting)), 3, &|_| ()).await.unwrap();
+        assert_eq!(latest.into_iter().map(|record| record.id).collect::<Vec<_>>(), of(&[2001, 3001, 4001]));
+    }
+
+    #[tokio::test]
+    async fn held_deliveries_are_listed_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let admin = new_admin(&dir);
+        for (id, direction, state) in [
+            ("failed", "loops-to-clay", "waiting"),
+            ("held", "loops-to-clay", "waiting"),
+            ("other", "clay-to-loops", "waiting"),
+            ("was held", "loops-to-clay", "delivered"),
+        ] {
+            insert(&admin.connection, id, direction, state);
+        }
+        admin.connection.execute("UPDATE deliveries SET held_since = 5000 WHERE id <> 'failed'", []).unwrap();
+        let held = DeliveryQuery { held: true, ..DeliveryQuery::default() };
+        assert_eq!(all_pages(&admin, &held).await, ["other", "held"]);
+        let one_way = DeliveryQuery { direction: Some(Direction::LoopsToClay), ..held.clone() };
+        assert_eq!(all_pages(&admin, &one_way).await, ["held"]);
+        let dead = DeliveryQuery { state: Some(DeliveryState::Dead), ..held };
+        assert!(all_pages(&admin, &dead).await.is_empty());
+        let queues = admin.queues().await.unwrap();
+        assert_eq!(queues.iter().map(|queue| queue.held).collect::<Vec<_>>(), [Some(1), Some(1)]);
+        assert_eq!(queues[0].oldest_received_at, Timestamp::from_millisecond(1).ok());
+        let since = |id: &str| {
+            pages::delivery(&admin.connection, &DeliveryId::from_stored(id.to_owned())).unwrap().unwrap().held_since
+        };
+        assert_eq!((since("held"), since("was held")), (Timestamp::from_second(5).ok(), None));
+    }
+
+    #[tokio::test]
+    async fn body_is_read_of_what_waits_or_is_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        let admin = new_admin(&dir);
+        for state in ["waiting", "sending", "direct", "dead", "delivered"] {
+            insert(&admin.connection, state, "clay-to-loops", state);
+        }
+        admin.connection.execute("UPDATE deliveries SET body = x'7b7d' WHERE state <> 'delivered'", []).unwrap();
+        for (id, expected) in [
+            ("waiting", Some("{}")),
+            ("sending", Some("{}")),
+            ("dead", Some("{}")),
+            ("direct", None),
+            ("delivered", None),
+            ("unknown", None),
+        ] {
+            let body = admin.body(&DeliveryId::from_stored(id.to_owned())).await.unwrap();
+            assert_eq!(body.as_deref(), expected.map(str::as_bytes), "{id}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Numbers, pauses and dead letters, as an operator reads them of the store.
 
 use jiff::Timestamp;
+use relay::ports::admin::MAX_HELD_COUNT;
 use relay::ports::dead_letters::DeadLetter;
 use relay_core::delivery::{Direction, ReasonCode};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -56,6 +57,16 @@ pub(crate) fn totals(connection: &Connection, direction: Direction) -> rusqlite:
         .query_row([direction.as_str()], |row| {
             Ok(Totals { waiting: row.get("waiting")?, delivered: row.get("delivered")?, dead: row.get("dead")? })
         })
+}
+
+/// Returns the number of held deliveries, at most [`MAX_HELD_COUNT`].
+pub(crate) fn held_count(connection: &Connection, direction: Direction) -> rusqlite::Result<u32> {
+    connection
+        .prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_held_of_direction
+                                   WHERE state = 'waiting' AND held_since IS NOT NULL AND direction = ?1 LIMIT ?2)",
+        )?
+        .query_row(params![direction.as_str(), MAX_HELD_COUNT], |row| row.get(0))
 }
 
 pub(crate) fn backlog(connection: &Connection, direction: Direction) -> rusqlite::Result<Backlog> {

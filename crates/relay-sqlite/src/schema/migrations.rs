@@ -2,12 +2,12 @@
 //!
 //! Version 2 renamed the column `place` to `seq`, an index and three reason codes, and holds everything that was added to
 //! version 1 over time. Version 3 has the indexes and totals by which no cost grows with what is settled or waits. Version 4
-//! has three kinds of deliveries more.
+//! has three kinds of deliveries more. Version 5 has an index more, for the pages of what is held.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Version of the tables (`PRAGMA user_version`).
-pub(crate) const VERSION: i64 = 4;
+pub(crate) const VERSION: i64 = 5;
 
 /// What was added over time: failures by reason (`status` is 0 without a response, and the counts stay if a row that was
 /// dead-lettered is run again); the paused directions; the accounts that were served, as one document. Times are Unix
@@ -126,6 +126,11 @@ CREATE TRIGGER totals_of_deleted AFTER DELETE ON deliveries WHEN old.state <> 'd
 END;
 ";
 
+/// The index of version 5. Only what is held pays for it.
+const HELD_INDEX: &str = "
+CREATE INDEX deliveries_held_of_direction ON deliveries (direction) WHERE state = 'waiting' AND held_since IS NOT NULL;
+";
+
 /// The reason codes that version 2 renamed.
 const RENAMED_REASONS: [(&str, &str); 3] =
     [("far_end_full", "destination_throttled"), ("far_end_failed", "destination_failed"), ("given_up", "expired")];
@@ -162,8 +167,11 @@ pub(crate) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
     if version < 3 {
         transaction.execute_batch(INDEXES_AND_TOTALS)?;
     }
-    if version < VERSION {
+    if version < 4 {
         rewrite_checks(&transaction)?;
+    }
+    if version < VERSION {
+        transaction.execute_batch(HELD_INDEX)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()?;
@@ -210,6 +218,7 @@ mod tests {
         DROP TABLE totals;
         DROP INDEX failures_latest;
         DROP INDEX deliveries_held;
+        DROP INDEX deliveries_held_of_direction;
         DROP INDEX deliveries_of_state;
         DROP INDEX deliveries_of_reason;
         DROP TRIGGER next_of_contact;
@@ -254,7 +263,7 @@ mod tests {
     fn old_store_is_migrated_with_its_deliveries() {
         let dir = old_store();
         let opened = open(dir.path(), Timestamp::UNIX_EPOCH).unwrap();
-        let all = page(&opened.reader, &DeliveryQuery::default(), 10, i64::MAX).unwrap();
+        let all = page(&opened.reader, &DeliveryQuery::default(), 10, i64::MAX).unwrap().0;
         let listed: Vec<_> = all.values().map(|one| (one.id.as_str(), one.attempts, one.first_attempt_at)).collect();
         assert_eq!(listed, [("old", 3, None)]);
     }
@@ -272,7 +281,7 @@ mod tests {
         connection.execute_batch(sql).unwrap();
         drop(connection);
         let opened = open(dir.path(), Timestamp::UNIX_EPOCH).unwrap();
-        let record = page(&opened.reader, &DeliveryQuery::default(), 10, i64::MAX).unwrap().remove(&1).unwrap();
+        let record = page(&opened.reader, &DeliveryQuery::default(), 10, i64::MAX).unwrap().0.remove(&1).unwrap();
         assert_eq!((record.reason.as_deref(), record.status), (Some("destination_throttled"), Some(429)));
         let mut failures: Vec<_> = record.failures.iter().map(|one| (one.reason.as_str(), one.count)).collect();
         failures.sort_unstable();
@@ -289,7 +298,12 @@ mod tests {
             let sql = "UPDATE sqlite_schema SET sql = replace(sql, ?2, ?1) WHERE name = 'deliveries'";
             opened.writer.execute(sql, [before, after]).unwrap();
         }
-        opened.writer.execute_batch("PRAGMA user_version = 3; PRAGMA schema_version = 1000;").unwrap();
+        opened
+            .writer
+            .execute_batch(
+                "DROP INDEX deliveries_held_of_direction; PRAGMA user_version = 3; PRAGMA schema_version = 1000;",
+            )
+            .unwrap();
         drop(opened);
         let insert = |connection: &rusqlite::Connection, kind: &str| {
             let sql = "INSERT INTO deliveries (id, direction, state, contact, kind, body_hash, received_at, next_at)
@@ -310,7 +324,7 @@ mod tests {
     fn old_store_can_be_listed_before_serving() {
         let dir = old_store();
         let connection = open_existing(dir.path()).unwrap().unwrap();
-        let all = page(&connection, &DeliveryQuery::default(), 10, i64::MAX).unwrap();
+        let all = page(&connection, &DeliveryQuery::default(), 10, i64::MAX).unwrap().0;
         assert_eq!((all.len(), all[&1].failures.len()), (1, 0));
     }
 

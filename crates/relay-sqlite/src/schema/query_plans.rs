@@ -62,14 +62,19 @@ async fn run_statements(store: &SqliteStore, admin: &SqliteAdmin) {
     for state in states {
         for direction in [None, Some(Direction::ClayToLoops)] {
             for contact_hash in [None, Some("ada".to_owned())] {
-                let query = DeliveryQuery { state, direction, contact_hash, ..DeliveryQuery::default() };
-                admin.deliveries_page(&query, 10, None).await.unwrap();
+                for (reason, held) in [(None, false), (None, true), (Some("expired".to_owned()), false)] {
+                    let contact_hash = contact_hash.clone();
+                    let query =
+                        DeliveryQuery { state, direction, contact_hash, reason, held, ..DeliveryQuery::default() };
+                    admin.deliveries_page(&query, 10, None).await.unwrap();
+                }
             }
         }
     }
     let of_webhook = DeliveryQuery { webhook_id: Some("msg_1".to_owned()), ..DeliveryQuery::default() };
     admin.latest_deliveries(&of_webhook, 10, &|_| ()).await.unwrap();
     admin.delivery(&DeliveryId::random("1")).await.unwrap();
+    admin.body(&DeliveryId::random("1")).await.unwrap();
     admin.webhook_state("msg_1").unwrap();
     admin.queues().await.unwrap();
     admin.summary().unwrap();

@@ -2,10 +2,14 @@
 
 use std::future::Future;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use relay_core::delivery::{DeliveryId, Direction};
 use relay_core::delivery_state::DeliveryState;
 use serde::Serialize;
+
+/// Held deliveries of a direction that a store counts at most, so that the count takes no longer the more there are.
+pub const MAX_HELD_COUNT: u32 = 10_000;
 
 /// Filter of a listing. What is not set matches every delivery.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +18,10 @@ pub struct DeliveryQuery {
     pub state: Option<DeliveryState>,
     /// Only deliveries of this direction.
     pub direction: Option<Direction>,
+    /// Only deliveries whose last attempt failed with this reason code, and that were not delivered since.
+    pub reason: Option<String>,
+    /// Only deliveries that wait for an operator to fix the cause.
+    pub held: bool,
     /// Only deliveries of the contact with this [hash](relay_core::contact::ContactKey::log_hash).
     pub contact_hash: Option<String>,
     /// Only deliveries of the webhook with this `webhook-id`.
@@ -70,6 +78,9 @@ pub struct DeliveryRecord {
     pub last_attempt_at: Option<Timestamp>,
     /// When the next attempt is due.
     pub next_attempt_at: Option<Timestamp>,
+    /// Since when it waits for an operator to fix the cause, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_since: Option<Timestamp>,
     /// When it was delivered or dead-lettered.
     pub settled_at: Option<Timestamp>,
     /// When it was dead-lettered.
@@ -102,8 +113,12 @@ pub struct QueueStatus {
     pub direction: Direction,
     /// Number of deliveries that wait, hidden ones included.
     pub waiting: u64,
+    /// Number of those that wait for an operator, at most [`MAX_HELD_COUNT`]. None if the store cannot count them.
+    pub held: Option<u64>,
     /// Number of dead letters.
     pub dead_letters: u64,
+    /// When the oldest that waits arrived. None if none waits, or the store cannot tell.
+    pub oldest_received_at: Option<Timestamp>,
 }
 
 /// The deliveries of one relay.
@@ -121,7 +136,8 @@ pub trait Admin {
     ) -> impl Future<Output = Result<Vec<DeliveryRecord>, Self::Error>>;
 
     /// Returns a page of matching deliveries, at most `limit`: the first one, or the one with this key. All pages together have
-    /// each of them once, and none takes more memory than its own deliveries.
+    /// each of them once, and none takes more memory than its own deliveries. A page reads a bounded number of deliveries: it may
+    /// have fewer than `limit`, or none, and a next one all the same.
     fn deliveries_page(
         &self,
         query: &DeliveryQuery,
@@ -131,6 +147,10 @@ pub trait Admin {
 
     /// Returns one delivery.
     fn delivery(&self, id: &DeliveryId) -> impl Future<Output = Result<Option<DeliveryRecord>, Self::Error>>;
+
+    /// Returns the body of a delivery, as far as it can be had: a relay on one machine stores it until the delivery, and a
+    /// stack gives it out of the dead-letter queue only.
+    fn body(&self, id: &DeliveryId) -> impl Future<Output = Result<Option<Bytes>, Self::Error>>;
 
     /// Returns the sizes of the queues, in the order of [`Direction::ALL`].
     fn queues(&self) -> impl Future<Output = Result<Vec<QueueStatus>, Self::Error>>;

@@ -176,6 +176,7 @@ impl DeadLetter {
             first_attempt_at: None,
             last_attempt_at: None,
             next_attempt_at: None,
+            held_since: None,
             settled_at: self.dead_lettered_at,
             died_at: self.dead_lettered_at,
             dropped_at: None,

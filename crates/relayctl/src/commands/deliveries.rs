@@ -7,15 +7,16 @@ use relay_core::contact::ContactKey;
 use relay_core::delivery::Direction;
 use relay_core::delivery_state::DeliveryState;
 use relay_core::terminal::json_elements_for_terminal;
+use relay_doctor::finding::Severity;
+use relay_doctor::invocation::suggest;
 use relay_sqlite::admin::SqliteAdmin;
 use serde::Serialize;
 
 use crate::commands::pause::pause_state;
 use crate::error::{Error, UsageError};
 use crate::exit::ExitStatus;
-use crate::format::{direction_parser, format_reason, format_time, state_parser};
-use crate::invocation::suggest;
-use crate::output::{Output, Severity};
+use crate::format::{StateFilter, direction_parser, format_reason, format_time, state_parser};
+use crate::output::Output;
 use crate::progress;
 use crate::target::{Options, Target};
 
@@ -27,10 +28,13 @@ const HEADER: [&str; 8] = ["received", "direction", "what", "state", "attempts",
 pub(crate) struct DeliveriesArguments {
     /// Only deliveries in this state
     #[arg(long, value_parser = state_parser())]
-    state: Option<DeliveryState>,
+    state: Option<StateFilter>,
     /// Only deliveries this way
     #[arg(long, value_parser = direction_parser())]
     direction: Option<Direction>,
+    /// Only with this reason code
+    #[arg(long, value_name = "CODE")]
+    reason: Option<String>,
     /// Only of this contact: its address, its user id where it has none, or the 16 digits that the log has
     #[arg(long)]
     contact: Option<String>,
@@ -71,7 +75,7 @@ pub(crate) async fn run(
         Target::Stack(stack) => list(&stack.admin()?, &query, arguments, output.is_json(), output).await?,
     };
     let mut queues = Vec::new();
-    for QueueStatus { direction, waiting, dead_letters } in sizes {
+    for QueueStatus { direction, waiting, dead_letters, .. } in sizes {
         let (paused, paused_since) = pause_state(&target, direction).await?;
         queues.push(QueueRecord { direction, waiting, dead_letters, paused, paused_since });
     }
@@ -109,8 +113,13 @@ async fn to_query(target: &Target, arguments: &DeliveriesArguments) -> Result<De
         Target::Stack(_) | Target::Local(_) => arguments.route.clone(),
     };
     Ok(DeliveryQuery {
-        state: arguments.state,
+        state: match arguments.state {
+            Some(StateFilter::In(state)) => Some(state),
+            Some(StateFilter::Held) | None => None,
+        },
         direction: arguments.direction,
+        reason: arguments.reason.clone(),
+        held: arguments.state == Some(StateFilter::Held),
         contact_hash,
         webhook_id: arguments.webhook_id.clone(),
         routes,
@@ -173,8 +182,10 @@ async fn resolve_contact_hash(target: &Target, contact: &str) -> Result<String, 
 
 /// Number of dead letters beyond the listed ones: a request that the handler rejected is on no record.
 fn extra_dead_letters(query: &DeliveryQuery, count: u64, queues: &[QueueRecord]) -> u64 {
-    let covers_all_dead =
-        query.state == Some(DeliveryState::Dead) && query.contact_hash.is_none() && query.webhook_id.is_none();
+    let covers_all_dead = query.state == Some(DeliveryState::Dead)
+        && query.contact_hash.is_none()
+        && query.webhook_id.is_none()
+        && query.reason.is_none();
     let queues = queues.iter().filter(|queue| query.direction.is_none_or(|direction| queue.direction == direction));
     let dead_letters: u64 = queues.map(|queue| queue.dead_letters).sum();
     if covers_all_dead { dead_letters.saturating_sub(count) } else { 0 }

@@ -3,13 +3,14 @@
 
 use clap::Args;
 use relay_core::row::{Row, RowKind, RowOptions};
+use relay_doctor::local;
+use relay_doctor::local_relay::LocalRelay;
 use serde_json::json;
 
-use crate::doctor::finding::Report;
-use crate::doctor::{aws, local};
+use crate::doctor::aws;
+use crate::doctor::report::Report;
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::local::relay::LocalRelay;
 use crate::output::Output;
 use crate::progress;
 use crate::target::{Options, Target};
@@ -43,7 +44,7 @@ pub(crate) async fn run(options: &Options, arguments: &DoctorArguments, output: 
         Target::Local(data_dir) => {
             let client = relay::destination::http_client::build()?;
             let send = arguments.send.as_deref();
-            local::examine(&LocalRelay::open(data_dir)?, &client, send, &advance).await?
+            local::examine_local(&LocalRelay::open(data_dir)?, &client, send, &advance).await?
         }
     };
     bar.finish_and_clear();

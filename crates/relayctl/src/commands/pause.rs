@@ -3,6 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 use relay_core::delivery::Direction;
+use relay_doctor::invocation::suggest;
 use relay_sqlite::admin::SqliteAdmin;
 use serde_json::json;
 
@@ -10,7 +11,6 @@ use crate::aws::pause as stack_pause;
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::format::direction_parser;
-use crate::invocation::suggest;
 use crate::output::Output;
 use crate::target::{Options, Target};
 

@@ -8,17 +8,18 @@ use relay::config::names::{CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_
 use relay::destination::http_client;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_core::token::{Scope, is_valid_name};
+use relay_doctor::local_relay::LocalRelay;
+use relay_doctor::loops_key::{KeyCheck, check_key};
+use relay_doctor::urls::fingerprint;
 
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::local::relay::LocalRelay;
 use crate::output::Output;
 use crate::progress;
-use crate::setup::documents::{SecretDocuments, SecretList, SecretSelector, TokenGrant, fingerprint};
+use crate::setup::documents::{SecretDocuments, SecretList, SecretSelector, TokenGrant};
 use crate::setup::error::SetupError;
 use crate::setup::input::SetupInput;
-use crate::setup::key_check::{KeyCheck, check_key};
-use crate::setup::report::{EndpointUrls, SetupReport, summarize_relay_tokens, summarize_signing_secrets};
+use crate::setup::report::{SetupReport, summarize_relay_tokens, summarize_signing_secrets};
 use crate::setup::secret_store::SecretStore;
 use crate::setup::{INPUT_NAMES, prompt};
 use crate::target::{Options, Target};
@@ -154,7 +155,7 @@ struct Edit {
 impl Setup<'_> {
     async fn apply(&self) -> Result<SetupReport, Error> {
         let names = self.store.secret_names()?;
-        let paste = EndpointUrls::for_store(self.store)?;
+        let paste = self.store.urls()?;
         if !self.arguments.list {
             self.store.ensure_relay_token()?;
         }

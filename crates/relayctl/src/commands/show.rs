@@ -154,6 +154,7 @@ fn lines(record: &DeliveryRecord) -> Vec<(&'static str, String)> {
         ("first attempt", format_time(record.first_attempt_at)),
         ("last attempt", format_time(record.last_attempt_at)),
         ("next attempt", format_time(record.next_attempt_at)),
+        ("held since", format_time(record.held_since)),
         ("ended", format_time(record.settled_at)),
         ("dropped", format_time(record.dropped_at)),
     ];

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use relay_core::delivery::Direction;
 use relay_core::delivery_state::DeliveryState;
 use relay_core::terminal::escape_json_for_terminal;
+use relay_doctor::finding::Severity;
 
 use crate::aws::tail::LogTail;
 use crate::delivery_change::DeliveryChange;
@@ -15,7 +16,7 @@ use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::format::{direction_parser, format_reason};
 use crate::local::tail::StoreTail;
-use crate::output::{Output, Severity};
+use crate::output::Output;
 use crate::target::{Options, Target};
 
 const STORE_POLL_INTERVAL: Duration = Duration::from_millis(300);

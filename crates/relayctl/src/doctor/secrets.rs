@@ -2,21 +2,21 @@
 
 use jiff::Timestamp;
 use relay::config::secret_document::DocumentError;
-use relay::destination::http_client::HttpClient;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
+use relay_aws::secrets::cached_secret::MIN_REFRESH_INTERVAL;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_core::token::RelayToken;
+use relay_doctor::check::Check;
+use relay_doctor::endpoint::SecretTimestamps;
+use relay_doctor::finding::{Finding, list_names};
+use relay_doctor::invocation::suggest;
+use relay_doctor::routing::unrouted_events;
 
 use crate::aws::stack::StackOutput;
-use crate::doctor::check::Check;
-use crate::doctor::endpoint::SecretTimestamps;
-use crate::doctor::finding::{Finding, list_names};
-use crate::doctor::routing::unrouted_events;
+use crate::doctor::report::finding_from_error;
 use crate::error::Error;
-use crate::invocation::suggest;
 use crate::setup::documents::{SecretDocuments, SecretList};
-use crate::setup::key_check::{KeyCheck, check_key};
-use crate::setup::secret_store::{self, SecretStore};
+use crate::setup::secret_store;
 use crate::target::StackTarget;
 
 /// Parameter of the template with the events that are relayed.
@@ -63,6 +63,7 @@ impl LoadedSecrets {
 
 /// `secret-loops-to-clay`, `secret-clay-to-loops`: readable, well-formed and filled in.
 pub(crate) async fn check_secrets(target: &StackTarget, loaded_secrets: &mut LoadedSecrets) -> [Finding; 2] {
+    loaded_secrets.timestamps.refresh_interval = MIN_REFRESH_INTERVAL;
     let clay_finding = match load_secret(target, StackOutput::LoopsToClaySecretName).await {
         Ok((name, text, written_at)) => {
             let relayed_events = target.stack.parameter(RELAYED_EVENTS).unwrap_or_default();
@@ -72,7 +73,7 @@ pub(crate) async fn check_secrets(target: &StackTarget, loaded_secrets: &mut Loa
                 written_at.filter(|_| !loaded_secrets.signing_secrets.is_empty());
             finding
         }
-        Err(error) => loaded_secrets.mark_unreadable(Finding::from_error(Check::SecretLoopsToClay, &error)),
+        Err(error) => loaded_secrets.mark_unreadable(finding_from_error(Check::SecretLoopsToClay, &error)),
     };
     let loops_finding = match load_secret(target, StackOutput::ClayToLoopsSecretName).await {
         Ok((name, text, written_at)) => {
@@ -81,7 +82,7 @@ pub(crate) async fn check_secrets(target: &StackTarget, loaded_secrets: &mut Loa
             loaded_secrets.timestamps.api_key = written_at.filter(|_| loaded_secrets.api_key.is_some());
             finding
         }
-        Err(error) => loaded_secrets.mark_unreadable(Finding::from_error(Check::SecretClayToLoops, &error)),
+        Err(error) => loaded_secrets.mark_unreadable(finding_from_error(Check::SecretClayToLoops, &error)),
     };
     [clay_finding, loops_finding]
 }
@@ -168,36 +169,6 @@ fn fill_in_remedy() -> String {
     format!("fill it in with {}", suggest("setup"))
 }
 
-/// `loops-key`: Loops accepts the API key, and names its team.
-pub(crate) async fn check_loops_key(
-    client: &HttpClient,
-    secret_store: SecretStore<'_>,
-    key: Option<&SecretString>,
-) -> Finding {
-    let Some(key) = key else {
-        return Check::LoopsKey.fail("there is no key to ask Loops with", fill_in_remedy());
-    };
-    match check_key(client, secret_store.loops_api_url(), key).await {
-        KeyCheck::Valid(team) => Check::LoopsKey.ok(format!("valid, of the team {team:?}")),
-        KeyCheck::Rejected => Check::LoopsKey.fail(
-            "Loops refuses the API key",
-            format!("make a new one in Loops under Settings, API, and give it to {}", suggest("setup")),
-        ),
-        KeyCheck::UnexpectedStatus(status) => Check::LoopsKey.warn(
-            format!("Loops answered {status} and did not say whether the key is valid"),
-            "run doctor again in a minute, and look at the status page of Loops",
-        ),
-        KeyCheck::CertificateUntrusted => Check::LoopsKey.fail(
-            format!("the certificate of {} is not trusted, so the key was not sent", secret_store.loops_api_url()),
-            "check LOOPS_API_URL (on AWS LoopsApiUrl), and any proxy in between",
-        ),
-        KeyCheck::NoResponse => Check::LoopsKey.fail(
-            "Loops did not answer from here",
-            "look at this machine's network and at LOOPS_API_URL (on AWS LoopsApiUrl), and run doctor again",
-        ),
-    }
-}
-
 fn pluralize(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
@@ -205,7 +176,7 @@ fn pluralize(count: usize, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::Severity;
+    use relay_doctor::finding::Severity;
 
     #[test]
     fn each_missing_secret_field_is_named() {

@@ -1,5 +1,4 @@
-//! A relay on this machine: its data folder, and its deliveries as they change.
+//! A relay on this machine: its deliveries as they change, and what to do about its errors.
 
-pub(crate) mod error;
-pub(crate) mod relay;
+mod error;
 pub(crate) mod tail;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use relay::ports::admin::DeliveryRecord;
+use relay_doctor::local_error::LocalError;
 use relay_sqlite::admin::SqliteAdmin;
 use relay_sqlite::data_dir::DataDir;
 
 use crate::delivery_change::DeliveryChange;
-use crate::local::error::Error;
 
 /// Time that two polls share, so that no change falls between them.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(5);
@@ -26,7 +26,7 @@ pub(crate) struct StoreTail {
 
 impl StoreTail {
     /// Follows the store from a time on.
-    pub(crate) fn open(data_dir: &DataDir, since: Timestamp) -> Result<Self, Error> {
+    pub(crate) fn open(data_dir: &DataDir, since: Timestamp) -> Result<Self, LocalError> {
         let admin = SqliteAdmin::open(data_dir.path())?;
         let last_seq = admin.last_seq()?;
         let mut tail = Self { admin, last_poll: since, last_seq, previous: BTreeMap::new() };
@@ -36,7 +36,7 @@ impl StoreTail {
     }
 
     /// Returns the changes since the last poll.
-    pub(crate) fn poll(&mut self) -> Result<Vec<DeliveryChange>, Error> {
+    pub(crate) fn poll(&mut self) -> Result<Vec<DeliveryChange>, LocalError> {
         let now = Timestamp::now();
         let since = self.last_poll.checked_sub(OVERLAP).unwrap_or(Timestamp::MIN);
         let records = self.admin.changed(self.last_seq, since)?;

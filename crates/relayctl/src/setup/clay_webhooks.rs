@@ -2,10 +2,11 @@
 
 use relay_core::secret::{ExposeSecret as _, SecretString, is_set};
 use relay_core::webhook::route::{ClayWebhook, parse_destination_url};
+use relay_doctor::urls::fingerprint;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::setup::documents::{SecretDocuments, SecretSelector, fingerprint, set_field};
+use crate::setup::documents::{SecretDocuments, SecretSelector, set_field};
 use crate::setup::error::SetupError;
 
 pub(crate) const ROUTES: &str = "clay_routes";

@@ -4,9 +4,9 @@ use relay::config::secret_document::DocumentParser;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret};
 use relay_core::secret::{ExposeSecret, SecretString, secret_if_set};
 use relay_core::token::{Scope, is_valid_name};
+use relay_doctor::urls::fingerprint;
 use secrecy::zeroize::Zeroize as _;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::setup::error::SetupError;
 
@@ -41,13 +41,6 @@ fn zeroize_json(value: &mut Value) {
         Value::Object(fields) => fields.values_mut().for_each(zeroize_json),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-/// Identifies a secret without showing it: the first eight hexadecimal digits of its SHA-256.
-pub(crate) fn fingerprint(secret: &str) -> String {
-    let mut hash = hex::encode(Sha256::digest(secret.trim()));
-    hash.truncate(8);
-    hash
 }
 
 /// The name and the scopes of a relay token.

@@ -3,9 +3,9 @@
 use std::io;
 
 use relay::config::secret_document::DocumentError;
+use relay_doctor::invocation::suggest;
 
 use crate::explain::{Explain, Explanation, explain};
-use crate::invocation::suggest;
 use crate::setup::INPUT_NAMES;
 
 /// Why `setup` did not do its work. Nothing was written, except where the sentence says otherwise. Positions count from 1.

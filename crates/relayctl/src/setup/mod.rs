@@ -6,7 +6,6 @@ pub(crate) mod clay_webhooks;
 pub(crate) mod documents;
 pub(crate) mod error;
 pub(crate) mod input;
-pub(crate) mod key_check;
 pub(crate) mod prompt;
 pub(crate) mod report;
 pub(crate) mod secret_store;

@@ -1,16 +1,13 @@
 //! The report of `setup`: what is filled in, and what to paste into Loops and Clay.
 
-use relay::routes::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_core::token::Scope;
+use relay_doctor::invocation::suggest;
+use relay_doctor::urls::{EndpointUrls, fingerprint};
 use serde::Serialize;
 
-use crate::aws::stack::StackOutput;
-use crate::error::Error;
-use crate::invocation::suggest;
 use crate::setup::clay_webhooks::{RouteSummary, WebhookSummary};
-use crate::setup::documents::{SecretDocuments, SecretList, TokenGrant, fingerprint};
-use crate::setup::secret_store::SecretStore;
+use crate::setup::documents::{SecretDocuments, SecretList, TokenGrant};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,31 +44,6 @@ pub(crate) struct SecretSummary {
     scopes: Option<Vec<&'static str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
-}
-
-/// What the operator pastes into Loops and Clay.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct EndpointUrls {
-    pub(crate) loops_webhook_url: String,
-    pub(crate) events: Vec<String>,
-    pub(crate) clay_contact_url: String,
-    pub(crate) clay_event_url: String,
-}
-
-impl EndpointUrls {
-    pub(crate) fn for_store(secret_store: SecretStore<'_>) -> Result<Self, Error> {
-        let url = |output, path: &str| match secret_store {
-            SecretStore::Stack(target) => target.stack.output(output).map(str::to_owned),
-            SecretStore::Local(local) => Ok(format!("{}{path}", local.base_url())),
-        };
-        Ok(Self {
-            loops_webhook_url: url(StackOutput::LoopsWebhookUrl, WEBHOOK_PATH)?,
-            events: secret_store.events(),
-            clay_contact_url: url(StackOutput::ClayContactUrl, CONTACT_PATH)?,
-            clay_event_url: url(StackOutput::ClayEventUrl, EVENT_PATH)?,
-        })
-    }
 }
 
 /// Summarizes the signing secrets.

@@ -11,21 +11,20 @@ use relay::ports::secrets::LoopsToClaySecret;
 use relay_core::account::DestinationKind;
 use relay_core::delivery::Direction;
 use relay_core::secret::{ExposeSecret, SecretString};
+use relay_doctor::local_error::LocalError;
+use relay_doctor::local_relay::LocalRelay;
+use relay_doctor::urls::EndpointUrls;
 use relay_sqlite::data_dir::config::Setting;
 use relay_sqlite::data_dir::secrets_file::{SECRETS_FILE, SecretsFile, SecretsFileError};
 use serde_json::{Value, json};
 
 use crate::aws::stack::StackOutput;
 use crate::error::Error;
-use crate::local::error::Error as LocalError;
-use crate::local::relay::LocalRelay;
 use crate::setup::clay_webhooks::ROUTES;
 use crate::setup::documents::{API_KEY, RELAY_TOKENS, SIGNING_SECRETS, SecretDocuments, SecretList};
 use crate::setup::error::SetupError;
 use crate::target::StackTarget;
 
-/// Default of the template's parameter `LoopsApiUrl`.
-const DEFAULT_LOOPS_API_URL: &str = "https://app.loops.so/api";
 /// Stage of the version of a secret that is in use.
 pub(crate) const CURRENT_STAGE: &str = "AWSCURRENT";
 /// Number of times that a secret is read again after a write while a replica still has the version before it.
@@ -55,7 +54,7 @@ impl SecretStore<'_> {
 
     pub(crate) fn loops_api_url(&self) -> &str {
         match self {
-            Self::Stack(target) => target.stack.parameter("LoopsApiUrl").unwrap_or(DEFAULT_LOOPS_API_URL),
+            Self::Stack(target) => target.loops_api_url(),
             Self::Local(local) => &local.settings.shared.loops_api_url,
         }
     }
@@ -71,11 +70,16 @@ impl SecretStore<'_> {
     /// Returns the events that are relayed.
     pub(crate) fn events(&self) -> Vec<String> {
         match self {
-            Self::Stack(target) => {
-                let events = target.stack.parameter("RelayedEvents").unwrap_or("contact.created").split(',');
-                events.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
-            }
+            Self::Stack(target) => target.events(),
             Self::Local(local) => local.events.clone(),
+        }
+    }
+
+    /// Returns what is pasted into Loops and Clay.
+    pub(crate) fn urls(&self) -> Result<EndpointUrls, Error> {
+        match self {
+            Self::Stack(target) => target.urls(),
+            Self::Local(local) => Ok(local.urls()),
         }
     }
 

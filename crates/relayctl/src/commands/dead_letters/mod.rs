@@ -5,6 +5,8 @@ mod action;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use relay::operate::action::Action;
+use relay::operate::selection::{REASON_NONE, Selected, Selection};
 use relay::ports::clock::SystemClock;
 use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOptions};
 use relay_aws::sqs::dead_letter::MALFORMED;
@@ -13,7 +15,7 @@ use relay_sqlite::admin::SqliteDeadLetters;
 use serde_json::{Value, json};
 
 use crate::commands::dead_letters::action::{
-    BulkAction, NO_DEAD_LETTERS, common_cells, print_blocked, receive_matching, run_action, to_json,
+    NO_DEAD_LETTERS, common_cells, print_blocked, run_action, select_with_progress, to_json,
 };
 use crate::commands::show::{self, ShowArguments};
 use crate::error::{Error, UsageError};
@@ -24,9 +26,6 @@ use crate::target::{Options, StackTarget, Target};
 
 /// Dead letters a second without `--per-second`, if the relay's own rate is not known: half of its default.
 const DEFAULT_RATE_PER_SECOND: u32 = 4;
-
-/// Stands for dead letters without a reason, which SQS moved by itself.
-const REASON_NONE: &str = "none";
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum DeadLettersCommand {
@@ -154,53 +153,34 @@ async fn apply_to_selected<Q: DeadLetterQueue<Error: Into<Error>>>(
     output: Output,
 ) -> Result<ExitStatus, Error> {
     let direction = direction_filter(command);
-    let has_direction = |dead_letter: &DeadLetter| direction.is_none_or(|direction| dead_letter.direction == direction);
     let (filter, bulk, action) = match command {
         DeadLettersCommand::Retry { filter, bulk, even_if_older, redirect, even_if_sent } => {
             let options =
                 RedriveOptions { even_if_older: *even_if_older, redirect: *redirect, even_if_sent: *even_if_sent };
-            (filter, bulk, BulkAction::Retry(options))
+            (filter, bulk, Action::Retry(options))
         }
-        DeadLettersCommand::Drop { filter, bulk } => (filter, bulk, BulkAction::Drop),
+        DeadLettersCommand::Drop { filter, bulk } => (filter, bulk, Action::Drop),
         DeadLettersCommand::List { reason, .. } => {
-            let matches =
-                |dead_letter: &DeadLetter| has_direction(dead_letter) && has_reason(dead_letter, reason.as_deref());
-            let (found, blocked) = receive_matching(queue, output, matches).await?;
-            let records: Vec<Value> = found.iter().map(|dead_letter| to_json(dead_letter, None)).collect();
+            let selection = Selection { ids: Vec::new(), reason: reason.clone(), direction };
+            let Selected { dead_letters, blocked } = select_with_progress(queue, &selection, output).await?;
+            let records: Vec<Value> = dead_letters.iter().map(|dead_letter| to_json(dead_letter, None)).collect();
             output.print_json(&json!({"letters": records, "behind": blocked}))?;
-            return print_list(&found, blocked, output).map(|()| ExitStatus::Ok);
+            return print_list(&dead_letters, blocked, output).map(|()| ExitStatus::Ok);
         }
         DeadLettersCommand::Show(_) => return Ok(ExitStatus::Ok),
     };
-    let matches = |dead_letter: &DeadLetter| has_direction(dead_letter) && filter.matches(dead_letter);
-    let (found, blocked) = receive_matching(queue, output, matches).await?;
-    if let Some(id) = filter.id.iter().find(|id| !found.iter().any(|dead_letter| dead_letter.id() == id.as_str())) {
-        let id = id.clone();
-        return Err(match blocked {
+    let selection = Selection { ids: filter.id.clone(), reason: filter.reason.clone(), direction };
+    let selected = select_with_progress(queue, &selection, output).await?;
+    if let Some(id) = selection.missing_id(&selected) {
+        let id = id.to_owned();
+        return Err(match selected.blocked {
             0 => UsageError::NoSuchDeadLetter { id },
             _ => UsageError::DeadLetterBlocked { id },
         }
         .into());
     }
     let per_second = bulk.per_second.unwrap_or(rate);
-    run_action(queue, &found, action, bulk.yes.then_some(per_second), blocked, output).await
-}
-
-impl DeadLetterFilter {
-    /// Whether a dead letter matches every option that is given.
-    fn matches(&self, dead_letter: &DeadLetter) -> bool {
-        (self.id.is_empty() || self.id.iter().any(|id| dead_letter.id() == id.as_str()))
-            && has_reason(dead_letter, self.reason.as_deref())
-    }
-}
-
-/// Whether a dead letter has this reason, if one is given.
-fn has_reason(dead_letter: &DeadLetter, reason: Option<&str>) -> bool {
-    match reason {
-        None => true,
-        Some(REASON_NONE) => dead_letter.reason.is_none(),
-        Some(_) => dead_letter.reason.as_deref() == reason,
-    }
+    run_action(queue, &selected, action, bulk.yes.then_some(per_second), output).await
 }
 
 fn print_list(dead_letters: &[DeadLetter], blocked: u64, output: Output) -> Result<(), Error> {

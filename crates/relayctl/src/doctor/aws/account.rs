@@ -1,10 +1,10 @@
 //! The AWS account.
 
 use aws_sdk_sts::Client;
+use relay_doctor::check::Check;
+use relay_doctor::finding::Finding;
 
 use crate::aws::session::Session;
-use crate::doctor::check::Check;
-use crate::doctor::finding::Finding;
 use crate::error::Error;
 
 /// `account`: AWS accepts the credentials, and names their account.

@@ -2,10 +2,10 @@
 
 use aws_sdk_cloudwatch::types::StateValue;
 use jiff::{SignedDuration, Timestamp};
+use relay_doctor::check::Check;
+use relay_doctor::finding::{Finding, list_names};
 use serde_json::Value;
 
-use crate::doctor::check::Check;
-use crate::doctor::finding::{Finding, list_names};
 use crate::error::Error;
 use crate::target::StackTarget;
 use relay_aws::functions::FUNCTION_NAMES;

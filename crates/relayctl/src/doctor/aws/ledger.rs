@@ -6,10 +6,10 @@ use relay_aws::ledger::deliveries::{LedgerState, delivery_state};
 use relay_aws::ledger::webhook_usage::read_usage;
 use relay_core::delivery::DeliveryId;
 use relay_core::delivery_state::DeliveryState;
+use relay_doctor::check::Check;
+use relay_doctor::finding::Finding;
+use relay_doctor::webhook_usage;
 
-use crate::doctor::check::Check;
-use crate::doctor::finding::Finding;
-use crate::doctor::webhook_usage;
 use crate::error::Error;
 use crate::target::StackTarget;
 

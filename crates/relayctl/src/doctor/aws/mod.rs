@@ -6,33 +6,36 @@ mod ledger;
 mod queues;
 mod stack;
 
-use crate::doctor::check::Check;
-use crate::doctor::endpoint::EndpointChecks;
-use crate::doctor::finding::Finding;
+use relay_doctor::check::Check;
+use relay_doctor::endpoint::EndpointChecks;
+use relay_doctor::finding::Finding;
+use relay_doctor::live_send;
+use relay_doctor::loops_key::check_loops_key;
+use relay_doctor::urls::EndpointUrls;
+
+use crate::doctor::report::{finding_from_error, finding_from_result};
+use crate::doctor::secrets;
 use crate::doctor::secrets::LoadedSecrets;
-use crate::doctor::{live_send, secrets};
-use crate::setup::report::EndpointUrls;
-use crate::setup::secret_store::SecretStore;
 use crate::target::StackTarget;
 
 /// Number of times that [`examine`] advances the progress bar.
 pub(crate) const STEPS: u64 = 9;
 
 pub(crate) async fn examine(target: &StackTarget, test_address: Option<&str>, advance: &dyn Fn()) -> Vec<Finding> {
-    let account = Finding::from_result(Check::Account, account::check_account(&target.session).await);
+    let account = finding_from_result(Check::Account, account::check_account(&target.session).await);
     let mut findings = vec![account, stack::check_stack(target), stack::check_outputs(target)];
     advance();
-    findings.push(Finding::from_result(Check::Versions, stack::check_versions(target).await));
+    findings.push(finding_from_result(Check::Versions, stack::check_versions(target).await));
     advance();
     let mut loaded_secrets = LoadedSecrets::default();
     findings.extend(secrets::check_secrets(target, &mut loaded_secrets).await);
     advance();
     let api_key = loaded_secrets.api_key.as_ref();
-    let loops_key = secrets::check_loops_key(target.session.http(), SecretStore::Stack(target), api_key);
+    let loops_key = check_loops_key(target.session.http(), target.loops_api_url(), api_key);
     findings.push(loaded_secrets.run_or_skip(Check::LoopsKey, Check::SecretClayToLoops, loops_key).await);
     advance();
     // A missing output is a finding already.
-    if let Ok(urls) = EndpointUrls::for_store(SecretStore::Stack(target)) {
+    if let Ok(urls) = target.urls() {
         findings.extend(examine_endpoint(target, &urls, &loaded_secrets, test_address).await);
     }
     advance();
@@ -44,14 +47,14 @@ pub(crate) async fn examine(target: &StackTarget, test_address: Option<&str>, ad
         Some(finding) => findings.push(finding),
         None => match ledger::check_webhook_usage(target, &loaded_secrets.to_clay).await {
             Ok(usage) => findings.extend(usage),
-            Err(error) => findings.push(Finding::from_error(Check::ClayWebhookUsage, &error)),
+            Err(error) => findings.push(finding_from_error(Check::ClayWebhookUsage, &error)),
         },
     }
     advance();
-    findings.push(Finding::from_result(Check::LastDelivery, ledger::check_last_delivery(target).await));
+    findings.push(finding_from_result(Check::LastDelivery, ledger::check_last_delivery(target).await));
     advance();
-    findings.push(Finding::from_result(Check::FunctionErrors, cloudwatch::check_function_errors(target).await));
-    findings.push(Finding::from_result(Check::Alarms, cloudwatch::check_alarms(target).await));
+    findings.push(finding_from_result(Check::FunctionErrors, cloudwatch::check_function_errors(target).await));
+    findings.push(finding_from_result(Check::Alarms, cloudwatch::check_alarms(target).await));
     advance();
     findings
 }
@@ -81,8 +84,10 @@ async fn examine_endpoint(
     ];
     if let Some(address) = test_address {
         let events = urls.events.join(",");
-        let delivery_status =
-            async |event: &str, id: &str| ledger::event_state(target, &loaded_secrets.to_clay, event, id).await;
+        let delivery_status = async |event: &str, id: &str| {
+            let state = ledger::event_state(target, &loaded_secrets.to_clay, event, id).await;
+            state.map_err(|error| finding_from_error(Check::SendToClay, &error))
+        };
         let secret = loaded_secrets.signing_secrets.first();
         let to_clay = live_send::check_send_to_clay(&endpoint_checks, secret, &events, address, delivery_status);
         findings.push(loaded_secrets.run_or_skip(Check::SendToClay, Check::SecretLoopsToClay, to_clay).await);

@@ -5,13 +5,14 @@ use aws_sdk_cloudwatch::types::{Dimension, Statistic};
 use jiff::{SignedDuration, Timestamp};
 use relay_aws::admin::{message_count, queue_name};
 use relay_core::delivery::Direction;
+use relay_doctor::check::Check;
+use relay_doctor::finding::Finding;
+use relay_doctor::invocation::suggest;
 
 use crate::aws::pause;
 use crate::aws::stack::StackOutput;
-use crate::doctor::check::Check;
-use crate::doctor::finding::Finding;
+use crate::doctor::report::{finding_from_error, finding_from_result};
 use crate::error::Error;
-use crate::invocation::suggest;
 use crate::target::StackTarget;
 
 /// How far back CloudWatch is asked for the age of a queue: its figures come late.
@@ -45,9 +46,9 @@ impl QueueChecks {
     /// The three findings about the queue of a direction.
     pub(crate) async fn examine(self, target: &StackTarget) -> [Finding; 3] {
         [
-            Finding::from_result(self.queue, self.check_queue(target).await),
-            Finding::from_result(self.worker, self.check_worker(target).await),
-            Finding::from_result(self.dead_letters, self.check_dead_letters(target).await),
+            finding_from_result(self.queue, self.check_queue(target).await),
+            finding_from_result(self.worker, self.check_worker(target).await),
+            finding_from_result(self.dead_letters, self.check_dead_letters(target).await),
         ]
     }
 
@@ -69,7 +70,7 @@ impl QueueChecks {
             Ok(Some(seconds)) => self.queue.ok(format!("{count}, the oldest for {seconds:.0} s")),
             Ok(None) => self.queue.ok(format!("{count}; CloudWatch has no age yet")),
             Err(error) => {
-                let finding = Finding::from_error(self.queue, &error);
+                let finding = finding_from_error(self.queue, &error);
                 let observed = format!("{count}; for how long is not known, because {}", finding.observed);
                 Finding { observed, ..finding }
             }

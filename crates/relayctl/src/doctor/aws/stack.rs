@@ -1,11 +1,11 @@
 //! The stack itself: its status, its outputs, and the version of its functions.
 
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
+use relay_doctor::check::Check;
+use relay_doctor::finding::Finding;
 use strum::VariantArray as _;
 
 use crate::aws::stack::StackOutput;
-use crate::doctor::check::Check;
-use crate::doctor::finding::Finding;
 use crate::error::Error;
 use crate::target::StackTarget;
 use relay_aws::functions::FUNCTION_NAMES;
@@ -89,7 +89,7 @@ pub(crate) async fn check_versions(target: &StackTarget) -> Result<Finding, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::Severity;
+    use relay_doctor::finding::Severity;
 
     #[test]
     fn stack_status_maps_to_severity() {

@@ -11,7 +11,8 @@ const RUNBOOK_PATH: &str = "docs/runbook.md";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, IntoStaticStr, VariantArray, Serialize)]
 #[serde(into = "&'static str")]
 #[strum(serialize_all = "kebab-case")]
-pub(crate) enum Check {
+#[expect(missing_docs, reason = "the runbook has a section for each")]
+pub enum Check {
     Account,
     Stack,
     Outputs,
@@ -51,12 +52,12 @@ pub(crate) enum Check {
 
 impl Check {
     /// Returns the URL of its section of the runbook.
-    pub(crate) fn runbook_url(self) -> String {
+    pub fn runbook_url(self) -> String {
         format!("{RUNBOOK_URL}#{}", self.anchor())
     }
 
     /// Returns the path of its section of the runbook in the repository.
-    pub(crate) fn runbook_path(self) -> String {
+    pub fn runbook_path(self) -> String {
         format!("{RUNBOOK_PATH}#{}", self.anchor())
     }
 
@@ -78,7 +79,7 @@ mod tests {
 
     #[test]
     fn template_links_to_the_same_runbook() {
-        assert!(include_str!("../../../../template.yaml").contains(&format!("{RUNBOOK_URL}#clay-held")));
+        assert!(include_str!("../../../template.yaml").contains(&format!("{RUNBOOK_URL}#clay-held")));
     }
 
     #[test]

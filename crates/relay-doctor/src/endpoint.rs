@@ -9,7 +9,6 @@ use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
 use jiff::{SignedDuration, Timestamp};
 use relay::destination::http_client::{DestinationResponse, HttpClient};
-use relay_aws::secrets::cached_secret::MIN_REFRESH_INTERVAL;
 use relay_core::policy::response::CallOutcome;
 use relay_core::secret::{ExposeSecret as _, SecretString};
 use relay_core::token::{RelayToken, Scope};
@@ -17,11 +16,11 @@ use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, SigningSecret,
 use serde_json::Value;
 use url::{Host, Url};
 
-use crate::doctor::check::Check;
-use crate::doctor::finding::Finding;
+use crate::check::Check;
+use crate::finding::Finding;
 use crate::invocation::suggest;
-use crate::setup::documents::fingerprint;
-use crate::setup::report::EndpointUrls;
+use crate::urls::EndpointUrls;
+use crate::urls::fingerprint;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// The event that Loops sends for "Send test" (Loops, "Webhooks": testing.testEvent).
@@ -31,48 +30,48 @@ const ROW_WITHOUT_CONTACT: &str = "{}";
 /// The scopes of the two routes for rows.
 const ROW_SCOPES: [Scope; 2] = [Scope::ContactsWrite, Scope::EventsSend];
 /// The error code of a relay without a secret that the request needs.
-pub(crate) const NOT_CONFIGURED: &str = "not_configured";
+pub const NOT_CONFIGURED: &str = "not_configured";
 const UNKNOWN_SECRET_REMEDY: &str =
     "a relay-local may have others in its environment: run doctor there; on AWS, see function-errors";
 const MAX_CLOCK_SKEW_SECS: i64 = 30;
 
 /// The checks that call the relay.
 #[derive(Debug)]
-pub(crate) struct EndpointChecks<'a> {
+pub struct EndpointChecks<'a> {
     client: &'a HttpClient,
-    pub(crate) urls: &'a EndpointUrls,
+    /// The URLs that are called.
+    pub urls: &'a EndpointUrls,
     /// How far the relay's clock is ahead of this machine's.
     clock_offset: SignedDuration,
-    pub(crate) secret_timestamps: SecretTimestamps,
+    /// When the secrets were written.
+    pub secret_timestamps: SecretTimestamps,
 }
 
 /// When the secrets that functions cache were written. `None` if a secret is empty, or the relay reads it at once.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct SecretTimestamps {
-    pub(crate) signing_secrets: Option<Timestamp>,
-    pub(crate) relay_tokens: Option<Timestamp>,
-    pub(crate) api_key: Option<Timestamp>,
+pub struct SecretTimestamps {
+    /// The signing secrets.
+    pub signing_secrets: Option<Timestamp>,
+    /// The relay tokens.
+    pub relay_tokens: Option<Timestamp>,
+    /// The Loops API key.
+    pub api_key: Option<Timestamp>,
+    /// How often a function reads a secret again at most, when something does not work with it.
+    pub refresh_interval: Duration,
 }
 
 impl<'a> EndpointChecks<'a> {
-    pub(crate) const fn new(
-        client: &'a HttpClient,
-        urls: &'a EndpointUrls,
-        secret_timestamps: SecretTimestamps,
-    ) -> Self {
+    /// The checks of these URLs.
+    pub const fn new(client: &'a HttpClient, urls: &'a EndpointUrls, secret_timestamps: SecretTimestamps) -> Self {
         Self { client, urls, clock_offset: SignedDuration::ZERO, secret_timestamps }
     }
 
     /// The finding for a rejection if the secret was written so recently that a function may still use its old version.
-    /// A function reads a secret again when something does not work with it, at most once in [`MIN_REFRESH_INTERVAL`].
-    pub(crate) fn pending_refresh(
-        &self,
-        check: Check,
-        subject: &str,
-        written_at: Option<Timestamp>,
-    ) -> Option<Finding> {
+    /// A function reads a secret again when something does not work with it, at most once in
+    /// [`refresh_interval`](SecretTimestamps::refresh_interval).
+    pub fn pending_refresh(&self, check: Check, subject: &str, written_at: Option<Timestamp>) -> Option<Finding> {
         let age = (Timestamp::now() + self.clock_offset).duration_since(written_at?).max(SignedDuration::ZERO);
-        let remaining = SignedDuration::try_from(MIN_REFRESH_INTERVAL).ok()? - age;
+        let remaining = SignedDuration::try_from(self.secret_timestamps.refresh_interval).ok()? - age;
         remaining.is_positive().then(|| {
             check.warn(
                 format!("{subject} is refused: the functions have not read the secret yet that was just written"),
@@ -89,7 +88,7 @@ impl<'a> EndpointChecks<'a> {
     }
 
     /// `endpoint`: the name resolves, and the relay answers, over TLS if the URL says so. An error if it does not answer.
-    pub(crate) async fn check_endpoint(&self) -> Result<Finding, Finding> {
+    pub async fn check_endpoint(&self) -> Result<Finding, Finding> {
         const CHECK: Check = Check::Endpoint;
         let url = Url::parse(&self.urls.loops_webhook_url)
             .map_err(|_| CHECK.fail("the stack gives no URL", "deploy it again with `make deploy`"))?;
@@ -117,7 +116,7 @@ impl<'a> EndpointChecks<'a> {
     }
 
     /// `clock`: this machine's clock agrees with the relay's, as far as signatures need it. A tolerance of 0 accepts any.
-    pub(crate) async fn check_clock(&mut self, tolerance_secs: i64) -> Finding {
+    pub async fn check_clock(&mut self, tolerance_secs: i64) -> Finding {
         const CHECK: Check = Check::Clock;
         let started_at = Instant::now();
         let request = self.client.request(Method::GET, &self.urls.loops_webhook_url).timeout(TIMEOUT);
@@ -146,7 +145,7 @@ impl<'a> EndpointChecks<'a> {
     }
 
     /// `signed-webhook`: a test event signed with each signing secret is accepted.
-    pub(crate) async fn check_signed_webhook(&self, secrets: &[SecretString]) -> Finding {
+    pub async fn check_signed_webhook(&self, secrets: &[SecretString]) -> Finding {
         const CHECK: Check = Check::SignedWebhook;
         if secrets.is_empty() {
             return no_signing_secret(CHECK);
@@ -180,7 +179,7 @@ impl<'a> EndpointChecks<'a> {
     }
 
     /// `forged-webhook`: a test event signed with another secret is rejected.
-    pub(crate) async fn check_forged_webhook(&self) -> Finding {
+    pub async fn check_forged_webhook(&self) -> Finding {
         const CHECK: Check = Check::ForgedWebhook;
         let Ok(secret) = SigningSecret::parse(&format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 32]>()))) else {
             return CHECK.warn("no secret could be made up", "report this");
@@ -200,7 +199,7 @@ impl<'a> EndpointChecks<'a> {
     }
 
     /// `wrong-token`: a row with another token is rejected, on both routes.
-    pub(crate) async fn check_wrong_token(&self) -> Finding {
+    pub async fn check_wrong_token(&self) -> Finding {
         const CHECK: Check = Check::WrongToken;
         let token = SecretString::from(format!("doctor_{}", hex::encode(rand::random::<[u8; 16]>())));
         for (method, url) in self.row_endpoints() {
@@ -219,7 +218,7 @@ impl<'a> EndpointChecks<'a> {
 
     /// `relay-token`: each relay token is accepted on the routes that its scopes open, and on no other. The row is empty, so that it
     /// is rejected after that.
-    pub(crate) async fn check_relay_token(&self, tokens: &[RelayToken]) -> Finding {
+    pub async fn check_relay_token(&self, tokens: &[RelayToken]) -> Finding {
         const CHECK: Check = Check::RelayToken;
         if tokens.is_empty() {
             return CHECK.fail(
@@ -261,7 +260,8 @@ impl<'a> EndpointChecks<'a> {
         [(Method::PUT, &self.urls.clay_contact_url), (Method::POST, &self.urls.clay_event_url)]
     }
 
-    pub(crate) async fn send_webhook(&self, secret: &SigningSecret, id: &str, event: &str) -> DestinationResponse {
+    /// Sends an event as Loops does.
+    pub async fn send_webhook(&self, secret: &SigningSecret, id: &str, event: &str) -> DestinationResponse {
         let now = Timestamp::now();
         let time = now.checked_add(self.clock_offset).unwrap_or(now).as_second().to_string();
         let signature = secret.sign(id, &time, event.as_bytes());
@@ -275,13 +275,8 @@ impl<'a> EndpointChecks<'a> {
         self.client.send(request, TIMEOUT, now).await
     }
 
-    pub(crate) async fn send_row(
-        &self,
-        method: Method,
-        url: &str,
-        token: &SecretString,
-        row: &str,
-    ) -> DestinationResponse {
+    /// Sends a row as Clay does.
+    pub async fn send_row(&self, method: Method, url: &str, token: &SecretString, row: &str) -> DestinationResponse {
         let request = self.client.request(method, url).header(CONTENT_TYPE, "application/json");
         let request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret())).body(row.to_owned());
         self.client.send(request, TIMEOUT, Timestamp::now()).await
@@ -289,17 +284,17 @@ impl<'a> EndpointChecks<'a> {
 }
 
 /// A `webhook-id` that Loops would not use.
-pub(crate) fn new_id() -> String {
+pub fn new_id() -> String {
     format!("msg_doctor_{}", hex::encode(rand::random::<[u8; 12]>()))
 }
 
 /// The finding of a relay without a signing secret.
-pub(crate) fn no_signing_secret(check: Check) -> Finding {
+pub fn no_signing_secret(check: Check) -> Finding {
     check.fail("there is no signing secret to sign with", format!("fill it in with {}", suggest("setup")))
 }
 
 /// The finding for a response that no check expects.
-pub(crate) fn unexpected(check: Check, subject: &str, response: &DestinationResponse) -> Finding {
+pub fn unexpected(check: Check, subject: &str, response: &DestinationResponse) -> Finding {
     let code = string_field(response, "code");
     let code_suffix = if code.is_empty() { String::new() } else { format!(" ({code})") };
     let CallOutcome::Responded(status) = response.outcome else {
@@ -317,7 +312,7 @@ pub(crate) fn unexpected(check: Check, subject: &str, response: &DestinationResp
 }
 
 /// Returns a field of a response, reduced to the characters of a code.
-pub(crate) fn string_field(response: &DestinationResponse, field: &str) -> String {
+pub fn string_field(response: &DestinationResponse, field: &str) -> String {
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let text = body.get(field).and_then(Value::as_str).unwrap_or_default();
     text.chars().filter(|ch| ch.is_ascii_lowercase() || *ch == '_').take(40).collect()

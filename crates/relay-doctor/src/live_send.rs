@@ -12,10 +12,9 @@ use relay_core::webhook::selection::EventSelection;
 use relay_core::webhook::signature::SigningSecret;
 use serde_json::json;
 
-use crate::doctor::check::Check;
-use crate::doctor::endpoint::{EndpointChecks, NOT_CONFIGURED, new_id, no_signing_secret, string_field, unexpected};
-use crate::doctor::finding::Finding;
-use crate::error::Error;
+use crate::check::Check;
+use crate::endpoint::{EndpointChecks, NOT_CONFIGURED, new_id, no_signing_secret, string_field, unexpected};
+use crate::finding::Finding;
 use crate::invocation::suggest;
 
 /// How long a row is followed on its way to Clay.
@@ -24,13 +23,14 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Source of the contact, by which people recognise the test row.
 const CONTACT_SOURCE: &str = "relayctl doctor";
 
-/// `send-to-clay`: a signed event becomes a row in Clay. `delivery_status` reads the state of its deliveries.
-pub(crate) async fn check_send_to_clay(
+/// `send-to-clay`: a signed event becomes a row in Clay. `delivery_status` reads the state of its deliveries, or
+/// says why that cannot be read.
+pub async fn check_send_to_clay(
     endpoint_checks: &EndpointChecks<'_>,
     secret: Option<&SecretString>,
     events: &str,
     address: &str,
-    delivery_status: impl AsyncFn(&str, &str) -> Result<DeliveryState, Error>,
+    delivery_status: impl AsyncFn(&str, &str) -> Result<DeliveryState, Finding>,
 ) -> Finding {
     const CHECK: Check = Check::SendToClay;
     let Some(Ok(secret)) = secret.map(|secret| SigningSecret::parse(secret.expose_secret())) else {
@@ -63,7 +63,7 @@ async fn wait_for_delivery(
     check: Check,
     event_name: &str,
     id: &str,
-    delivery_status: impl AsyncFn(&str, &str) -> Result<DeliveryState, Error>,
+    delivery_status: impl AsyncFn(&str, &str) -> Result<DeliveryState, Finding>,
 ) -> Finding {
     let started_at = Instant::now();
     loop {
@@ -82,13 +82,13 @@ async fn wait_for_delivery(
                 let observed = format!("{event_name} still waits after {} s ({id})", FOLLOW_TIMEOUT.as_secs());
                 return check.warn(observed, format!("see {} for why", suggest("deliveries --state waiting")));
             }
-            Err(error) => return Finding::from_error(check, &error),
+            Err(unreadable) => return unreadable,
         }
     }
 }
 
 /// `send-to-loops`: a row becomes a contact in Loops, with the first token that may send one.
-pub(crate) async fn check_send_to_loops(
+pub async fn check_send_to_loops(
     endpoint_checks: &EndpointChecks<'_>,
     tokens: &[RelayToken],
     address: &str,

@@ -15,36 +15,37 @@ use relay_sqlite::admin::{self, SqliteAdmin};
 use relay_sqlite::data_dir::config::{ROUTE_NAME, Setting};
 use relay_sqlite::data_dir::secrets_file::SECRETS_FILE;
 
-use crate::doctor::check::Check;
-use crate::doctor::endpoint::{EndpointChecks, SecretTimestamps};
-use crate::doctor::finding::Finding;
-use crate::doctor::live_send;
-use crate::doctor::secrets::check_loops_key;
-use crate::doctor::webhook_usage;
-use crate::error::Error;
+use crate::check::Check;
+use crate::endpoint::{EndpointChecks, SecretTimestamps};
+use crate::finding::Finding;
 use crate::invocation::suggest;
-use crate::local::error::Error as LocalError;
-use crate::local::relay::LocalRelay;
-use crate::setup::report::EndpointUrls;
-use crate::setup::secret_store::SecretStore;
+use crate::live_send;
+use crate::local_error::LocalError;
+use crate::local_relay::LocalRelay;
+use crate::loops_key::check_loops_key;
+use crate::webhook_usage;
 
-/// Greatest number of times that [`examine`] advances the progress bar.
-pub(crate) const STEPS: u64 = 5;
+/// Greatest number of times that [`examine_local`] advances the progress.
+pub const STEPS: u64 = 5;
 /// Age of the oldest waiting delivery from which on the operator should look, in seconds.
 const MAX_WAIT_SECS: i64 = 1800;
 
-pub(crate) async fn examine(
+/// Examines a relay on this machine: from outside, or in its own process. Nothing reaches Loops or Clay but a check of the key,
+/// unless there is an address to send a row each way for.
+///
+/// # Errors
+/// [`LocalError`] if the folder cannot be read.
+pub async fn examine_local(
     local: &LocalRelay,
     client: &HttpClient,
     test_address: Option<&str>,
     advance: &dyn Fn(),
-) -> Result<Vec<Finding>, Error> {
-    let secret_store = SecretStore::Local(local);
-    let urls = EndpointUrls::for_store(secret_store)?;
+) -> Result<Vec<Finding>, LocalError> {
+    let urls = local.urls();
     let mut findings = vec![check_permissions(local), check_running(local), check_destinations(local)];
     advance();
     if let Setting::Set(key) = &local.settings.loops_api_key {
-        findings.push(check_loops_key(client, secret_store, key.as_ref()).await);
+        findings.push(check_loops_key(client, &local.settings.shared.loops_api_url, key.as_ref()).await);
         advance();
     }
     // A relay-local reads changed secrets within a second, so their age does not matter.
@@ -75,7 +76,7 @@ pub(crate) async fn examine(
             ));
         }
         Err(admin::Error::NoStore(_)) => findings.push(Check::Store.ok("nothing was stored yet")),
-        Err(error) => findings.push(Finding::from_error(Check::Store, &LocalError::from(error).into())),
+        Err(error) => findings.push(LocalError::from(error).to_finding(Check::Store)),
     }
     advance();
     Ok(findings)
@@ -92,7 +93,8 @@ async fn check_live_send(
             Err(admin::Error::NoStore(_)) => Ok(None),
             opened => opened.and_then(|admin| admin.webhook_state(webhook_id)),
         };
-        Ok(state.map_err(LocalError::from)?.unwrap_or(DeliveryState::Waiting))
+        let state = state.map_err(|error| LocalError::from(error).to_finding(Check::SendToClay));
+        Ok(state?.unwrap_or(DeliveryState::Waiting))
     };
     let (events, secrets, tokens) = (local.events.join(","), signing_secrets(local)?, relay_tokens(local)?);
     Ok([

@@ -6,7 +6,7 @@ use relay_core::webhook::selection::EventSelection;
 
 /// Returns the events of `RelayedEvents` that no route selects: events that Loops documents by name, others as they are
 /// written. None if `relayed` is no selection, which the template does not accept.
-pub(crate) fn unrouted_events(relayed: &str, routes: &[ClayRoute]) -> Vec<String> {
+pub fn unrouted_events(relayed: &str, routes: &[ClayRoute]) -> Vec<String> {
     let Ok(relayed) = relayed.parse::<EventSelection>() else { return Vec::new() };
     let is_routed = |event: &str| routes.iter().any(|route| route.events.selects(event));
     let known = KNOWN_EVENTS

@@ -1,71 +1,25 @@
-//! What a check found, and the report of all findings.
+//! The report of all findings.
 
+use relay_doctor::check::Check;
+use relay_doctor::finding::{Finding, Severity};
 use serde::Serialize;
 use strum::VariantArray as _;
 
-use crate::doctor::check::Check;
 use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::explain::{Explain as _, Explanation};
-use crate::output::{Output, Severity};
+use crate::output::Output;
 
-/// Result of a check, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Finding {
-    pub(crate) check: Check,
-    #[serde(rename = "outcome")]
-    pub(crate) severity: Severity,
-    pub(crate) observed: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) remedy: Option<String>,
-    /// Section of the runbook, unless all is well.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) runbook: Option<String>,
+/// The finding of a check that could not be made: a warning if AWS denies or throttles the call, else a failure.
+pub(crate) fn finding_from_error(check: Check, error: &Error) -> Finding {
+    let severity = if error.is_denied_or_throttled() { Severity::Warn } else { Severity::Fail };
+    let Explanation { problem, remedy, .. } = error.explain();
+    check.problem(severity, problem, remedy)
 }
 
-impl Check {
-    pub(crate) fn ok(self, observed: impl Into<String>) -> Finding {
-        Finding { check: self, severity: Severity::Ok, observed: observed.into(), remedy: None, runbook: None }
-    }
-
-    /// Something that the operator should look at.
-    pub(crate) fn warn(self, observed: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        self.problem(Severity::Warn, observed.into(), remedy.into())
-    }
-
-    /// Something that is broken.
-    pub(crate) fn fail(self, observed: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        self.problem(Severity::Fail, observed.into(), remedy.into())
-    }
-
-    fn problem(self, severity: Severity, observed: String, remedy: String) -> Finding {
-        Finding { check: self, severity, observed, remedy: Some(remedy), runbook: Some(self.runbook_url()) }
-    }
-}
-
-impl Finding {
-    /// A check that could not be made: a warning if AWS denies or throttles the call, else a failure.
-    pub(crate) fn from_error(check: Check, error: &Error) -> Self {
-        let severity = if error.is_denied_or_throttled() { Severity::Warn } else { Severity::Fail };
-        let Explanation { problem, remedy, .. } = error.explain();
-        check.problem(severity, problem, remedy)
-    }
-
-    /// The finding of a check, or why it could not be made.
-    pub(crate) fn from_result(check: Check, result: Result<Self, Error>) -> Self {
-        result.unwrap_or_else(|error| Self::from_error(check, &error))
-    }
-}
-
-/// Joins the first three names, and counts the others.
-pub(crate) fn list_names(names: &[String]) -> String {
-    const MAX_NAMES: usize = 3;
-    let first = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MAX_NAMES) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
+/// The finding of a check, or why it could not be made.
+pub(crate) fn finding_from_result(check: Check, result: Result<Finding, Error>) -> Finding {
+    result.unwrap_or_else(|error| finding_from_error(check, &error))
 }
 
 /// All findings about one relay.
@@ -120,9 +74,9 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use relay_aws::sdk::error::{AwsCall, AwsError, AwsErrorKind};
+    use relay_doctor::local_error::LocalError;
 
     use super::*;
-    use crate::local::error::Error as LocalError;
 
     #[test]
     fn worst_finding_decides_the_exit_status() {
@@ -137,7 +91,7 @@ mod tests {
     fn missing_permission_is_a_warning_naming_it() {
         let call = AwsCall::new("logs:FilterLogEvents", "a group", None);
         let error = AwsError { call, kind: AwsErrorKind::AccessDenied, description: String::new() }.into();
-        let finding = Finding::from_error(Check::FunctionErrors, &error);
+        let finding = finding_from_error(Check::FunctionErrors, &error);
         assert_eq!(finding.severity, Severity::Warn);
         assert!(finding.observed.contains("logs:FilterLogEvents") && finding.remedy.is_some());
     }
@@ -147,15 +101,9 @@ mod tests {
         let detail = "unable to open database file: /data/relay.db".to_owned();
         let error = relay_sqlite::OpenError::Unwritable("/data/relay.db".into(), detail);
         let error = LocalError::from(relay_sqlite::admin::Error::from(error));
-        let finding = Finding::from_error(Check::Store, &error.into());
+        let finding = finding_from_error(Check::Store, &error.into());
         assert!(finding.observed.ends_with("database file: /data/relay.db)"), "{finding:?}");
         assert!(finding.remedy.unwrap().starts_with("check the folder's permissions"));
-    }
-
-    #[test]
-    fn name_list_shows_three_and_counts_the_rest() {
-        let names = ["a", "b", "c", "d", "e"].map(str::to_owned);
-        assert_eq!((list_names(&names), list_names(&names[..1])), ("a, b, c and 2 more".to_owned(), "a".to_owned()));
     }
 
     #[test]

@@ -5,36 +5,39 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use relay::config::names::{RELAY_DATA, RELAY_LISTEN};
+use relay::routes::{CONTACT_PATH, EVENT_PATH, WEBHOOK_PATH};
 use relay_sqlite::data_dir::config::{LocalSettings, loopback_address};
 use relay_sqlite::data_dir::secrets_file::{ALLOWED_KEYS, SECRETS_FILE, SecretsFile, merge_into_env};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
 
-use crate::local::error::Error;
+use crate::local_error::LocalError;
+use crate::urls::EndpointUrls;
 
 /// A relay on this machine.
 #[derive(Debug)]
-pub(crate) struct LocalRelay {
-    pub(crate) data_dir: DataDir,
+pub struct LocalRelay {
+    /// Its folder.
+    pub data_dir: DataDir,
     /// Settings of the environment, and those stored in the folder.
-    pub(crate) settings: LocalSettings,
+    pub settings: LocalSettings,
     /// The relayed events, as they are written.
-    pub(crate) events: Vec<String>,
+    pub events: Vec<String>,
     /// Settings of the environment that win over stored ones.
-    pub(crate) env_overrides: Vec<&'static str>,
+    pub env_overrides: Vec<&'static str>,
 }
 
 impl LocalRelay {
     /// Reads the settings of the relay of this folder.
-    pub(crate) fn open(data_dir: DataDir) -> Result<Self, Error> {
+    pub fn open(data_dir: DataDir) -> Result<Self, LocalError> {
         Self::load(data_dir, &[])
     }
 
     /// Reads the settings without stored ones that are invalid, because `setup` will replace them.
-    pub(crate) fn load_for_repair(data_dir: DataDir) -> Result<Self, Error> {
+    pub fn load_for_repair(data_dir: DataDir) -> Result<Self, LocalError> {
         Self::load(data_dir, &ALLOWED_KEYS)
     }
 
-    fn load(data_dir: DataDir, repaired_keys: &[&str]) -> Result<Self, Error> {
+    fn load(data_dir: DataDir, repaired_keys: &[&str]) -> Result<Self, LocalError> {
         let mut variables: BTreeMap<String, String> = relay::config::env::environment();
         let env_overrides = ALLOWED_KEYS.into_iter().filter(|name| variables.contains_key(*name)).collect();
         variables.insert(RELAY_DATA.to_owned(), data_dir.path().display().to_string());
@@ -47,10 +50,10 @@ impl LocalRelay {
         }
         let mut settings = LocalSettings::from_env(&variables).map_err(|errors| match errors.into_iter().next() {
             Some(error) if stored_keys.contains(&error.name) => {
-                Error::InvalidStoredSetting { path: data_dir.path().join(SECRETS_FILE), error }
+                LocalError::InvalidStoredSetting { path: data_dir.path().join(SECRETS_FILE), error }
             }
-            Some(error) => Error::Setting(error),
-            None => Error::NotADataDir(data_dir.path().to_owned()),
+            Some(error) => LocalError::Setting(error),
+            None => LocalError::NotADataDir(data_dir.path().to_owned()),
         })?;
         let events = variables.get("RELAYED_EVENTS").map_or("contact.created", String::as_str);
         let events = events.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
@@ -64,17 +67,29 @@ impl LocalRelay {
         Ok(Self { data_dir, settings, events, env_overrides })
     }
 
+    /// Returns what is pasted into Loops and Clay.
+    pub fn urls(&self) -> EndpointUrls {
+        let url = |path: &str| format!("{}{path}", self.base_url());
+        EndpointUrls {
+            loops_webhook_url: url(WEBHOOK_PATH),
+            events: self.events.clone(),
+            clay_contact_url: url(CONTACT_PATH),
+            clay_event_url: url(EVENT_PATH),
+        }
+    }
+
     /// Returns the settings that are stored in the folder.
-    pub(crate) fn stored_settings(&self) -> Result<SecretsFile, Error> {
+    pub fn stored_settings(&self) -> Result<SecretsFile, LocalError> {
         Ok(SecretsFile::load(self.data_dir.path())?)
     }
 
-    pub(crate) fn base_url(&self) -> String {
+    /// Returns the URL by which it is reached from this machine.
+    pub fn base_url(&self) -> String {
         format!("http://{}", loopback_address(self.settings.listen))
     }
 
     /// Whether it listens on a public address.
-    pub(crate) fn is_public(&self) -> bool {
+    pub fn is_public(&self) -> bool {
         match self.settings.listen.ip() {
             IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_unspecified() || ip.is_private() || ip.is_link_local()),
             IpAddr::V6(ip) => {
@@ -83,12 +98,13 @@ impl LocalRelay {
         }
     }
 
-    pub(crate) fn is_running(&self) -> bool {
+    /// Whether a relay runs on the folder, be it this process.
+    pub fn is_running(&self) -> bool {
         self.data_dir.is_in_use()
     }
 
     /// Creates a folder, for its owner alone, unless it exists.
-    pub(crate) fn create_data_dir(path: PathBuf) -> Result<DataDir, Error> {
+    pub fn create_data_dir(path: PathBuf) -> Result<DataDir, LocalError> {
         let data_dir = DataDir::new(path);
         // Taking its lock creates the folder.
         match data_dir.lock() {

@@ -4,16 +4,16 @@
 use relay::ports::webhook_usage::WebhookUsage;
 use relay_core::webhook::route::{CLAY_WEBHOOK_ROW_LIMIT, ClayRoute};
 
-use crate::doctor::check::Check;
-use crate::doctor::finding::Finding;
+use crate::check::Check;
+use crate::finding::Finding;
 use crate::invocation::suggest;
 
-pub(crate) const CHECK: Check = Check::ClayWebhookUsage;
+const CHECK: Check = Check::ClayWebhookUsage;
 /// Usage from which on the operator should make a new webhook: 80 %.
 const WARN_AT: u64 = CLAY_WEBHOOK_ROW_LIMIT / 100 * 80;
 
 /// Returns one finding for each webhook of a route.
-pub(crate) fn findings_for(route: &ClayRoute, usages: &[WebhookUsage]) -> Vec<Finding> {
+pub fn findings_for(route: &ClayRoute, usages: &[WebhookUsage]) -> Vec<Finding> {
     let is_exhausted = |usage: &WebhookUsage| {
         usage.accepted >= CLAY_WEBHOOK_ROW_LIMIT || matches!(usage.rejected, Some((_, 403 | 404 | 410)))
     };
@@ -74,7 +74,7 @@ mod tests {
     use relay_core::webhook::route::ClayWebhook;
 
     use super::*;
-    use crate::output::Severity;
+    use crate::finding::Severity;
 
     fn severities(usages: &[(u64, Option<u16>)]) -> Vec<Severity> {
         findings(usages).iter().map(|finding| finding.severity).collect()
