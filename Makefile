@@ -61,7 +61,7 @@ relayctl: ## Build relayctl, the CLI for operators, into target/local
 	$(CARGO) build --locked --profile local -p relayctl
 
 .PHONY: test
-test: prerequisites check test-rust test-event-keys test-sdks test-openapi lint-sam check-docs test-lambda bench-check ## Everything that must pass: the checks, and all tests
+test: prerequisites check test-rust test-event-keys test-sdks test-console test-openapi lint-sam check-docs test-lambda bench-check ## Everything that must pass: the checks, and all tests
 
 .PHONY: prerequisites
 prerequisites: ## Install what the tests need besides Rust and a C compiler (Debian, Ubuntu), or name what is missing
@@ -144,10 +144,27 @@ bench-check: build-release-x86 ## Hold the budgets of tools/bench/budgets.toml, 
 	  $(CARGO) test --locked -p relay-tests --test binaries -- --test-threads 1
 	$(CARGO) build --locked -p relay-local -p relay-bench
 	$(TARGET)/debug/relay-bench check tools/bench/budgets.toml --programs $(TARGET)/debug --work $(TARGET)/bench
+
+.PHONY: test-console
+test-console: console-tools ## Drive the console in Chromium, with what breaks, hostile names and strangers (needs Node)
+	$(CARGO) build --locked -p relay-local -p relayctl
+	cd tools/console && RELAY_LOCAL="$(abspath $(TARGET))/debug/relay-local" npm test --silent
+
+.PHONY: screenshots-console
+screenshots-console: console-tools
+	$(CARGO) build --locked -p relay-local
+	RELAY_LOCAL="$(abspath $(TARGET))/debug/relay-local" node tools/console/screenshots.js docs/images
+
+.PHONY: console-tools
+console-tools:
+	@cmp -s tools/console/package-lock.json tools/console/node_modules/installed.json || {
+	  npm ci --prefix tools/console --no-audit --no-fund
+	  cp tools/console/package-lock.json tools/console/node_modules/installed.json
+	}
 else
-# They run what is built for Lambda, trace it, and move its clock.
-.PHONY: test-lambda bench-check
-test-lambda bench-check:
+# They run what is built for Lambda, trace it, and move its clock; and drive Debian's browser.
+.PHONY: test-lambda bench-check test-console screenshots-console
+test-lambda bench-check test-console screenshots-console:
 	@echo "$@: skipped: needs Linux"
 endif
 
@@ -281,7 +298,7 @@ cost-render: tools ## Write docs/cost.md anew, after a price, an alarm or docs/b
 	$(VENV)/bin/python tools/cost/cost_page.py
 
 .PHONY: screenshots
-screenshots: tools ## Run setup, doctor and dead-letters on a terminal and an emulated AWS, and draw docs/images from it
+screenshots: tools screenshots-console ## Run setup, doctor and dead-letters on a terminal and an emulated AWS, and the console in Chromium, and draw docs/images from it
 	$(CARGO) build --locked --workspace
 	@cmp -s tools/screenshots/requirements.txt $(SCREENSHOTS_VENV)/installed.txt || {
 	  $(PYTHON) -m venv --clear $(SCREENSHOTS_VENV)

@@ -3,6 +3,7 @@
 mod addresses;
 mod chaos_smoke;
 mod commands;
+mod console;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod destinations;

@@ -34,8 +34,8 @@ class Make(unittest.TestCase):
             uname = pathlib.Path(folder) / "uname"
             uname.write_text("#!/bin/sh\necho Darwin\n")
             uname.chmod(0o755)
-            done = make("test-lambda", "bench-check", PATH=f"{folder}:{os.environ['PATH']}")
-        expected = "test-lambda: skipped: needs Linux\nbench-check: skipped: needs Linux\n"
+            done = make("test-lambda", "bench-check", "test-console", PATH=f"{folder}:{os.environ['PATH']}")
+        expected = "test-lambda: skipped: needs Linux\nbench-check: skipped: needs Linux\ntest-console: skipped: needs Linux\n"
         self.assertEqual((done.returncode, done.stdout), (0, expected))
 
     def test_what_is_missing_is_named_all_at_once(self):

@@ -223,7 +223,7 @@ def field_cases(docs):
         "crates/**/*.rs": r"\bfn (\w+)",
         "tests/**/*.rs": r"\bfn (\w+)",
         "tools/**/*.py": r"\bdef (\w+)",
-        "tools/loops-sdk/*.test.js": r'\btest\("([^"]+)"',
+        "tools/*/*.test.js": r'\btest\("([^"]+)"',
         "tests/fixtures/rows/*.json": r'"name": "((?:[^"\\]|\\.)+)"',
     }
     tests = {
@@ -238,7 +238,7 @@ def field_cases(docs):
 
 
 def screenshots(docs):
-    """Each screenshot is used in a page, with an alternative text, and has the commands that the script runs."""
+    """Each screenshot is used in a page, with an alternative text, and is one that a script takes: with the commands that it runs."""
     used = {}
     for page in docs.pages:
         for description, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", prose(page.read_text(encoding="utf-8"))):
@@ -249,6 +249,10 @@ def screenshots(docs):
     for picture in sorted((docs.root / "docs" / "images").iterdir()):
         if picture.resolve() not in used:
             docs.report(picture, "no page shows it")
+        if picture.suffix == ".png":
+            if f'"{picture.stem}"' not in docs.read("tools/console/screenshots.js"):
+                docs.report(picture, "screenshots.js does not take it")
+            continue
         text = html.unescape(picture.read_text(encoding="utf-8")).replace("\xa0", " ")
         commands = re.findall(r">\$ relayctl ([^<]+?) *<", text)
         if not commands:

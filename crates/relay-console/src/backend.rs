@@ -1,21 +1,25 @@
 //! The port of a console: the relay that it shows and operates.
 
+use std::error::Error;
 use std::future::Future;
 
 use relay::ports::admin::Admin;
 use relay::ports::dead_letters::DeadLetterQueue;
 use relay_core::delivery::Direction;
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::error::ConsoleError;
-use crate::view::{Connect, Finding, Overview};
+use crate::view::{Connect, Overview};
 
 /// The relay that a console shows and operates. Its futures run on a thread of their own and need not be `Send`.
 pub trait ConsoleBackend: Send + Sync + 'static {
     /// The deliveries.
-    type Admin: Admin<Error: Into<ConsoleError>>;
+    type Admin: Admin<Error: Error + Send + Sync>;
+    /// What an examination finds.
+    type Finding: Serialize + Send;
     /// The dead letters.
-    type DeadLetters: DeadLetterQueue<Error: Into<ConsoleError>>;
+    type DeadLetters: DeadLetterQueue<Error: Error + Send + Sync>;
 
     /// Opens the deliveries.
     ///
@@ -35,6 +39,9 @@ pub trait ConsoleBackend: Send + Sync + 'static {
     /// Returns the hash under which a contact, by address or user id, is on record. It is not kept.
     fn contact_hash(&self, contact: &str) -> impl Future<Output = Result<Option<String>, ConsoleError>>;
 
+    /// Returns the names of the routes, by which a webhook's deliveries are found. Empty for those of the store.
+    fn route_names(&self) -> impl Future<Output = Result<Vec<String>, ConsoleError>>;
+
     /// Pauses or resumes a direction. Returns false if it was so before.
     fn set_paused(&self, direction: Direction, paused: bool) -> impl Future<Output = Result<bool, ConsoleError>>;
 
@@ -42,7 +49,7 @@ pub trait ConsoleBackend: Send + Sync + 'static {
     fn connect(&self) -> impl Future<Output = Result<Connect, ConsoleError>>;
 
     /// Examines the relay, as `relayctl doctor` does. Nothing reaches Loops or Clay but a check of the key.
-    fn examine(&self) -> impl Future<Output = Result<Vec<Finding>, ConsoleError>>;
+    fn examine(&self) -> impl Future<Output = Result<Vec<Self::Finding>, ConsoleError>>;
 
     /// Dead letters that are redriven a second.
     fn redrives_per_second(&self) -> u32;

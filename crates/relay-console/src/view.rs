@@ -165,19 +165,3 @@ pub struct Step {
     /// What was seen, or what to do, in one sentence.
     pub sentence: String,
 }
-
-/// What an examination found.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Finding {
-    /// Name of the check.
-    pub check: String,
-    /// `ok`, `warn` or `fail`.
-    pub outcome: String,
-    /// What was seen.
-    pub observed: String,
-    /// What to do.
-    pub remedy: Option<String>,
-    /// Section of the runbook.
-    pub runbook: Option<String>,
-}

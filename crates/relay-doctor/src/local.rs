@@ -134,17 +134,26 @@ fn check_running(local: &LocalRelay) -> Finding {
     Check::Running.fail("no relay is running on the folder", "start it with `relay-local` or `make run`")
 }
 
+/// Returns what a destination is to the relay of the folder, which closes one that is set in part.
+pub fn destination_kind(local: &LocalRelay, direction: Direction) -> DestinationKind {
+    let mut settings = local.settings.clone();
+    let accounts = SqliteAdmin::open(local.data_dir.path()).and_then(|admin| admin.accounts()).unwrap_or_default();
+    // A relay that was started with --simulate has recorded that.
+    if !accounts.current(direction).is_simulated() {
+        settings.close_half_configured();
+    }
+    settings.destination(direction)
+}
+
 /// `far-ends`: which destinations are real, simulated or closed.
 fn check_destinations(local: &LocalRelay) -> Finding {
-    let settings = &local.settings;
-    let half_configured = settings.clone().close_half_configured();
+    let half_configured = local.settings.clone().close_half_configured();
     let accounts = SqliteAdmin::open(local.data_dir.path()).and_then(|admin| admin.accounts()).unwrap_or_default();
     let is_half_configured = |direction| {
         // A relay that was started with --simulate has recorded that.
         half_configured.iter().any(|half| half.direction == direction) && !accounts.current(direction).is_simulated()
     };
-    let describe = |direction| match settings.destination(direction) {
-        DestinationKind::Simulated if is_half_configured(direction) => "closed",
+    let describe = |direction| match destination_kind(local, direction) {
         DestinationKind::Simulated => "simulated",
         DestinationKind::Closed => "closed",
         DestinationKind::Real => "set",

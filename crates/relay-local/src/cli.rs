@@ -52,6 +52,7 @@ Settings (environment variables; what is not set is simulated or generated, what
 and so is Loops or Clay where it is not set and its RELAY_TOKEN or LOOPS_SIGNING_SECRET is;
 keys, URLs and tokens may also be kept in the data folder: `relayctl setup --local` puts them there):
   RELAY_LISTEN                 where to listen [127.0.0.1:8787]
+  RELAY_CONSOLE                on: the page at / of the relay; or off [on; off where RELAY_LISTEN is no loopback address]
   RELAY_DATA                   the data folder [.relay]
   LOOPS_API_KEY                the key of your Loops account
   LOOPS_SIGNING_SECRET         the secret of Loops' webhook page (several: comma-separated)

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod cli;
 mod commands;
+mod console;
 mod http;
 mod metrics;
 mod refusal_lines;
@@ -10,4 +11,5 @@ pub mod reloading_secrets;
 mod serve;
 mod startup_banner;
 mod telemetry;
+pub mod trial;
 pub mod worker;

@@ -285,12 +285,14 @@ impl ReloadingSecrets {
         }
     }
 
+    /// What stands at the end of a direction now.
+    pub(crate) fn destination(&self, direction: Direction) -> DestinationKind {
+        self.0.active.read().unwrap_or_else(PoisonError::into_inner).destination(direction)
+    }
+
     /// Records in the store which destinations are served.
     pub(crate) async fn record_destinations(&self, store: &SqliteStore) -> Result<(), StoreError> {
-        let served = {
-            let active = self.0.active.read().unwrap_or_else(PoisonError::into_inner);
-            Direction::ALL.map(|direction| (direction, active.destination(direction)))
-        };
+        let served = Direction::ALL.map(|direction| (direction, self.destination(direction)));
         let serve = |accounts: &mut ServedAccounts| {
             served.into_iter().for_each(|(direction, destination)| accounts.serve(direction, destination));
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +13,13 @@ use relay::ports::accounts::load_accounts;
 use relay::ports::clock::{SharedClock, SystemClock};
 use relay::ports::queue::StoreError;
 use relay::ports::secrets::SecretSource as _;
+use relay_console::guard::Access;
 use relay_core::account::DestinationKind;
 use relay_core::contact::ContactHashKey;
 use relay_core::delivery::Direction;
 use relay_core::token::Scope;
-use relay_simulator::{Clay, ClayOptions, Loops, LoopsOptions};
+use relay_doctor::invocation;
+use relay_simulator::{Clay, Loops};
 use relay_sqlite::data_dir::config::{LocalSettings, Setting};
 use relay_sqlite::data_dir::destinations::{DestinationError, HalfConfigured, destination_name, destination_setting};
 use relay_sqlite::data_dir::{DataDir, DataDirError};
@@ -28,11 +30,14 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::app::Relay;
+use crate::console::statistics::{PerDirection, Statistics};
+use crate::console::{self, LocalConsole};
 use crate::http::connections::Connections;
 use crate::http::{accept, health, routes};
 use crate::metrics::Metrics;
-use crate::reloading_secrets::{ReloadingSecrets, SIMULATED_API_KEY, SimulatedDestinations, release_all_held};
+use crate::reloading_secrets::{ReloadingSecrets, SimulatedDestinations, release_all_held};
 use crate::startup_banner::{Banner, DestinationSource, KeySource};
+use crate::trial::{self, Simulators, Trial};
 use crate::{telemetry, worker};
 
 /// Maximum time for requests and deliveries in progress after a stop signal: that of a try while Clay waits, and of its record.
@@ -81,9 +86,10 @@ pub(crate) async fn serve(
         None => ContactHashKey::new(&data_dir.contact_hash_key()?),
     };
     let metrics = Arc::new(Metrics::new());
-    telemetry::install_sink(Arc::clone(&metrics), contact_hash_key.clone());
+    let statistics = Arc::new(Statistics::new(clock.now()));
+    telemetry::install_sink(Arc::clone(&metrics), Arc::clone(&statistics), contact_hash_key.clone());
     let store = SqliteStore::new(relay_sqlite::open(data_dir.path(), clock.now())?, Arc::clone(&clock))
-        .with_contact_hash_key(contact_hash_key);
+        .with_contact_hash_key(contact_hash_key.clone());
     for file in data_dir.close_files()? {
         let file = file.display();
         warn!(%file, "other users of this machine could read this file until now: set new keys if there are any");
@@ -137,6 +143,8 @@ pub(crate) async fn serve(
     };
     drop(tokio::time::timeout(SCHEMA_TIMEOUT, prefetch_schema).await);
     print_banner(&settings, &data_dir, &simulators, &half_configured, address)?;
+    // The simulators run until it is dropped: after the last delivery.
+    let trial = Arc::new(Trial::new(simulators, address, secrets.clone(), store.clone())?);
 
     let (stop, stopping) = watch::channel(false);
     let (clay, loops) = (Arc::clone(&relay.clay_deliverer), Arc::clone(&relay.loops_deliverer));
@@ -149,8 +157,27 @@ pub(crate) async fn serve(
     tokio::spawn(release_all_held(store.clone()));
     tokio::spawn(store.clone().run_log_truncation());
     tokio::spawn(schema_refresher.run());
-    tokio::spawn(secrets.run(store.clone()));
-    let app = routes::app(relay).merge(health::routes(metrics, store, address.ip()));
+    tokio::spawn(secrets.clone().run(store.clone()));
+    let mut app = routes::app(Arc::clone(&relay)).merge(health::routes(metrics, store, address.ip()));
+    if settings.console {
+        let access = if address.ip().is_loopback() { Access::ThisMachine } else { console::with_relay_token(&secrets) };
+        let rates = PerDirection { loops_to_clay: shared.clay_rate.get(), clay_to_loops: shared.loops_rate.get() };
+        let trial_routes = trial::routes(Arc::clone(&trial));
+        let (secrets, trial) = (secrets.clone(), Arc::clone(&trial));
+        invocation::set_command_line(invocation::local_command_line(data_dir.path()));
+        let backend = LocalConsole {
+            data_dir,
+            address,
+            loops_api_url: shared.loops_api_url,
+            relay,
+            secrets: secrets.clone(),
+            statistics,
+            trial,
+            contact_hash_key,
+            rates,
+        };
+        app = app.merge(relay_console::router::routes(Arc::new(backend), access, trial_routes));
+    }
     let requests = tokio::spawn(accept::serve(listener, app, Connections::new(stopping)));
 
     shutdown_signal().await?;
@@ -168,36 +195,6 @@ pub(crate) async fn serve(
     }
     lock.release();
     Ok(())
-}
-
-struct Simulators {
-    clay: Option<Clay>,
-    loops: Option<Loops>,
-}
-
-impl Simulators {
-    /// Starts a simulator for each destination that is not configured, on the ports after the relay's if they are free.
-    async fn start(settings: &LocalSettings, relay_address: SocketAddr) -> io::Result<Self> {
-        let mut simulators = Self { clay: None, loops: None };
-        if settings.destination(Direction::LoopsToClay) == DestinationKind::Simulated {
-            let auth_token = settings.simulated_clay_token.clone().map(Into::into);
-            let options = ClayOptions { auth_token, ..ClayOptions::default() };
-            simulators.clay = Some(Clay::start(bind_loopback_after(relay_address, 1).await?, options).await?);
-        }
-        if settings.destination(Direction::ClayToLoops) == DestinationKind::Simulated {
-            let options = LoopsOptions { api_key: SIMULATED_API_KEY.into(), ..LoopsOptions::default() };
-            simulators.loops = Some(Loops::start(bind_loopback_after(relay_address, 2).await?, options).await?);
-        }
-        Ok(simulators)
-    }
-}
-
-async fn bind_loopback_after(relay_address: SocketAddr, offset: u16) -> io::Result<TcpListener> {
-    let port = relay_address.port().checked_add(offset).unwrap_or(0);
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
-        Ok(listener) => Ok(listener),
-        Err(_) => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await,
-    }
 }
 
 /// Says in the log that a destination is simulated, unless the relay is a trial as a whole.
@@ -253,6 +250,7 @@ fn print_banner(
         relay_token,
         clay: destination(Direction::LoopsToClay, simulators.clay.as_ref().map(Clay::address)),
         loops: destination(Direction::ClayToLoops, simulators.loops.as_ref().map(Loops::address)),
+        console: settings.console,
         program: &program_path(),
     };
     out.write_all(banner.render().as_bytes())?;

@@ -90,6 +90,8 @@ pub(crate) struct Banner<'a> {
     pub(crate) relay_token: KeySource,
     pub(crate) clay: DestinationSource,
     pub(crate) loops: DestinationSource,
+    /// Whether the console is served.
+    pub(crate) console: bool,
     /// Path of this program, as a user of the current folder would type it.
     pub(crate) program: &'a str,
 }
@@ -109,7 +111,7 @@ impl Banner<'_> {
         format!(
             "
 The relay is running; its data is in {data_dir}.
-{exposure}
+{exposure}{console}
   Loops webhook     POST {base}{WEBHOOK_PATH}
   Clay, contacts    PUT  {base}{CONTACT_PATH}
   Clay, events      POST {base}{EVENT_PATH}
@@ -144,6 +146,7 @@ Stop with Ctrl-C.
 
 ",
             data_dir = self.data_dir.display(),
+            console = if self.console { format!("\n  See it at         {base}/\n") } else { String::new() },
             exposure = if self.address.ip().is_loopback() { "" } else { EXPOSURE_NOTICE },
             relay_token = self.relay_token.describe("RELAY_TOKEN"),
             signing_secret = self.signing_secret.describe("LOOPS_SIGNING_SECRET"),
@@ -211,6 +214,7 @@ mod tests {
             relay_token: if simulated { KeySource::Generated("relay_x".to_owned()) } else { KeySource::Empty },
             clay: destination(8788),
             loops: destination(8789),
+            console: true,
             program: "relay-local",
         }
     }
@@ -251,6 +255,7 @@ mod tests {
             relay_token: KeySource::from_setting(false, true),
             clay: DestinationSource::Set,
             loops: DestinationSource::Set,
+            console: true,
             program: "relay-local",
         }
         .render();
@@ -269,7 +274,7 @@ mod tests {
             let address = SocketAddr::from(([127, 0, 0, 1], 8787));
             let (clay, loops) = (DestinationSource::Set, DestinationSource::Set);
             let (data_dir, program) = (Path::new(DEFAULT_DATA), "relay-local");
-            Banner { address, data_dir, signing_secret, relay_token, clay, loops, program }.render()
+            Banner { address, data_dir, signing_secret, relay_token, clay, loops, console: true, program }.render()
         };
         assert!(banner(true).contains("Bearer relay_x") && banner(true).contains("whsec_x"));
         let text = banner(false);

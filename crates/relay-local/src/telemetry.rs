@@ -16,6 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt};
 
+use crate::console::statistics::Statistics;
 use crate::metrics::Metrics;
 use crate::refusal_lines::RefusalLines;
 
@@ -38,10 +39,15 @@ pub(crate) fn start() {
 
 /// Has every event counted and logged from now on, its contact as a hash with this key. Of many refused requests in a second
 /// some are counted only.
-pub(crate) fn install_sink(metrics: Arc<Metrics>, contact_hash_key: Option<ContactHashKey>) {
+pub(crate) fn install_sink(
+    metrics: Arc<Metrics>,
+    statistics: Arc<Statistics>,
+    contact_hash_key: Option<ContactHashKey>,
+) {
     let refusal_lines = RefusalLines::default();
     event::set_sink(move |event| {
         metrics.record(event);
+        statistics.record(event);
         if event.outcome == EventOutcome::Refused && event.code.is_some_and(|code| !refusal_lines.admit(code)) {
             return;
         }

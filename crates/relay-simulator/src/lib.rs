@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod behavior;
 mod clay;
 pub mod host;
 mod loops;
@@ -16,24 +17,30 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use behavior::Behavior;
 pub use clay::server::Clay;
 pub use clay::state::{ClayOptions, ClayRow};
+pub use loops::error::LoopsError;
 pub use loops::server::{Loops, LoopsOptions};
-pub use loops::state::{ReceivedCall, ReceivedSend};
+pub use loops::state::{Audience, ReceivedCall, ReceivedSend};
 pub use loops::transactional::{CONFIRMATION_EMAIL_ID, RECEIPT_EMAIL_ID};
+pub use loops::webhook::contact_created_body;
 
 /// A server that runs until its handle is dropped. It then accepts no new connection, closes idle ones, and finishes
-/// responses in progress.
+/// responses in progress. What hangs gets no answer.
 #[derive(Debug)]
 struct Simulator {
     address: SocketAddr,
+    behavior: watch::Sender<Behavior>,
     task: JoinHandle<()>,
 }
 
 impl Simulator {
-    fn start(listener: TcpListener, routes: Router) -> std::io::Result<Self> {
+    /// Serves these routes, which follow `behavior`.
+    fn start(listener: TcpListener, routes: Router, behavior: watch::Sender<Behavior>) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         // It shows what a newcomer tries with: no page in a browser may read that.
         let routes = routes.layer(from_fn_with_state(address.ip(), host::require_this_machine));
@@ -44,7 +51,15 @@ impl Simulator {
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, routes).await;
         });
-        Ok(Self { address, task })
+        Ok(Self { address, behavior, task })
+    }
+
+    fn behavior(&self) -> Behavior {
+        *self.behavior.borrow()
+    }
+
+    fn set_behavior(&self, behavior: Behavior) -> Behavior {
+        self.behavior.send_replace(behavior)
     }
 }
 

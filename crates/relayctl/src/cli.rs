@@ -12,7 +12,7 @@ use relay_doctor::invocation;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
 
-use crate::commands::{dead_letters, deliveries, doctor, pause, setup, shell, show, tail};
+use crate::commands::{console, dead_letters, deliveries, doctor, pause, setup, shell, show, tail};
 use crate::error::{Error, UsageError};
 use crate::exit::ExitStatus;
 use crate::explain::Explain as _;
@@ -46,6 +46,8 @@ enum Command {
     Pause(pause::PauseArguments),
     /// Deliver one way again
     Resume(pause::PauseArguments),
+    /// Serve a page that shows and operates the relay, on this machine alone, until Ctrl-C
+    Console(console::ConsoleArguments),
     /// Follow deliveries live, until Ctrl-C
     Tail(tail::TailArguments),
     /// Print the completions for a shell
@@ -92,6 +94,7 @@ async fn execute(cli: &Cli) -> Result<ExitStatus, Error> {
         Command::DeadLetters(command) => dead_letters::run(options, command, output).await,
         Command::Pause(arguments) => pause::run(options, arguments, true, output).await,
         Command::Resume(arguments) => pause::run(options, arguments, false, output).await,
+        Command::Console(arguments) => console::run(options, arguments, output).await,
         Command::Tail(arguments) => tail::run(options, arguments, output).await,
         Command::Completions(_) if options.json => Err(UsageError::JsonUnsupported { command: "completions" }.into()),
         Command::Man(_) if options.json => Err(UsageError::JsonUnsupported { command: "man" }.into()),

@@ -1,6 +1,7 @@
 //! Why a command could not do its work: errors by layer, each with its remedy and exit code.
 
 use std::io;
+use std::net::SocketAddr;
 
 use relay::destination::http_client::BuildError;
 use relay_aws::sdk::error::AwsError;
@@ -44,6 +45,8 @@ pub(crate) enum UsageError {
     BodyFileNotWritable { path: String, kind: io::ErrorKind },
     ManPagesNotWritable { path: String, kind: io::ErrorKind },
     NoContactHashKey,
+    ConsoleNotLoopback { address: SocketAddr },
+    ConsoleCannotListen { address: SocketAddr, kind: io::ErrorKind },
 }
 
 impl Error {
@@ -124,6 +127,16 @@ impl Explain for UsageError {
                 Usage,
                 "the manual pages cannot be written into {path} ({kind})",
                 "name a folder that is there"
+            ),
+            Self::ConsoleNotLoopback { address } => explain!(
+                Usage,
+                "the console is for this machine, and others could reach {address}",
+                "give a loopback address such as 127.0.0.1:8790; from elsewhere, `ssh -L 8790:127.0.0.1:8790` leads to it"
+            ),
+            Self::ConsoleCannotListen { address, kind } => explain!(
+                Usage,
+                "nothing can listen on {address} ({kind})",
+                "give another port with --listen 127.0.0.1:PORT"
             ),
             // The key is missing in the relay, not on the command line.
             Self::NoContactHashKey => explain!(

@@ -3,6 +3,7 @@
 mod aws;
 mod cli;
 mod commands;
+mod console;
 mod delivery_change;
 mod doctor;
 mod error;

@@ -103,6 +103,14 @@ impl StackTarget {
 }
 
 impl Target {
+    /// Returns the relay as the title of a report.
+    pub(crate) fn title(&self) -> String {
+        match self {
+            Self::Stack(target) => format!("The stack {} in {}", target.stack.name, target.session.region()),
+            Self::Local(data_dir) => format!("The relay of {}", data_dir.path().display()),
+        }
+    }
+
     /// Returns the key of the contacts' hashes, if the relay has one.
     pub(crate) async fn contact_hash_key(&self) -> Result<Option<ContactHashKey>, Error> {
         match self {

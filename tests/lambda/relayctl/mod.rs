@@ -1,5 +1,6 @@
 //! The CLI `relayctl` against a stack.
 
+mod console;
 mod dead_letters;
 pub(crate) mod doctor;
 mod doctor_secrets;

@@ -1,6 +1,7 @@
 //! `relayctl --local` on a data folder.
 
 mod cli;
+mod console;
 mod doctor;
 mod operations;
 mod setup;

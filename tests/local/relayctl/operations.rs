@@ -17,14 +17,14 @@ const ACCEPTED_BODY: &str = r#"{"success":true,"id":"c1"}"#;
 const RESPOND_ASYNC: [(&str, &str); 1] = [("prefer", "respond-async")];
 
 /// A relay between two destinations, and its operator.
-struct OperatorHarness {
-    relay: Relay,
-    loops: MockDestination,
-    clay: MockDestination,
+pub(crate) struct OperatorHarness {
+    pub(crate) relay: Relay,
+    pub(crate) loops: MockDestination,
+    pub(crate) clay: MockDestination,
 }
 
 impl OperatorHarness {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (loops, clay) = (
             MockDestination::start(Reply::json(200, ACCEPTED_BODY)).await,
             MockDestination::start(Reply::status(200)).await,
@@ -57,7 +57,7 @@ impl OperatorHarness {
     }
 
     /// Creates one dead letter for each of three reasons.
-    async fn create_three_dead_letters(&self) {
+    pub(crate) async fn create_three_dead_letters(&self) {
         let oversized = json!({"eventName": "contact.created", "note": "x".repeat(120_000)}).to_string();
         assert_eq!(post(self.relay.base(), "msg_big", oversized.as_bytes()).await.json()["status"], "rejected");
         self.clay.enqueue_replies([Reply::status(400)]);

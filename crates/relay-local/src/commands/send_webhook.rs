@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use http::Method;
 use http::header::CONTENT_TYPE;
-use relay::destination::http_client;
+use relay::destination::http_client::{self, HttpClient};
 use relay::ports::clock::{Clock as _, SystemClock};
 use relay::routes::WEBHOOK_PATH;
 use relay_core::delivery_state::DeliveryState;
@@ -38,7 +38,8 @@ pub(crate) async fn run(settings: &LocalSettings, arguments: &SendWebhookArgumen
     let signed = sign::sign(settings, &arguments.sign)?;
     let url =
         arguments.to.clone().unwrap_or_else(|| format!("http://{}{WEBHOOK_PATH}", loopback_address(settings.listen)));
-    let (status, body) = post(&signed, &url).await?;
+    let answer = post(&http_client::build()?, &signed, &url).await;
+    let (status, body) = answer.ok_or(CommandError::NoRelay(url))?;
     let mut out = io::stdout().lock();
     writeln!(out, "{status} {body}")?;
     if !(200..300).contains(&status) {
@@ -50,8 +51,8 @@ pub(crate) async fn run(settings: &LocalSettings, arguments: &SendWebhookArgumen
     Ok(ExitCode::SUCCESS)
 }
 
-async fn post(signed: &SignedHeaders, url: &str) -> Result<(u16, String), CommandError> {
-    let client = http_client::build()?;
+/// Posts a signed webhook. Returns the status and the body of the response, if one comes.
+pub(crate) async fn post(client: &HttpClient, signed: &SignedHeaders, url: &str) -> Option<(u16, String)> {
     let mut request =
         client.request(Method::POST, url).header(CONTENT_TYPE, "application/json").body(signed.body.clone());
     for (name, value) in &signed.headers {
@@ -59,8 +60,8 @@ async fn post(signed: &SignedHeaders, url: &str) -> Result<(u16, String), Comman
     }
     let response = client.send(request, RESPONSE_TIMEOUT, SystemClock.now()).await;
     match response.outcome {
-        CallOutcome::Responded(status) => Ok((status, String::from_utf8_lossy(&response.body).into_owned())),
-        _ => Err(CommandError::NoRelay(url.to_owned())),
+        CallOutcome::Responded(status) => Some((status, String::from_utf8_lossy(&response.body).into_owned())),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use relay::ports::clock::{Clock as _, SystemClock};
-use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use relay_core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, SigningSecret, TIMESTAMP_HEADER};
 use relay_sqlite::data_dir::config::LocalSettings;
 
 use super::{CommandError, signing_secret};
@@ -23,12 +23,18 @@ pub(crate) struct SignArguments {
 }
 
 /// A body, and the headers that carry its signature.
-pub(super) struct SignedHeaders {
+pub(crate) struct SignedHeaders {
     pub(super) body: Vec<u8>,
     pub(super) headers: [(&'static str, String); 3],
 }
 
 impl SignedHeaders {
+    /// Signs a body, which is then sent under this id and at this time, in Unix seconds.
+    pub(crate) fn new(secret: &SigningSecret, id: String, timestamp: String, body: Vec<u8>) -> Self {
+        let signature = secret.sign(&id, &timestamp, &body);
+        Self { body, headers: [(ID_HEADER, id), (TIMESTAMP_HEADER, timestamp), (SIGNATURE_HEADER, signature)] }
+    }
+
     pub(super) fn id(&self) -> &str {
         let [(_, id), ..] = &self.headers;
         id
@@ -40,8 +46,7 @@ pub(super) fn sign(settings: &LocalSettings, arguments: &SignArguments) -> Resul
     let body = read_input(&arguments.file)?;
     let id = arguments.id.clone().unwrap_or_else(|| format!("msg_{}", SystemClock.new_id()));
     let timestamp = arguments.timestamp.clone().unwrap_or_else(|| SystemClock.now().as_second().to_string());
-    let signature = secret.sign(&id, &timestamp, &body);
-    Ok(SignedHeaders { body, headers: [(ID_HEADER, id), (TIMESTAMP_HEADER, timestamp), (SIGNATURE_HEADER, signature)] })
+    Ok(SignedHeaders::new(&secret, id, timestamp, body))
 }
 
 fn read_input(path: &str) -> Result<Vec<u8>, CommandError> {

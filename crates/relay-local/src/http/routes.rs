@@ -8,10 +8,10 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
+use relay::ingress::host::host_of;
 use relay::ingress::response::{self, Caller};
 use relay::routes::WEBHOOK_PATH;
 use relay_core::error::{ErrorCode, RequestError};
-use relay_simulator::host::host_of;
 use tracing::error;
 
 use crate::app::Relay;

@@ -13,11 +13,12 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use crate::clay::state::{ClayError, ClayOptions, ClayRow, Workspace, parse_raw_json};
+use crate::behavior::{Behavior, BehaviorLayer};
+use crate::clay::state::{ClayError, ClayOptions, ClayRow, Workspace};
 use crate::{Rejections, Simulator};
 
 /// Maximum wait of `GET /rows?wait=…`.
@@ -29,7 +30,7 @@ const ABOUT: &str = "A simulated Clay workspace. POST a row to /v3/sources/webho
 /// A simulated Clay workspace on a socket of its own. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Clay {
-    server: Simulator,
+    pub(crate) server: Simulator,
     workspace: Arc<Workspace>,
 }
 
@@ -40,7 +41,8 @@ impl Clay {
     /// If the socket has no address.
     pub async fn start(listener: TcpListener, options: ClayOptions) -> std::io::Result<Self> {
         let workspace = Arc::new(Workspace::new(options));
-        let server = Simulator::start(listener, routes(&workspace))?;
+        let behavior = watch::Sender::default();
+        let server = Simulator::start(listener, routes(&workspace, &behavior), behavior)?;
         Ok(Self { server, workspace })
     }
 
@@ -54,9 +56,24 @@ impl Clay {
         self.server.address
     }
 
+    /// How its webhooks answer.
+    pub fn behavior(&self) -> Behavior {
+        self.server.behavior()
+    }
+
+    /// Changes how its webhooks answer from now on, and returns how they did.
+    pub fn set_behavior(&self, behavior: Behavior) -> Behavior {
+        self.server.set_behavior(behavior)
+    }
+
     /// All accepted rows, in the order of arrival.
     pub fn rows(&self) -> Vec<ClayRow> {
         self.workspace.rows()
+    }
+
+    /// The last `max` accepted rows, in the order of arrival, and the number of all.
+    pub fn latest_rows(&self, max: usize) -> (Vec<ClayRow>, usize) {
+        self.workspace.latest_rows(max)
     }
 
     /// The statuses of all rejected requests, in order.
@@ -65,9 +82,11 @@ impl Clay {
     }
 }
 
-fn routes(workspace: &Arc<Workspace>) -> Router {
+fn routes(workspace: &Arc<Workspace>, behavior: &watch::Sender<Behavior>) -> Router {
+    let behavior = BehaviorLayer::new(behavior, |status| ClayError::of_status(status).into_response());
     let webhooks = Router::new()
         .route("/v3/sources/webhook/{name}", post(receive))
+        .layer(from_fn_with_state(behavior, BehaviorLayer::apply))
         .layer(from_fn_with_state(workspace.rejections.clone(), Rejections::record));
     Router::new()
         .route("/", get(|| async { ABOUT }))
@@ -95,24 +114,10 @@ struct WaitQuery {
     wait: usize,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RowView<'a> {
-    webhook: &'a str,
-    received_at: String,
-    body: &'a RawValue,
-}
-
 async fn show_rows(State(workspace): State<Arc<Workspace>>, Query(WaitQuery { wait }): Query<WaitQuery>) -> Response {
     // After a timeout the rows so far are shown.
     let _ = tokio::time::timeout(MAX_ROWS_WAIT, workspace.wait_for_rows(wait)).await;
-    let rows: Vec<String> = workspace.rows().iter().filter_map(to_json_line).collect();
+    let rows: Vec<String> = workspace.rows().iter().filter_map(|row| serde_json::to_string(row).ok()).collect();
     let list = if rows.is_empty() { "[]\n".to_owned() } else { format!("[\n{}\n]\n", rows.join(",\n")) };
     ([(CONTENT_TYPE, "application/json")], list).into_response()
-}
-
-fn to_json_line(row: &ClayRow) -> Option<String> {
-    let view =
-        RowView { webhook: &row.webhook, received_at: row.received_at.to_string(), body: parse_raw_json(&row.body)? };
-    serde_json::to_string(&view).ok()
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use governor::DefaultDirectRateLimiter;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Serialize, Serializer};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
@@ -34,14 +35,16 @@ pub struct ClayOptions {
 }
 
 /// An accepted row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ClayRow {
     /// Name of the webhook, the last part of its URL.
     pub webhook: String,
-    /// The body, byte for byte.
-    pub body: Bytes,
     /// Time of its acceptance.
     pub received_at: Timestamp,
+    /// The body, byte for byte. It is JSON.
+    #[serde(serialize_with = "serialize_json")]
+    pub body: Bytes,
 }
 
 impl Default for ClayOptions {
@@ -88,6 +91,12 @@ impl Workspace {
         lock(&self.table).rows.clone()
     }
 
+    pub(crate) fn latest_rows(&self, max: usize) -> (Vec<ClayRow>, usize) {
+        let table = lock(&self.table);
+        let latest = table.rows.iter().skip(table.rows.len().saturating_sub(max));
+        (latest.cloned().collect(), table.rows.len())
+    }
+
     pub(crate) async fn wait_for_rows(&self, min_rows: usize) {
         let mut row_count = self.row_count.subscribe();
         // It cannot fail: the sender lives as long as the workspace.
@@ -102,7 +111,7 @@ impl Workspace {
             return Err(ClayError(StatusCode::UNAUTHORIZED, "Unauthorized"));
         }
         if self.bucket.check().is_err() {
-            return Err(ClayError(StatusCode::TOO_MANY_REQUESTS, "Too many requests. Wait a bit and retry."));
+            return Err(ClayError::of_status(StatusCode::TOO_MANY_REQUESTS));
         }
         if !is_json(headers) {
             return Err(ClayError(StatusCode::BAD_REQUEST, "Content-Type must be application/json"));
@@ -121,9 +130,22 @@ impl Workspace {
         }
         *accepted = accepted.saturating_add(1);
         // One row per POST, whatever its JSON: a list is not split (Clay, webhook guide: body).
-        table.rows.push(ClayRow { webhook, body, received_at: Timestamp::now() });
+        table.rows.push(ClayRow { webhook, received_at: Timestamp::now(), body });
         self.row_count.send_replace(table.rows.len());
         Ok(())
+    }
+}
+
+impl ClayError {
+    /// The response that does not depend on the row. What a 5xx has is not stated.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        Self(
+            status,
+            match status {
+                StatusCode::TOO_MANY_REQUESTS => "Too many requests. Wait a bit and retry.",
+                _ => "Something went wrong",
+            },
+        )
     }
 }
 
@@ -141,6 +163,10 @@ impl IntoResponse for ClayError {
 /// Returns a body as JSON text, if it is JSON.
 pub(crate) fn parse_raw_json(body: &[u8]) -> Option<&RawValue> {
     serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
+}
+
+fn serialize_json<S: Serializer>(body: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    parse_raw_json(body).serialize(serializer)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

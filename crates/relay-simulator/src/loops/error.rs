@@ -1,6 +1,8 @@
 //! Loops' error responses.
 
 use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -10,7 +12,7 @@ use serde_json::{Map, Value, json};
 /// An error response in Loops' form: `{"success":false,"message":"…"}`, without an error code (Loops, API introduction:
 /// errors).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LoopsError {
+pub struct LoopsError {
     status: StatusCode,
     message: Cow<'static, str>,
     /// What else the body has.
@@ -56,6 +58,14 @@ impl LoopsError {
         Self::new(StatusCode::UNAUTHORIZED, message).with("error", message)
     }
 }
+
+impl fmt::Display for LoopsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for LoopsError {}
 
 impl IntoResponse for LoopsError {
     fn into_response(self) -> Response {

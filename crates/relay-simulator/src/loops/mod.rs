@@ -9,3 +9,4 @@ pub(crate) mod server;
 pub(crate) mod state;
 pub(crate) mod transactional;
 pub(crate) mod validation;
+pub(crate) mod webhook;

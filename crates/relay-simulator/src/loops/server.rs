@@ -14,14 +14,17 @@ use axum::routing::{MethodFilter, MethodRouter, any, get, on};
 use axum::{Json, Router};
 use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
+use crate::behavior::{Behavior, BehaviorLayer};
 use crate::loops::contact::Contact;
 use crate::loops::error::LoopsError;
 use crate::loops::operations::{self, LoopsResult};
-use crate::loops::state::{ReceivedCall, ReceivedSend, Team};
+use crate::loops::state::{Audience, ReceivedCall, ReceivedSend, Team};
 use crate::loops::transactional::MAX_BODY_BYTES;
+use crate::loops::validation::parse_contact;
 use crate::rate_limit::FixedWindow;
 use crate::{Rejections, Simulator, lock};
 
@@ -55,7 +58,8 @@ impl Loops {
             team: Mutex::default(),
             rejections: Rejections::default(),
         });
-        let server = Simulator::start(listener, routes(&account))?;
+        let behavior = watch::Sender::default();
+        let server = Simulator::start(listener, routes(&account, &behavior), behavior)?;
         Ok(Self { server, account })
     }
 
@@ -67,6 +71,33 @@ impl Loops {
     /// Address of the server.
     pub fn address(&self) -> SocketAddr {
         self.server.address
+    }
+
+    /// How its API answers.
+    pub fn behavior(&self) -> Behavior {
+        self.server.behavior()
+    }
+
+    /// Changes how its API answers from now on, and returns how they did.
+    pub fn set_behavior(&self, behavior: Behavior) -> Behavior {
+        self.server.set_behavior(behavior)
+    }
+
+    /// Creates a contact as a person does in the audience, from a JSON object as the API takes it, and returns it as Loops shows
+    /// it.
+    ///
+    /// # Errors
+    /// What the API answers to such an object (Loops, API reference: create a contact).
+    pub fn create_contact(&self, fields: &[u8]) -> Result<Value, LoopsError> {
+        let fields = parse_contact(fields)?;
+        let mut team = lock(&self.account.team);
+        let id = team.create(fields)?;
+        Ok(team.contacts.iter().find(|contact| contact.id == id).map(Contact::to_json).unwrap_or_default())
+    }
+
+    /// What came last, at most `max` of each kind.
+    pub fn audience(&self, max: usize) -> Audience {
+        lock(&self.account.team).audience(max)
     }
 
     /// All contacts, the oldest first, as Loops shows them (Loops, API reference: find a contact).
@@ -133,7 +164,13 @@ impl<S: Send + Sync> FromRequest<S> for ReceivedCall {
     }
 }
 
-fn routes(account: &Arc<Account>) -> Router {
+fn routes(account: &Arc<Account>, behavior: &watch::Sender<Behavior>) -> Router {
+    let limit = account.options.per_second.max(1);
+    let behavior = BehaviorLayer::new(behavior, move |status| match status {
+        StatusCode::TOO_MANY_REQUESTS => rate_limited(limit),
+        // What a 5xx has is not stated.
+        _ => LoopsError::new(status, "Something went wrong").into_response(),
+    });
     let properties = operation(MethodFilter::GET, operations::properties)
         .merge(operation(MethodFilter::POST, operations::create_property));
     let suppression = operation(MethodFilter::GET, operations::suppression)
@@ -154,6 +191,7 @@ fn routes(account: &Arc<Account>) -> Router {
         .route("/api/v1/lists", operation(MethodFilter::GET, operations::lists))
         .route("/api/{*rest}", any(|| async { LoopsError::new(StatusCode::NOT_FOUND, "Not found") }))
         .layer(from_fn_with_state(Arc::clone(account), authorize_and_limit))
+        .layer(from_fn_with_state(behavior, BehaviorLayer::apply))
         .layer(from_fn_with_state(account.rejections.clone(), Rejections::record));
     Router::new()
         .route("/", get(|| async { ABOUT }))
@@ -188,25 +226,25 @@ async fn authorize_and_limit(State(account): State<Arc<Account>>, request: Reque
         let mut window = lock(&account.window);
         (window.limit, window.try_acquire(Instant::now()))
     };
-    let mut response = match remaining {
-        Some(_) => next.run(request).await,
-        // Body and `Retry-After` of a 429 are not stated.
-        None => LoopsError::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded").into_response(),
-    };
+    match remaining {
+        Some(remaining) => with_quota(next.run(request).await, limit, remaining),
+        None => rate_limited(limit),
+    }
+}
+
+/// Body and `Retry-After` of a 429 are not stated.
+fn rate_limited(limit: u32) -> Response {
+    with_quota(LoopsError::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded").into_response(), limit, 0)
+}
+
+fn with_quota(mut response: Response, limit: u32, remaining: u32) -> Response {
     let headers = response.headers_mut();
     headers.insert("x-ratelimit-limit", HeaderValue::from(limit));
-    headers.insert("x-ratelimit-remaining", HeaderValue::from(remaining.unwrap_or(0)));
+    headers.insert("x-ratelimit-remaining", HeaderValue::from(remaining));
     response
 }
 
 /// Shows events or e-mails.
-async fn show(account: State<Arc<Account>>, received: fn(&Team) -> &[ReceivedSend]) -> Json<Vec<Value>> {
-    let to_json = |one: &ReceivedSend| {
-        json!({
-            "idempotencyKey": one.idempotency_key,
-            "receivedAt": one.received_at.to_string(),
-            "body": one.body,
-        })
-    };
-    Json(received(&lock(&account.team)).iter().map(to_json).collect())
+async fn show(State(account): State<Arc<Account>>, received: fn(&Team) -> &[ReceivedSend]) -> Json<Vec<ReceivedSend>> {
+    Json(received(&lock(&account.team)).to_vec())
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::loops::contact::Contact;
@@ -16,14 +17,26 @@ use crate::loops::validation::{self as rules, ContactFields, ContactId};
 const MAX_SUPPRESSION_REMOVALS: u32 = 100;
 
 /// An accepted event or transactional e-mail.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ReceivedSend {
-    /// The whole body, parsed.
-    pub body: Value,
     /// Its `Idempotency-Key`.
     pub idempotency_key: Option<String>,
     /// Time of its acceptance.
     pub received_at: Timestamp,
+    /// The whole body, parsed.
+    pub body: Value,
+}
+
+/// What came last to a team, of each kind.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Audience {
+    /// The contacts as Loops shows them, the newest first (Loops, API reference: find a contact).
+    pub contacts: Vec<Value>,
+    /// The events, in order.
+    pub events: Vec<ReceivedSend>,
+    /// The transactional e-mails, in order.
+    pub emails: Vec<ReceivedSend>,
 }
 
 /// A call that got a 2xx.
@@ -80,6 +93,17 @@ impl Team {
             return Err(LoopsError::conflict("Email or userId is already on list"));
         }
         self.insert_contact(fields)
+    }
+
+    /// Returns what came last, at most `max` of each kind.
+    pub(crate) fn audience(&self, max: usize) -> Audience {
+        let latest =
+            |received: &[ReceivedSend]| received.iter().skip(received.len().saturating_sub(max)).cloned().collect();
+        Audience {
+            contacts: self.contacts.iter().rev().take(max).map(Contact::to_json).collect(),
+            events: latest(&self.events),
+            emails: latest(&self.emails),
+        }
     }
 
     /// Returns a list with the contact that has the id, empty if none has (Loops, API reference: find a contact).

@@ -1,12 +1,14 @@
 //! The simulators over real sockets, called by a minimal HTTP client.
 
 mod accepts_clean_rows;
+mod behavior;
 mod clay;
 mod events;
 mod loops_account;
 mod loops_contacts;
 mod loops_emails;
 mod loops_events;
+mod loops_webhook;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -70,6 +70,12 @@ impl SqliteAdmin {
         Ok(found)
     }
 
+    /// Whether a delivery of this direction is on record.
+    pub fn has_any(&self, direction: Direction) -> Result<bool, Error> {
+        let totals = queries::totals(&self.connection, direction)?;
+        Ok(totals.waiting + totals.delivered + totals.dead > 0)
+    }
+
     /// Returns how a Clay webhook has been used, by its fingerprint.
     pub fn webhook_usage(&self, fingerprint: &str) -> Result<WebhookUsage, Error> {
         Ok(webhook_usage(&self.connection, fingerprint)?)

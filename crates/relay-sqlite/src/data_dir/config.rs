@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use relay::config::env::{EnvReader, SettingError, SharedSettings};
 use relay::config::names::{
-    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_API_URL, LOOPS_SIGNING_SECRET, RELAY_DATA,
-    RELAY_LISTEN, RELAY_TOKEN,
+    CLAY_WEBHOOK_AUTH_TOKEN, CLAY_WEBHOOK_URL, LOOPS_API_KEY, LOOPS_API_URL, LOOPS_SIGNING_SECRET, RELAY_CONSOLE,
+    RELAY_DATA, RELAY_LISTEN, RELAY_TOKEN,
 };
 use relay::config::relay_tokens::parse_token_list;
 use relay_core::secret::{ExposeSecret as _, MIN_SECRET_BYTES, SecretString, is_set, secret_if_set};
@@ -38,6 +38,8 @@ pub struct LocalSettings {
     pub shared: SharedSettings,
     /// Address that the relay listens on.
     pub listen: SocketAddr,
+    /// Whether the console is served: on a loopback address, unless it is set otherwise.
+    pub console: bool,
     /// Path of the data folder.
     pub data_dir: PathBuf,
     /// API key of Loops; `None` if it is set and empty.
@@ -68,6 +70,12 @@ impl LocalSettings {
             DEFAULT_LISTEN,
             |text| text.replace("localhost:", "127.0.0.1:").parse().ok(),
         );
+        let console =
+            env_reader.parse(RELAY_CONSOLE, listen.ip().is_loopback(), "on or off", "on", |text| match text {
+                "on" => Some(true),
+                "off" => Some(false),
+                _ => None,
+            });
         let data_dir = env_reader.parse(
             RELAY_DATA,
             PathBuf::from(DEFAULT_DATA),
@@ -100,6 +108,7 @@ impl LocalSettings {
         let settings = Self {
             shared,
             listen,
+            console,
             data_dir,
             loops_api_key,
             loops_api_url_is_set: env_reader.raw(LOOPS_API_URL).is_some(),

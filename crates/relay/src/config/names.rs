@@ -23,6 +23,8 @@ pub const SECRET_TTL_SECONDS: &str = "SECRET_TTL_SECONDS";
 
 /// Address on which `relay-local` listens.
 pub const RELAY_LISTEN: &str = "RELAY_LISTEN";
+/// Whether `relay-local` serves its console.
+pub const RELAY_CONSOLE: &str = "RELAY_CONSOLE";
 /// Data folder of `relay-local`.
 pub const RELAY_DATA: &str = "RELAY_DATA";
 

@@ -4,6 +4,7 @@ pub mod api;
 pub(crate) mod authentication;
 pub mod clay_row;
 pub mod delivery_status;
+pub mod host;
 pub mod loops_read;
 pub mod loops_webhook;
 pub(crate) mod read_request;

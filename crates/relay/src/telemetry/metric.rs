@@ -77,6 +77,9 @@ pub struct Metric<'a> {
     pub dimension: (&'static str, &'a str),
 }
 
+/// The causes that [`REFUSED`] is counted by.
+pub const REFUSAL_CAUSES: [&str; 5] = ["signature", "token", "request", "loops", RELAY];
+
 /// Returns the cause of an error: the caller, the signature, the token or the relay.
 pub const fn refusal_cause(code: ErrorCode) -> &'static str {
     match code {
@@ -154,6 +157,7 @@ mod tests {
     use std::time::Duration;
 
     use relay_core::delivery::Direction;
+    use strum::VariantArray as _;
 
     use super::*;
     use crate::telemetry::event::{CallStats, PoolUsageSample};
@@ -182,6 +186,7 @@ mod tests {
         assert_eq!(dimension(ErrorCode::InvalidField), (CAUSE, "request"));
         assert_eq!(metrics_of(&refused(ErrorCode::InvalidToken))[0].dimension, (CAUSE, "token"));
         assert_eq!(names(&refused(ErrorCode::LoopsKeyRejected)), [REFUSED, LOOPS_KEY_REFUSED]);
+        assert!(ErrorCode::VARIANTS.iter().all(|code| REFUSAL_CAUSES.contains(&refusal_cause(*code))));
     }
 
     #[test]

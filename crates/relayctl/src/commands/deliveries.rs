@@ -169,7 +169,7 @@ fn print_records(records: &[DeliveryRecord], count: &mut u64, output: Output) ->
 }
 
 /// Returns the hash of a contact that is given as an address, as a user id, or as the hash itself.
-async fn resolve_contact_hash(target: &Target, contact: &str) -> Result<String, Error> {
+pub(crate) async fn resolve_contact_hash(target: &Target, contact: &str) -> Result<String, Error> {
     let contact = contact.trim();
     if contact.len() == 16 && contact.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(contact.to_ascii_lowercase());

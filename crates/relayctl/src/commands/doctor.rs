@@ -32,10 +32,8 @@ fn parse_address(text: &str) -> Result<String, String> {
 pub(crate) async fn run(options: &Options, arguments: &DoctorArguments, output: Output) -> Result<ExitStatus, Error> {
     let target = options.target().await?;
     let (steps, target_name) = match &target {
-        Target::Stack(target) => {
-            (aws::STEPS, format!("The stack {} in {}", target.stack.name, target.session.region()))
-        }
-        Target::Local(data_dir) => (local::STEPS, format!("The relay of {}", data_dir.path().display())),
+        Target::Stack(_) => (aws::STEPS, target.title()),
+        Target::Local(_) => (local::STEPS, target.title()),
     };
     let bar = progress::bar(output.is_json(), steps, "examining");
     let advance = || bar.inc(1);

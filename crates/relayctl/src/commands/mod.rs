@@ -1,5 +1,6 @@
 //! One module for each command.
 
+pub(crate) mod console;
 pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
 pub(crate) mod doctor;

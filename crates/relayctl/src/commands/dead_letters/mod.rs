@@ -25,7 +25,7 @@ use crate::output::Output;
 use crate::target::{Options, StackTarget, Target};
 
 /// Dead letters a second without `--per-second`, if the relay's own rate is not known: half of its default.
-const DEFAULT_RATE_PER_SECOND: u32 = 4;
+pub(crate) const DEFAULT_RATE_PER_SECOND: u32 = 4;
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum DeadLettersCommand {
@@ -117,7 +117,7 @@ pub(crate) async fn run(options: &Options, command: &DeadLettersCommand, output:
 }
 
 /// Half of the slower of the stack's own rates.
-fn default_rate(target: &StackTarget) -> u32 {
+pub(crate) fn default_rate(target: &StackTarget) -> u32 {
     let rates = ["ClayRatePerSecond", "LoopsRatePerSecond"].into_iter();
     let rates = rates.filter_map(|name| target.stack.parameter(name)?.parse::<u32>().ok());
     rates.min().map_or(DEFAULT_RATE_PER_SECOND, |rate| (rate / 2).max(1))

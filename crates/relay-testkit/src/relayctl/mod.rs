@@ -1,5 +1,7 @@
 //! `relayctl` as a process.
 
+pub mod console;
+
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
