@@ -9,6 +9,7 @@ use axum::extract::{FromRef, FromRequest, Request};
 use relay_core::delivery::Direction;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::error::ConsoleError;
 
@@ -29,12 +30,14 @@ impl PageToken {
 /// What the routes share.
 pub(crate) struct Console<B> {
     pub(crate) backend: Arc<B>,
+    /// Room for streams: each reads the relay after every change.
+    pub(crate) streams: Arc<Semaphore>,
     pub(crate) token: PageToken,
 }
 
 impl<B> Clone for Console<B> {
     fn clone(&self) -> Self {
-        Self { backend: Arc::clone(&self.backend), token: self.token.clone() }
+        Self { backend: Arc::clone(&self.backend), streams: Arc::clone(&self.streams), token: self.token.clone() }
     }
 }
 
@@ -66,8 +69,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Document<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
         let document: Result<Json<T>, JsonRejection> = Json::from_request(request, state).await;
-        let Json(document) =
-            document.map_err(|error| ConsoleError::BadRequest(format!("The request cannot be read: {error}.")))?;
+        let unreadable =
+            |_| ConsoleError::BadRequest("The request is not as the page sends it: load the page again.".to_owned());
+        let Json(document) = document.map_err(unreadable)?;
         Ok(Self(document))
     }
 }

@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::backend::ConsoleBackend;
 use crate::console::{Console, Document, PageToken, parse_direction, run};
@@ -20,6 +21,9 @@ use crate::{dead_letters, deliveries, page, stream};
 
 /// Maximum length of what the page sends, in bytes: a row of 256 KiB as a JSON text, and some.
 const MAX_BODY_BYTES: usize = 300 * 1024;
+
+/// Pages that are told of each change. The page polls where there are more.
+const MAX_STREAMS: usize = 16;
 
 /// Returns the routes of the console of a relay: the page at `/`, its files below `/console/`, and what it asks for below
 /// `/console/api/`. `extra` are routes below `/console/api/` that stand behind the same guards.
@@ -37,7 +41,7 @@ pub fn routes<B: ConsoleBackend>(backend: Arc<B>, access: Access, extra: Router)
         .route("/console/api/pause", post(pause::<B>))
         .route("/console/api/connect", get(connect::<B>))
         .route("/console/api/doctor", post(examine::<B>))
-        .with_state(Console { backend, token: token.clone() })
+        .with_state(Console { backend, streams: Arc::new(Semaphore::new(MAX_STREAMS)), token: token.clone() })
         .merge(extra)
         .route_layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .route_layer(from_fn_with_state((access.clone(), token.clone()), guard::require_token));

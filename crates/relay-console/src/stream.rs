@@ -1,13 +1,14 @@
 //! `GET /console/api/stream`: the overview, as it changes.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Sse;
 use axum::response::sse::Event;
 use futures_util::stream::{self, Stream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::backend::ConsoleBackend;
@@ -24,14 +25,17 @@ struct Follower<B> {
     console: Console<B>,
     changes: watch::Receiver<u64>,
     sent_at: Option<Instant>,
+    _room: OwnedSemaphorePermit,
 }
 
 pub(crate) async fn stream<B: ConsoleBackend>(
     State(console): State<Console<B>>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ConsoleError> {
-    let changes = console.backend.changes();
-    let changes = changes.ok_or_else(|| ConsoleError::NotFound("This console polls.".to_owned()))?;
-    let follower = Follower { console, changes, sent_at: None };
+    let room = Arc::clone(&console.streams).try_acquire_owned().ok();
+    let (Some(changes), Some(room)) = (console.backend.changes(), room) else {
+        return Err(ConsoleError::NotFound("This page has to poll.".to_owned()));
+    };
+    let follower = Follower { console, changes, sent_at: None, _room: room };
     Ok(Sse::new(stream::unfold(follower, |mut follower| async {
         let event = follower.next().await?;
         Some((Ok(event), follower))

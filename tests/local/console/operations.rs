@@ -58,6 +58,26 @@ async fn stream_sends_the_overview_after_each_change() {
 }
 
 #[tokio::test]
+async fn page_polls_where_many_pages_stream() {
+    let relay = Relay::start(&[]).await;
+    let open = async || {
+        let mut stream = TcpStream::connect(relay.base().trim_start_matches("http://")).await.unwrap();
+        stream.write_all(b"GET /console/api/stream HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        (stream, String::from_utf8_lossy(&status).into_owned())
+    };
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        streams.push(open().await);
+    }
+    assert!(streams.iter().all(|(_, status)| status == "HTTP/1.1 200"));
+    assert_eq!(open().await.1, "HTTP/1.1 404");
+    streams.pop();
+    eventually("room for a stream", async || (open().await.1 == "HTTP/1.1 200").then_some(())).await;
+}
+
+#[tokio::test]
 async fn deliveries_are_paged_by_key_and_found_by_contact() {
     let clay = MockDestination::start(Reply::status(200)).await;
     let relay = start(&clay).await;
