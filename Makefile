@@ -153,7 +153,9 @@ test-console: console-tools ## Drive the console in Chromium, with what breaks, 
 .PHONY: screenshots-console
 screenshots-console: console-tools
 	$(CARGO) build --locked -p relay-local
-	RELAY_LOCAL="$(abspath $(TARGET))/debug/relay-local" node tools/console/screenshots.js docs/images
+	export RELAY_LOCAL="$(abspath $(TARGET))/debug/relay-local"
+	node tools/console/screenshots.js docs/images
+	node tools/console/film.js docs/images
 
 .PHONY: console-tools
 console-tools:
@@ -227,7 +229,17 @@ advisories: ## Look for known flaws of dependencies (needs cargo-deny, and the n
 chaos: tools ## Inject every fault into both deployments; one table of what was lost, duplicated or reordered (SEED=…)
 	$(CARGO) build --locked --workspace
 	RELAY_FUNCTIONS="$${RELAY_FUNCTIONS:-$(abspath $(TARGET))/debug}" \
-	  tools/aws-emulator/with-emulator $(TARGET)/debug/chaos $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)") $(FORM)
+	  tools/aws-emulator/with-emulator $(TARGET)/debug/chaos --report $(TARGET)/chaos.json $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)") $(FORM)
+
+.PHONY: chaos-publish
+chaos-publish: ## Publish the last run of make chaos as docs/chaos.json, whose totals README.md shows
+	cp $(TARGET)/chaos.json docs/chaos.json
+
+.PHONY: test-examples
+test-examples: ## Synthesise the CDK app of examples/, and check the form of the Terraform file (needs Node 20; downloads the CDK)
+	npm ci --prefix examples/cdk --no-audit --no-fund --ignore-scripts
+	npm test --prefix examples/cdk --silent
+	if command -v terraform > /dev/null; then terraform -chdir=examples/terraform fmt -check -diff; else echo "terraform is not installed: not checked"; fi
 
 .PHONY: soak
 soak: ## In simulated time: fifty thousand events for each destination, and a destination that is down for three days

@@ -2,7 +2,10 @@
 
 import os
 import pathlib
+import re
+import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -49,6 +52,38 @@ class Make(unittest.TestCase):
 
     def test_what_guided_saves_is_not_committed(self):
         self.assertIn("/samconfig.local.toml", (ROOT / ".gitignore").read_text().splitlines())
+
+
+# Answers as cargo does where SAM asks it, and leaves a file where cargo-lambda would leave a function.
+CARGO = """#!/bin/sh
+if [ "$1" = metadata ]; then echo "{\\"target_directory\\": \\"$PWD/target\\"}"; exit; fi
+echo "$*" >>calls
+while [ "$1" != --bin ]; do shift; done
+mkdir -p "target/lambda/$2" && echo "$2" >"target/lambda/$2/bootstrap"
+"""
+
+
+class PlainSam(unittest.TestCase):
+    def test_sam_build_as_the_readme_says_builds_each_function(self):
+        block = next(block for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "sam build" in block)
+        build, deploy = [line.partition("#")[0].split() for line in block.splitlines()]
+        self.assertEqual(deploy, ["sam", "deploy", "--guided"])
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            for file in ("template.yaml", "samconfig.toml", "Cargo.toml"):
+                shutil.copy(ROOT / file, folder)
+            (folder / "bin").mkdir()
+            (folder / "bin" / "cargo").write_text(CARGO)
+            (folder / "bin" / "cargo").chmod(0o755)
+            environment = {name: value for name, value in os.environ.items() if name != "CARGO_TARGET_DIR"}
+            environment["PATH"] = f"{folder / 'bin'}:{pathlib.Path(sys.executable).parent}:{environment['PATH']}"
+            done = subprocess.run(build, cwd=folder, env=environment, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            calls = (folder / "calls").read_text().splitlines()
+            built = {path.read_text().strip() for path in folder.glob(".aws-sam/build/*/bootstrap")}
+        functions = re.findall(r"BuildProperties: \{Binary: ([a-z-]+)\}", (ROOT / "template.yaml").read_text())
+        self.assertEqual(sorted(calls), sorted(f"lambda build --release --arm64 --bin {function}" for function in functions))
+        self.assertEqual(built, set(functions))
 
 
 class Parameters(unittest.TestCase):

@@ -374,9 +374,10 @@ def missing_in_readme(facts):
     """Returns the statements on cost that README.md lacks."""
     totals = [total_of(facts, kind, busy=False) for kind in ("webhook", "contact", "event")]
     requests = f"${min(totals):.0f} to ${max(totals):.0f} for a million rows or webhooks"
+    queued = f"up to ${max(total_of(facts, kind, busy=False) for kind in ('contact_queued', 'event_queued')):.0f} for rows that are queued first"
     month = f"${sum(item[1] for item in idle(facts)):.2f} a month"
     readme = (ROOT / "README.md").read_text()
-    return [each for each in (requests, month) if each not in " ".join(readme.split())]
+    return [each for each in (requests, queued, month) if each not in " ".join(readme.split())]
 
 
 def main():

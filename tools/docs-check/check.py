@@ -5,10 +5,11 @@ usage: check.py [FOLDER]
 FOLDER is the repository, by default the one that contains this file. Checked are: links have targets, make targets exist, the
 workflow runs what `make test` runs, versions agree, the template meets the rules of AWS' application repository, each limit is
 in the file that docs/limits.md names, each check of doctor has its section in the runbook, each test that docs/field-cases.md
-names is there, and screenshots are used and up to date. It prints the problems, and exits with 1 if there are any.
+names is there, screenshots are used and up to date, and the figures of README.md are those that were measured. It prints the problems, and exits with 1 if there are any.
 """
 
 import html
+import json
 import pathlib
 import re
 import sys
@@ -23,7 +24,7 @@ class Docs:
 
     def __init__(self, root):
         self.root, self.problems = root, []
-        self.pages = sorted([*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "crates").glob("*/README.md"), root / "tests" / "README.md", root / "events" / "README.md", root / "tools" / "bench" / "README.md"])
+        self.pages = sorted([*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "crates").glob("*/README.md"), root / "tests" / "README.md", root / "examples" / "README.md", root / "events" / "README.md", root / "tools" / "bench" / "README.md"])
         self.makefile = self.read("Makefile")
         self.targets = set(TARGET.findall(self.makefile))
 
@@ -253,6 +254,8 @@ def screenshots(docs):
             if f'"{picture.stem}"' not in docs.read("tools/console/screenshots.js"):
                 docs.report(picture, "screenshots.js does not take it")
             continue
+        if f'"{picture.name}"' in docs.read("tools/console/film.js"):
+            continue
         text = html.unescape(picture.read_text(encoding="utf-8")).replace("\xa0", " ")
         commands = re.findall(r">\$ relayctl ([^<]+?) *<", text)
         if not commands:
@@ -262,10 +265,62 @@ def screenshots(docs):
                 docs.report(picture, f"take.py does not run `relayctl {command}`: `make screenshots` draws it anew")
 
 
+def proof(chaos, bench, functions):
+    """Returns what README.md says in figures, from the files that the measurements wrote. What cost_page.py says is checked there.
+
+    >>> run = {"form": "functions", "fault": "500", "is_faulty": True, "sent": 1200, "lost": 0, "doubled_without_need": 0, "sent_twice": 0}
+    >>> calm = {**run, "fault": "none", "is_faulty": False}
+    >>> load = [{"scenario": name, "callers": callers, "per_second": {"median": rate}, "peak_mb": {"median": memory}}
+    ...         for name, callers, rate, memory in (("relay-local", 1, 3032, 13), ("relay-local", 64, 13687, 16.7), ("Node", 64, 3543, 97))]
+    >>> bench = {"load": load, "ratios": [{"what": "rate, × Node's", "callers": 64, "ratio": {"median": 3.86}}]}
+    >>> start = lambda micros: {"cpu_micros": {"start": {"median": micros}}}
+    >>> functions = {"functions": {"loops-to-clay": start(3388), "bare-threaded": start(1894), "lambda-node": start(233320)}}
+    >>> for phrase in proof({"runs": [run, calm]}, bench, functions):
+    ...     print(phrase)
+    0 lost, 0 doubled without need, 0 emailed twice
+    1,200 webhooks and rows through 1 kinds of fault
+    3.4 ms
+    a bare one in 1.9, the same job in Node in 233
+    13,700 webhooks a second
+    3.9 × Node
+    17 MB
+    Node 97
+    >>> proof({"runs": [{**run, "lost": 1}]}, bench, functions)[0]
+    '1 lost, 0 doubled without need, 0 emailed twice'
+    """
+    faulty = [run for run in chaos["runs"] if run["is_faulty"]]
+    total = lambda name: sum(run[name] for run in faulty)  # noqa: E731
+    fastest = max((run for run in bench["load"] if run["scenario"] == "relay-local"), key=lambda run: run["per_second"]["median"])
+    node = next(run for run in bench["load"] if (run["scenario"], run["callers"]) == ("Node", fastest["callers"]))
+    ratio = next(each["ratio"] for each in bench["ratios"] if (each["what"], each["callers"]) == ("rate, × Node's", fastest["callers"]))
+    start = {name: each["cpu_micros"]["start"]["median"] / 1000 for name, each in functions["functions"].items()}
+    return [
+        f"{total('lost')} lost, {total('doubled_without_need')} doubled without need, {total('sent_twice')} emailed twice",
+        f"{total('sent'):,} webhooks and rows through {len({run['fault'] for run in faulty})} kinds of fault",
+        f"{start['loops-to-clay']:.1f} ms",
+        f"a bare one in {start['bare-threaded']:.1f}, the same job in Node in {start['lambda-node']:.0f}",
+        f"{round(fastest['per_second']['median'], -2):,.0f} webhooks a second",
+        f"{ratio['median']:.1f} × Node",
+        f"{fastest['peak_mb']['median']:.0f} MB",
+        f"Node {node['peak_mb']['median']:.0f}",
+    ]
+
+
+def figures(docs):
+    """README.md has each figure as it was measured."""
+    measured = [json.loads(docs.read(f"docs/{name}.json")) for name in ("chaos", "bench", "bench-functions")]
+    text = " ".join(docs.read("README.md").split())
+    for phrase in proof(*measured):
+        if phrase not in text:
+            docs.report("README.md", f"measured was: {phrase}")
+    if {run["form"] for run in measured[0]["runs"]} != {"relay-local", "functions"}:
+        docs.report("docs/chaos.json", "it is not of both deployments: run `make chaos` without FORM")
+
+
 def main():
     root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2]
     docs = Docs(root)
-    for check in (links, merges, links_to_the_runbook, decisions, doctor_checks, targets, workflow, versions, application, limits, field_cases, screenshots):
+    for check in (links, merges, links_to_the_runbook, decisions, doctor_checks, targets, workflow, versions, application, limits, field_cases, screenshots, figures):
         check(docs)
     for problem in docs.problems:
         print(problem, file=sys.stderr)
