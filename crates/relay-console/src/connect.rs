@@ -75,12 +75,14 @@ pub struct SetUp {
     pub clay_webhooks: usize,
     /// Whether there is a relay token.
     pub relay_token: bool,
+    /// Whether a row has come. None if that is not known.
+    pub row_received: Option<bool>,
 }
 
 /// Returns the steps in the order in which a relay is set up. `suggest` returns a command of relayctl with these arguments, for the
 /// relay that is shown.
 pub fn steps(set_up: SetUp, properties: &Properties, suggest: &dyn Fn(&str) -> String) -> Vec<Step> {
-    let SetUp { signing_secret, webhook_received, clay_webhooks, relay_token } = set_up;
+    let SetUp { signing_secret, webhook_received, clay_webhooks, relay_token, row_received } = set_up;
     let fill_in = suggest("setup");
     let loops_webhook = match (signing_secret, webhook_received) {
         (false, _) => (false, format!("Store the signing secret that Loops shows, with {fill_in}.")),
@@ -105,9 +107,14 @@ pub fn steps(set_up: SetUp, properties: &Properties, suggest: &dyn Fn(&str) -> S
         }
         Properties::Unknown => (true, "A key is stored; Loops did not say now whether it is valid.".to_owned()),
     };
-    let relay_token = match relay_token {
-        true => (true, "Clay's columns need the relay token in the header Authorization.".to_owned()),
-        false => (false, format!("Make a relay token with {}.", suggest("setup --add-relay-token"))),
+    let relay_token = match (relay_token, row_received) {
+        (false, _) => (false, format!("Make a relay token with {}.", suggest("setup --add-relay-token"))),
+        (true, Some(true)) => (true, "Rows have come with the relay token.".to_owned()),
+        (true, Some(false)) => (
+            false,
+            "A relay token is there, and no row has come: add the column below in Clay, and run one row.".to_owned(),
+        ),
+        (true, None) => (true, "Clay's columns need the relay token in the header Authorization.".to_owned()),
     };
     let named = [
         ("loops-webhook", loops_webhook),
@@ -128,23 +135,32 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_a_step_that_names_its_command() {
-        let set_up = SetUp { signing_secret: false, webhook_received: None, clay_webhooks: 0, relay_token: false };
+        let set_up = SetUp {
+            signing_secret: false,
+            webhook_received: None,
+            clay_webhooks: 0,
+            relay_token: false,
+            row_received: None,
+        };
         let missing = steps(set_up, &Properties::NoKey, &suggest);
         assert!(missing.iter().all(|step| !step.done && step.sentence.contains("relayctl setup")), "{missing:?}");
-        let set_up = SetUp { signing_secret: true, webhook_received: None, clay_webhooks: 2, relay_token: true };
+        let set_up = SetUp { signing_secret: true, clay_webhooks: 2, relay_token: true, ..set_up };
         assert!(steps(set_up, &Properties::Known(Vec::new()), &suggest).iter().all(|step| step.done));
     }
 
     #[test]
-    fn loops_is_not_connected_until_a_webhook_has_come() {
+    fn neither_is_connected_until_something_has_come() {
         let set_up = |received| SetUp {
             signing_secret: true,
             webhook_received: Some(received),
             clay_webhooks: 1,
             relay_token: true,
+            row_received: Some(received),
         };
         for received in [false, true] {
-            assert_eq!(steps(set_up(received), &Properties::Refused, &suggest)[0].done, received);
+            let steps = steps(set_up(received), &Properties::Refused, &suggest);
+            let done: Vec<_> = steps.iter().filter(|step| step.done).map(|step| step.name).collect();
+            assert_eq!(done.contains(&"loops-webhook") && done.contains(&"relay-token"), received, "{done:?}");
         }
     }
 }

@@ -15,8 +15,14 @@ export function inLoops({ loopsWebhookUrl, loopsEvents }) {
       {},
       "In ",
       h("b", {}, "Settings → Webhooks"),
-      ": paste the endpoint, turn on the events, send the test event.",
+      ": paste the endpoint and turn on the events. Then create a contact, and see its row in Clay.",
     ),
+    isOnThisMachine(loopsWebhookUrl) &&
+      h(
+        "p",
+        { class: "faint" },
+        "Loops and Clay cannot reach this machine under such an address: put a proxy with TLS in front of the relay, and paste its host instead.",
+      ),
     h(
       "dl",
       { class: "facts paste" },
@@ -148,4 +154,9 @@ export function properties(all, chosen, draw) {
       ),
     ),
   );
+}
+
+/** Whether a URL leads to the machine that opens it. */
+function isOnThisMachine(url) {
+  return /^(localhost|127\.[\d.]+|\[::1\])$/.test(new URL(url).hostname);
 }

@@ -20,11 +20,13 @@ pub(super) async fn connect(console: &LocalConsole) -> Result<Connect, ConsoleEr
     let is_real = |direction| console.secrets.destination(direction) == DestinationKind::Real;
     let real_webhooks = if is_real(Direction::LoopsToClay) { console.webhooks().await?.len() } else { 0 };
     let admin = console.admin()?;
+    let has_any = |direction| admin.has_any(direction).map_err(ConsoleError::unavailable);
     let set_up = SetUp {
         // A relay makes a secret and a token when it starts without them.
         signing_secret: true,
         relay_token: true,
-        webhook_received: Some(admin.has_any(Direction::LoopsToClay).map_err(ConsoleError::unavailable)?),
+        webhook_received: Some(has_any(Direction::LoopsToClay)?),
+        row_received: Some(has_any(Direction::ClayToLoops)?),
         clay_webhooks: real_webhooks,
     };
     let real_properties = if is_real(Direction::ClayToLoops) { &properties } else { &Properties::NoKey };

@@ -76,6 +76,7 @@ pub(super) fn steps(relay: &LocalRelay, properties: &Properties) -> Result<Vec<S
         signing_secret: true,
         relay_token: true,
         webhook_received: Some(admin.has_any(Direction::LoopsToClay)?),
+        row_received: Some(admin.has_any(Direction::ClayToLoops)?),
         clay_webhooks: match &relay.settings.clay_webhooks {
             Setting::Set(webhooks) => webhooks.len(),
             Setting::Unset => usize::from(destination(relay, Direction::LoopsToClay) == "real"),

@@ -58,14 +58,13 @@ impl StackFacts {
 
     pub(super) fn steps(&self, properties: &Properties) -> Vec<Step> {
         let unreadable = |secret| self.secrets.skip(secret, secret).is_some();
+        // The last hour says nothing of the time before.
+        let has_some = |direction| self.last_hour.as_ref().is_some_and(|hour| hour.accepted(direction) > 0);
+        let received = |direction| has_some(direction).then_some(true);
         let set_up = SetUp {
             signing_secret: !self.secrets.signing_secrets.is_empty() || unreadable(Check::SecretLoopsToClay),
-            // The last hour says nothing of the time before.
-            webhook_received: self
-                .last_hour
-                .as_ref()
-                .filter(|hour| hour.accepted(Direction::LoopsToClay) > 0)
-                .map(|_| true),
+            webhook_received: received(Direction::LoopsToClay),
+            row_received: received(Direction::ClayToLoops),
             clay_webhooks: self.webhook_count(),
             relay_token: !self.secrets.relay_tokens.is_empty() || unreadable(Check::SecretClayToLoops),
         };
