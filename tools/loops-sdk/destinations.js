@@ -1,56 +1,19 @@
 // Starts a relay as a user does, and a mock Loops with scripted responses.
 
-import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 
-const HERE = fileURLToPath(new URL(".", import.meta.url));
-const PROGRAM = resolve(process.env.RELAY_LOCAL ?? join(HERE, "../../target/debug/relay-local"));
+import { runRelay } from "./relay_process.js";
 
 export const TOKEN = "relay-token-for-tests";
 export const SIGNING_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /** Starts a relay with these settings and no others, and stops it after the test. */
 export async function startRelay(test, settings = {}) {
-  const folder = mkdtempSync(join(tmpdir(), "relay-"));
-  const child = spawn(PROGRAM, ["--simulate"], {
-    env: {
-      RELAY_LISTEN: "127.0.0.1:0",
-      RELAY_DATA: folder,
-      RELAY_TOKEN: TOKEN,
-      LOOPS_SIGNING_SECRET: SIGNING_SECRET,
-      RUST_LOG: "off",
-      ...settings,
-    },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  test.after(async () => {
-    if (child.exitCode === null) {
-      const ended = new Promise((done) => child.once("exit", done));
-      child.kill("SIGKILL");
-      await ended;
-    }
-    rmSync(folder, { recursive: true, force: true });
-  });
-  const lines = [];
-  for await (const line of createInterface({ input: child.stdout })) {
-    lines.push(line);
-    if (line.startsWith("Stop with")) break;
-  }
-  child.stdout.resume();
-  const url = (label) => lines.find((line) => line.includes(label))?.match(/http:\/\/\S+/)?.[0];
-  const webhook = url("Loops webhook");
-  if (!webhook) throw new Error(`the relay did not start: ${lines.join("\n")}`);
-  return {
-    base: webhook.replace("/webhooks/loops", ""),
-    folder,
-    loops: url("  Loops  "),
-    clay: url("  Clay  "),
-  };
+  const own = { RELAY_DATA: ".", RELAY_TOKEN: TOKEN, LOOPS_SIGNING_SECRET: SIGNING_SECRET };
+  const { base, folder, url } = await runRelay(test, ["--simulate"], { ...own, ...settings });
+  return { base, folder, loops: url("  Loops  "), clay: url("  Clay  ") };
 }
 
 /** Whether the trials call the simulated Loops without a relay: to see that what they expect is what Loops does. */

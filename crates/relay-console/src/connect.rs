@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use http::Method;
-use http::header::AUTHORIZATION;
-use jiff::Timestamp;
-use relay::destination::http_client::HttpClient;
-use relay::destination::loops::PROPERTIES_PATH;
+use relay::destination::loops::{LoopsClient, PROPERTIES_PATH};
 use relay_core::policy::response::CallOutcome;
-use relay_core::secret::{ExposeSecret as _, SecretString};
+use relay_core::secret::SecretString;
 use serde::Deserialize;
 
 use crate::view::{Property, Step};
@@ -39,11 +35,9 @@ struct ListedProperty {
 
 impl Properties {
     /// Asks Loops.
-    pub async fn read(client: &HttpClient, api_url: &str, key: Option<&SecretString>) -> Self {
+    pub async fn read(loops: &impl LoopsClient, key: Option<&SecretString>) -> Self {
         let Some(key) = key else { return Self::NoKey };
-        let request = client.request(Method::GET, &format!("{}{PROPERTIES_PATH}", api_url.trim_end_matches('/')));
-        let request = request.header(AUTHORIZATION, format!("Bearer {}", key.expose_secret()));
-        let response = client.send(request, TIMEOUT, Timestamp::now()).await;
+        let response = loops.read(PROPERTIES_PATH, key, TIMEOUT).await;
         match response.outcome {
             CallOutcome::Responded(200) => serde_json::from_slice(&response.body).map_or(Self::Unknown, Self::known),
             CallOutcome::Responded(401) => Self::Refused,

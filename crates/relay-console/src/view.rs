@@ -1,8 +1,14 @@
 //! The documents that the page gets. None has an address, a name, a key, a token or a body.
 
 use jiff::Timestamp;
+use relay::ports::webhook_usage::WebhookUsage;
+use relay_core::account::DestinationKind;
 use relay_core::delivery::Direction;
+use relay_core::webhook::route::CLAY_WEBHOOK_ROW_LIMIT;
 use serde::Serialize;
+
+/// What both destinations take, a second (Loops, API introduction: rate limiting; Clay, webhook guide: limits).
+pub const DESTINATION_LIMIT: u32 = 10;
 
 /// What flows now, and flowed in the last hour.
 #[derive(Debug, Clone, Serialize)]
@@ -38,8 +44,8 @@ pub struct Overview {
 pub struct DirectionView {
     /// `loops-to-clay` or `clay-to-loops`.
     pub direction: Direction,
-    /// `real`, `simulated` or `closed`.
-    pub destination: &'static str,
+    /// What stands at its end.
+    pub destination: DestinationKind,
     /// Whether it is paused.
     pub paused: bool,
     /// Since when, if that is known.
@@ -106,6 +112,19 @@ pub struct WebhookView {
     pub limit: u64,
     /// Status with which it refused the last row, if it refuses rows.
     pub refused_with: Option<u16>,
+}
+
+impl WebhookView {
+    /// Use of the webhook with this fingerprint.
+    pub fn new(route: &str, fingerprint: String, usage: &WebhookUsage) -> Self {
+        Self {
+            route: route.to_owned(),
+            webhook: fingerprint,
+            accepted: usage.accepted,
+            limit: CLAY_WEBHOOK_ROW_LIMIT,
+            refused_with: usage.rejected.map(|(_, status)| status),
+        }
+    }
 }
 
 /// One minute of both directions.

@@ -27,7 +27,8 @@ impl KeyAccount {
 }
 
 /// What stands at the end of a direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DestinationKind {
     /// A built-in simulator.
     Simulated,

@@ -63,6 +63,11 @@ impl ContactKey {
         Self::from_identity("userId", user_id)
     }
 
+    /// Key of the contact that somebody looks for by a text: by its address, or by its user id if it has no `@`.
+    pub fn from_search(text: &str) -> Self {
+        if text.contains('@') { Self::from_email(text) } else { Self::from_user_id(text) }
+    }
+
     /// Key of a delivery without a contact: no other delivery is ordered before or after it.
     pub(crate) fn anonymous(delivery_id: &str) -> Self {
         Self::from_identity("nobody", delivery_id)

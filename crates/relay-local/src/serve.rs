@@ -168,7 +168,6 @@ pub(crate) async fn serve(
         let backend = LocalConsole {
             data_dir,
             address,
-            loops_api_url: shared.loops_api_url,
             relay,
             secrets: secrets.clone(),
             statistics,

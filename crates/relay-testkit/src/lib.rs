@@ -3,6 +3,7 @@
 
 pub mod aws_fake;
 pub mod chaos;
+pub mod console;
 pub mod cost;
 pub mod deliveries;
 pub mod fake_clock;

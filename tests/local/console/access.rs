@@ -1,10 +1,9 @@
 //! Whom the console lets in, and what it leaves behind.
 
+use relay_testkit::console::ConsolePage;
 use relay_testkit::http::send;
 use relay_testkit::relay_process::{RELAY_TOKEN, Relay, TempDataDir, settings};
 use serde_json::json;
-
-use super::Console;
 
 #[tokio::test]
 async fn page_and_its_files_come_with_a_strict_policy() {
@@ -24,7 +23,7 @@ async fn page_and_its_files_come_with_a_strict_policy() {
 #[tokio::test]
 async fn strangers_and_pages_of_others_are_refused() {
     let relay = Relay::start(&[]).await;
-    let console = Console::open(&relay).await;
+    let console = ConsolePage::open(relay.base()).await;
     let overview = format!("{}/console/api/overview", relay.base());
     for (header, value, status) in [
         ("host", "evil.example", 421),
@@ -42,7 +41,7 @@ async fn strangers_and_pages_of_others_are_refused() {
         headers.extend(token.as_deref().map(|token| ("x-console-token", token)));
         assert_eq!(send("POST", &pause, &headers, body.clone()).await.status, 403);
     }
-    let form = [("x-console-token", console.token.as_str()), ("content-type", "text/plain")];
+    let form = [("x-console-token", console.token()), ("content-type", "text/plain")];
     assert_eq!(send("POST", &pause, &form, body).await.status, 400);
     assert_eq!(console.get("overview").await["directions"][0]["paused"], false);
 }
@@ -84,7 +83,7 @@ async fn public_console_asks_for_the_relay_token() {
 #[tokio::test]
 async fn console_leaves_nothing_in_the_log() {
     let relay = Relay::start_with(TempDataDir::new(), settings(&[]), &["--simulate"]).await;
-    let console = Console::open(&relay).await;
+    let console = ConsolePage::open(relay.base()).await;
     let before = relay.log();
     console.post("contact", json!({"contact": "ada@example.com"})).await;
     console.get("deliveries?id=clay_1").await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use relay_testkit::console::ConsolePage;
 use relay_testkit::eventually;
 use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::relay_process::{RELAY_TOKEN, Relay};
@@ -11,13 +12,13 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Console, start};
+use super::start;
 
 #[tokio::test]
 async fn overview_counts_what_came_and_was_refused() {
     let clay = MockDestination::start(Reply::status(200)).await;
     let relay = start(&clay).await;
-    let console = Console::open(&relay).await;
+    let console = ConsolePage::open(relay.base()).await;
     assert_eq!(post(relay.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
     assert_eq!(contact(relay.base(), "{}").await.status, 400);
     let overview = eventually("a row at Clay", async || {
@@ -81,7 +82,7 @@ async fn page_polls_where_many_pages_stream() {
 async fn deliveries_are_paged_by_key_and_found_by_contact() {
     let clay = MockDestination::start(Reply::status(200)).await;
     let relay = start(&clay).await;
-    let console = Console::open(&relay).await;
+    let console = ConsolePage::open(relay.base()).await;
     for number in 0..5 {
         let event = contact_created(&format!("n{number}@example.com"));
         assert_eq!(post(relay.base(), &format!("msg_{number}"), &event).await.status, 200);
@@ -111,7 +112,7 @@ async fn deliveries_are_paged_by_key_and_found_by_contact() {
 async fn paused_direction_waits_until_it_is_resumed() {
     let clay = MockDestination::start(Reply::status(200)).await;
     let relay = start(&clay).await;
-    let console = Console::open(&relay).await;
+    let console = ConsolePage::open(relay.base()).await;
     let pause =
         async |paused| console.post("pause", json!({"direction": "loops-to-clay", "paused": paused})).await.json();
     assert_eq!(pause(true).await, json!({"changed": true}));
@@ -130,7 +131,7 @@ async fn paused_direction_waits_until_it_is_resumed() {
 async fn dead_letter_is_shown_tried_and_retried() {
     let clay = MockDestination::start(Reply::status(200)).await;
     let relay = start(&clay).await;
-    let console = Console::open(&relay).await;
+    let console = ConsolePage::open(relay.base()).await;
     clay.enqueue_replies([Reply::status(400)]);
     assert_eq!(post(relay.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
     let id = eventually("a dead letter", async || {
@@ -144,11 +145,7 @@ async fn dead_letter_is_shown_tried_and_retried() {
     assert!(!story.to_string().contains("ada@example.com"), "{story}");
     let body = console.post(&format!("deliveries/{id}/body"), json!({})).await.json();
     assert!(body["body"].as_str().unwrap().contains("ada@example.com"));
-    let dry_run = console.post("dead-letters/retry", json!({"ids": [id]})).await.json();
-    assert_eq!((&dry_run["applied"], &dry_run["byOutcome"]), (&json!(false), &json!({"would_send": 1})));
-    assert_eq!(clay.received().len(), 1);
-    let done = console.post("dead-letters/retry", json!({"ids": [id], "apply": true})).await.json();
-    assert_eq!((&done["changed"], &done["byOutcome"]), (&json!(1), &json!({"sent": 1})));
+    console.retry(&id, || clay.received().len()).await;
     eventually("the row at Clay", async || (clay.received().len() == 2).then_some(())).await;
     let again = console.post("dead-letters/retry", json!({"ids": [id]})).await;
     assert_eq!(again.status, 404, "{}", again.text());
@@ -158,7 +155,7 @@ async fn dead_letter_is_shown_tried_and_retried() {
 async fn dead_letter_is_dropped_only_when_it_is_said() {
     let clay = MockDestination::start(Reply::status(200)).await;
     let relay = start(&clay).await;
-    let console = Console::open(&relay).await;
+    let console = ConsolePage::open(relay.base()).await;
     clay.enqueue_replies([Reply::status(400)]);
     assert_eq!(post(relay.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
     let dead_letters = async || console.get("overview").await["directions"][0]["deadLetters"].clone();
@@ -173,7 +170,7 @@ async fn dead_letter_is_dropped_only_when_it_is_said() {
 #[tokio::test]
 async fn connect_has_what_to_paste_and_no_secret() {
     let relay = Relay::start(&[]).await;
-    let console = Console::open(&relay).await;
+    let console = ConsolePage::open(relay.base()).await;
     let connect = console.get("connect").await;
     assert_eq!(connect["clayContactUrl"], format!("{}/api/v1/contacts/update", relay.base()));
     let properties = connect["properties"].as_array().unwrap();

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use relay_testkit::console::ConsolePage;
 use relay_testkit::deliveries::ListDeliveries as _;
-use relay_testkit::http::send;
 use relay_testkit::mock_destination::{MockDestination, Reply};
 use relay_testkit::relay_process::Relay;
 use relay_testkit::{eventually, eventually_within};
@@ -15,53 +15,45 @@ use serde_json::{Value, json};
 /// was down, a try that still waits for its answer, and a slow machine.
 const MENDED_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// The console of a relay, as its page uses it.
-struct Console {
-    base: String,
-    token: String,
-}
+/// The trial of a relay, as its page uses it.
+struct TrialPage(ConsolePage);
 
-impl Console {
+impl TrialPage {
     async fn of(relay: &Relay) -> Self {
-        let page = send("GET", &format!("{}/", relay.base()), &[], "").await.text();
-        let token = page.split("name=\"console-token\" content=\"").nth(1).and_then(|rest| rest.split('"').next());
-        Self { base: format!("{}/console/api/trial", relay.base()), token: token.unwrap_or_default().to_owned() }
+        Self(ConsolePage::open(relay.base()).await)
     }
 
-    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let headers = [("content-type", "application/json"), ("x-console-token", self.token.as_str())];
-        let response = send("POST", &format!("{}/{path}", self.base), &headers, body.to_string()).await;
+    async fn post(&self, path: &str, document: Value) -> (u16, Value) {
+        let response = self.0.post(&format!("trial/{path}"), document).await;
         (response.status, response.json())
     }
 
     async fn trial(&self) -> Value {
-        let response = send("GET", &self.base, &[("x-console-token", self.token.as_str())], "").await;
-        assert_eq!(response.status, 200, "{}", response.text());
-        response.json()
+        self.0.get("trial").await
     }
 
     async fn set_behavior(&self, destination: &str, behavior: &str) {
         let change = json!({"destination": destination, "behavior": behavior});
-        assert_eq!(self.post("destination", &change).await, (200, json!({"changed": true})));
+        assert_eq!(self.post("destination", change).await, (200, json!({"changed": true})));
     }
 
     async fn create_contact(&self, email: &str) {
-        let (status, answer) = self.post("contacts", &json!({"email": email, "firstName": "Ada"})).await;
+        let (status, answer) = self.post("contacts", json!({"email": email, "firstName": "Ada"})).await;
         assert_eq!((status, &answer["status"]), (200, &json!(200)), "{answer}");
     }
 
     async fn call(&self, method: &str, path: &str, body: &str) -> Value {
-        let (status, answer) = self.post("call", &json!({"method": method, "path": path, "body": body})).await;
+        let (status, answer) = self.post("call", json!({"method": method, "path": path, "body": body})).await;
         assert_eq!(status, 200, "{answer}");
         answer
     }
 }
 
 /// Starts a trial in which nothing is set.
-async fn start() -> (Relay, Console) {
+async fn start() -> (Relay, TrialPage) {
     let unset = ["RELAY_TOKEN", "LOOPS_SIGNING_SECRET"];
     let relay = Relay::start_without(relay_testkit::relay_process::TempDataDir::new(), &[], &unset).await;
-    let console = Console::of(&relay).await;
+    let console = TrialPage::of(&relay).await;
     (relay, console)
 }
 
@@ -154,7 +146,7 @@ async fn dry_run_of_a_row_sends_nothing() {
 async fn call_to_another_path_or_host_is_refused() {
     let (_relay, console) = start().await;
     for path in ["/metrics", "/api/v1/../../healthz", "//example.com/api/v1/lists", "http://example.com/api/v1/lists"] {
-        let (status, answer) = console.post("call", &json!({"method": "GET", "path": path})).await;
+        let (status, answer) = console.post("call", json!({"method": "GET", "path": path})).await;
         assert_eq!((status, &answer["success"]), (400, &json!(false)), "{path}: {answer}");
     }
 }
@@ -169,9 +161,9 @@ async fn destination_that_became_real_is_no_longer_of_the_trial() {
     std::fs::set_permissions(relay.folder().join("new"), std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::rename(relay.folder().join("new"), file).unwrap();
     eventually("the real Clay", async || (console.trial().await["clay"]["simulated"] == false).then_some(())).await;
-    let (status, answer) = console.post("contacts", &json!({"email": "ada@example.com"})).await;
+    let (status, answer) = console.post("contacts", json!({"email": "ada@example.com"})).await;
     assert_eq!((status, &answer["success"]), (400, &json!(false)), "{answer}");
-    let (status, _) = console.post("destination", &json!({"destination": "clay", "behavior": "gone"})).await;
+    let (status, _) = console.post("destination", json!({"destination": "clay", "behavior": "gone"})).await;
     assert_eq!((status, real.received().len()), (400, 0));
 }
 

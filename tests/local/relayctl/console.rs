@@ -19,25 +19,20 @@ async fn console_of_a_folder_shows_flow_and_retries_a_dead_letter() {
     let harness = OperatorHarness::start().await;
     harness.create_three_dead_letters().await;
     let console = start_console(&harness).await;
-    let overview = console.get("overview").await.json();
+    let overview = console.get("overview").await;
     assert_eq!(
         (&overview["pollSeconds"], &overview["minutes"], &overview["trial"]),
         (&json!(2), &json!(null), &json!(false))
     );
     let counts = |index: usize| overview["directions"][index]["deadLetters"].clone();
     assert_eq!((counts(0), counts(1)), (json!(2), json!(1)), "{overview}");
-    let rejected = console.get("deliveries?state=dead&reason=clay_rejected").await.json();
+    let rejected = console.get("deliveries?state=dead&reason=clay_rejected").await;
     let id = rejected["deliveries"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!((&rejected["deliveries"][0]["status"], &rejected["deliveries"][1]), (&json!(400), &json!(null)));
-    let body = console.post(&format!("deliveries/{id}/body"), &json!({})).await.json();
+    let body = console.post(&format!("deliveries/{id}/body"), json!({})).await.json();
     assert!(body["body"].as_str().unwrap().contains("ada@example.com"), "{body}");
     let calls = harness.clay.received().len();
-    let retry =
-        async |apply: bool| console.post("dead-letters/retry", &json!({"ids": [id], "apply": apply})).await.json();
-    let dry_run = retry(false).await;
-    assert_eq!((&dry_run["applied"], &dry_run["byOutcome"]), (&json!(false), &json!({"would_send": 1})), "{dry_run}");
-    assert_eq!(harness.clay.received().len(), calls);
-    assert_eq!(retry(true).await["changed"], 1);
+    console.retry(&id, || harness.clay.received().len()).await;
     eventually("its call", async || (harness.clay.received().len() == calls + 1).then_some(())).await;
     assert!(console.interrupt().await.success());
 }
@@ -54,11 +49,11 @@ async fn console_of_a_folder_pauses_and_shows_what_to_connect() {
     let variables = [("LOOPS_API_URL", harness.loops.url("/api")), ("LOOPS_API_KEY", "key".to_owned())];
     let console = Console::start(&variables, &[&local]).await;
     let pause = async |paused: bool| {
-        console.post("pause", &json!({"direction": "loops-to-clay", "paused": paused})).await.json()["changed"].clone()
+        console.post("pause", json!({"direction": "loops-to-clay", "paused": paused})).await.json()["changed"].clone()
     };
     assert_eq!((pause(true).await, pause(true).await), (json!(true), json!(false)));
     assert_eq!(post(harness.relay.base(), "msg_1", &contact_created("ada@example.com")).await.status, 200);
-    let to_clay = console.get("overview").await.json()["directions"][0].clone();
+    let to_clay = console.get("overview").await["directions"][0].clone();
     assert_eq!(
         (&to_clay["paused"], &to_clay["waiting"], &to_clay["destination"]),
         (&json!(true), &json!(1), &json!("real"))
@@ -66,11 +61,11 @@ async fn console_of_a_folder_pauses_and_shows_what_to_connect() {
     assert!(to_clay["oldestSeconds"].is_number(), "{to_clay}");
     assert_eq!(pause(false).await, true);
     eventually("its row", async || (harness.clay.received().len() == 1).then_some(())).await;
-    let connect = console.get("connect").await.json();
+    let connect = console.get("connect").await;
     assert_eq!(connect["properties"], json!([{"key": "plan", "label": "Plan", "kind": "string"}]), "{connect}");
     assert!(connect["clayContactUrl"].as_str().unwrap().ends_with("/api/v1/contacts/update"), "{connect}");
     assert!(connect["relayTokenHint"].as_str().unwrap().contains("relayctl --local="), "{connect}");
-    let findings = console.post("doctor", &json!({})).await.json()["findings"].clone();
+    let findings = console.post("doctor", json!({})).await.json()["findings"].clone();
     assert!(findings.as_array().unwrap().iter().any(|finding| finding["check"] == "running"), "{findings}");
 }
 

@@ -1,6 +1,5 @@
 //! What is pasted into Loops and Clay, and what is not connected yet.
 
-use relay::destination::http_client;
 use relay::ports::rate_limiter::RateLimiter as _;
 use relay::ports::secrets::SecretSource as _;
 use relay_console::backend::ConsoleBackend as _;
@@ -46,6 +45,5 @@ async fn read_properties(console: &LocalConsole) -> Result<Properties, ConsoleEr
     let reads = &console.relay.api_handler.reads;
     let secret = reads.secrets.current().await.map_err(ConsoleError::unavailable)?;
     reads.limiter.acquire().await.map_err(ConsoleError::unavailable)?;
-    let client = http_client::build().map_err(ConsoleError::unavailable)?;
-    Ok(Properties::read(&client, &console.loops_api_url, secret.api_key.as_ref()).await)
+    Ok(Properties::read(&reads.loops, secret.api_key.as_ref()).await)
 }

@@ -11,18 +11,17 @@ use std::sync::Arc;
 use http::HeaderValue;
 use jiff::Timestamp;
 use relay::destination::http_client;
+use relay::operate::action::DEFAULT_REDRIVES_PER_SECOND;
 use relay::ports::admin::{Admin as _, QueueStatus};
 use relay::ports::clock::SystemClock;
 use relay::ports::secrets::{ClayToLoopsSecret, LoopsToClaySecret, SecretSource};
 use relay_console::backend::ConsoleBackend;
 use relay_console::error::ConsoleError;
 use relay_console::guard::Access;
-use relay_console::view::{Connect, DirectionView, Overview, WebhookView};
-use relay_core::account::DestinationKind;
+use relay_console::view::{Connect, DESTINATION_LIMIT, DirectionView, Overview, WebhookView};
 use relay_core::contact::{ContactHashKey, ContactKey};
 use relay_core::delivery::Direction;
 use relay_core::token::Scope;
-use relay_core::webhook::route::CLAY_WEBHOOK_ROW_LIMIT;
 use relay_doctor::finding::Finding;
 use relay_doctor::local::examine_local;
 use relay_doctor::local_relay::LocalRelay;
@@ -35,17 +34,11 @@ use crate::console::statistics::{PerDirection, Snapshot, Statistics};
 use crate::reloading_secrets::ReloadingSecrets;
 use crate::trial::Trial;
 
-/// What both destinations take a second (Loops, API introduction: rate limiting; Clay, webhook guide: limits).
-const DESTINATION_LIMIT: u32 = 10;
-/// Redriven dead letters a second: half of what the relay sends.
-const REDRIVES_PER_SECOND: u32 = 4;
-
 /// The relay of this process, as its console shows and operates it.
 pub(crate) struct LocalConsole {
     pub(crate) data_dir: DataDir,
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    pub(crate) loops_api_url: String,
     pub(crate) relay: Arc<Relay>,
     pub(crate) secrets: ReloadingSecrets,
     pub(crate) statistics: Arc<Statistics>,
@@ -106,9 +99,7 @@ impl ConsoleBackend for LocalConsole {
     }
 
     async fn contact_hash(&self, contact: &str) -> Result<Option<String>, ConsoleError> {
-        let contact =
-            if contact.contains('@') { ContactKey::from_email(contact) } else { ContactKey::from_user_id(contact) };
-        Ok(self.contact_hash_key.as_ref().map(|key| contact.log_hash(key)))
+        Ok(self.contact_hash_key.as_ref().map(|key| ContactKey::from_search(contact).log_hash(key)))
     }
 
     async fn route_names(&self) -> Result<Vec<String>, ConsoleError> {
@@ -132,7 +123,7 @@ impl ConsoleBackend for LocalConsole {
     }
 
     fn redrives_per_second(&self) -> u32 {
-        REDRIVES_PER_SECOND
+        DEFAULT_REDRIVES_PER_SECOND
     }
 
     fn changes(&self) -> Option<watch::Receiver<u64>> {
@@ -161,11 +152,7 @@ impl LocalConsole {
         let age = |oldest| now.duration_since(oldest).as_secs_f64().max(0.0);
         Ok(DirectionView {
             direction,
-            destination: match self.secrets.destination(direction) {
-                DestinationKind::Simulated => "simulated",
-                DestinationKind::Closed => "closed",
-                DestinationKind::Real => "real",
-            },
+            destination: self.secrets.destination(direction),
             paused: paused_since.is_some(),
             paused_since,
             accepted: Some(counts.accepted),
@@ -187,13 +174,7 @@ impl LocalConsole {
             for webhook in &route.webhooks {
                 let fingerprint = webhook.fingerprint();
                 let usage = admin.webhook_usage(&fingerprint).map_err(ConsoleError::unavailable)?;
-                views.push(WebhookView {
-                    route: route.name.clone(),
-                    webhook: fingerprint,
-                    accepted: usage.accepted,
-                    limit: CLAY_WEBHOOK_ROW_LIMIT,
-                    refused_with: usage.rejected.map(|(_, status)| status),
-                });
+                views.push(WebhookView::new(&route.name, fingerprint, &usage));
             }
         }
         Ok(views)

@@ -1,20 +1,27 @@
-//! `relayctl console` as a process, and what its page asks for.
+//! `relayctl console` as a process.
 
+use std::ops::Deref;
 use std::process::{ExitStatus, Stdio};
 
-use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::http::{self, Response};
+use crate::console::ConsolePage;
 use crate::relayctl::relayctl_path;
 
 /// A console that runs.
 #[derive(Debug)]
 pub struct Console {
-    url: String,
-    page_token: String,
+    page: ConsolePage,
     child: Child,
+}
+
+impl Deref for Console {
+    type Target = ConsolePage;
+
+    fn deref(&self) -> &ConsolePage {
+        &self.page
+    }
 }
 
 impl Console {
@@ -31,22 +38,7 @@ impl Console {
         let first_line = BufReader::new(stdout).lines().next_line().await.ok().flatten().unwrap_or_default();
         let word = first_line.split(' ').find(|word| word.starts_with("http://"));
         let url = word.unwrap_or_else(|| panic!("no URL: {first_line:?}")).trim_end_matches('/').to_owned();
-        let page = http::send("GET", &format!("{url}/"), &[], "").await.text();
-        let after_name = page.split("name=\"console-token\" content=\"").nth(1);
-        let page_token =
-            after_name.and_then(|text| text.split('"').next()).unwrap_or_else(|| panic!("{page}")).to_owned();
-        Self { url, page_token, child }
-    }
-
-    /// What the page reads.
-    pub async fn get(&self, path: &str) -> Response {
-        http::send("GET", &format!("{}/console/api/{path}", self.url), &[], "").await
-    }
-
-    /// What the page does.
-    pub async fn post(&self, path: &str, document: &Value) -> Response {
-        let headers = [("content-type", "application/json"), ("x-console-token", self.page_token.as_str())];
-        http::send("POST", &format!("{}/console/api/{path}", self.url), &headers, document.to_string()).await
+        Self { page: ConsolePage::open(&url).await, child }
     }
 
     /// Ends it as Ctrl-C does.

@@ -6,6 +6,9 @@ use std::time::Duration;
 use crate::operate::outcome::Outcome;
 use crate::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOptions, RedriveOutcome};
 
+/// Dead letters that are redriven a second, if the relay's own rates are not known: half of their default.
+pub const DEFAULT_REDRIVES_PER_SECOND: u32 = 4;
+
 /// What is done with dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {

@@ -175,9 +175,7 @@ pub(crate) async fn resolve_contact_hash(target: &Target, contact: &str) -> Resu
         return Ok(contact.to_ascii_lowercase());
     }
     let key = target.contact_hash_key().await?.ok_or(UsageError::NoContactHashKey)?;
-    let contact =
-        if contact.contains('@') { ContactKey::from_email(contact) } else { ContactKey::from_user_id(contact) };
-    Ok(contact.log_hash(&key))
+    Ok(ContactKey::from_search(contact).log_hash(&key))
 }
 
 /// Number of dead letters beyond the listed ones: a request that the handler rejected is on no record.

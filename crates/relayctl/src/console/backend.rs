@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use relay::operate::action::DEFAULT_REDRIVES_PER_SECOND;
 use relay::ports::admin::Admin as _;
 use relay::ports::clock::SystemClock;
 use relay_console::backend::ConsoleBackend;
 use relay_console::connect::Properties;
 use relay_console::error::ConsoleError;
-use relay_console::view::{Connect, DirectionView, Overview};
+use relay_console::view::{Connect, DESTINATION_LIMIT, DirectionView, Overview};
 use relay_core::delivery::Direction;
 use relay_doctor::finding::Finding;
 use relay_doctor::invocation::suggest;
@@ -19,7 +20,7 @@ use relay_sqlite::admin::{SqliteAdmin, SqliteDeadLetters};
 use tokio::sync::watch;
 
 use crate::aws::pause as stack_pause;
-use crate::commands::dead_letters::{DEFAULT_RATE_PER_SECOND, default_rate};
+use crate::commands::dead_letters::default_rate;
 use crate::commands::deliveries::resolve_contact_hash;
 use crate::commands::pause::pause_state;
 use crate::console::cache::Cached;
@@ -31,8 +32,6 @@ use crate::console::stores::{AnyAdmin, AnyDeadLetters, to_console_error};
 use crate::doctor::aws;
 use crate::target::Target;
 
-/// What both destinations allow, a second (Loops API reference, "Rate limits"; Clay, "Webhook integration guide").
-const DESTINATION_LIMIT: u32 = 10;
 /// Seconds between two polls of a page: of a folder, and of a stack.
 const POLL_SECONDS: [u32; 2] = [2, 10];
 
@@ -206,7 +205,7 @@ impl ConsoleBackend for Backend {
 
     fn redrives_per_second(&self) -> u32 {
         match &self.target {
-            Target::Local(_) => DEFAULT_RATE_PER_SECOND,
+            Target::Local(_) => DEFAULT_REDRIVES_PER_SECOND,
             Target::Stack(stack) => default_rate(stack),
         }
     }

@@ -1,9 +1,11 @@
 //! What a console shows of a direction beside its queues.
 
+use relay_core::account::DestinationKind;
+
 /// What is read of one relay beside its queues.
 #[derive(Debug)]
 pub(super) struct DirectionFacts {
-    pub(super) destination: &'static str,
+    pub(super) destination: DestinationKind,
     pub(super) accepted: Option<u64>,
     pub(super) delivered: Option<u64>,
     pub(super) oldest_seconds: Option<f64>,

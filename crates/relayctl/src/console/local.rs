@@ -1,11 +1,11 @@
 //! What a console shows of a data folder.
 
 use relay::destination::http_client::HttpClient;
+use relay::destination::loops::HttpLoopsClient;
 use relay_console::connect::{self, Properties, SetUp};
 use relay_console::view::{Step, WebhookView};
 use relay_core::account::DestinationKind;
 use relay_core::delivery::Direction;
-use relay_core::webhook::route::CLAY_WEBHOOK_ROW_LIMIT;
 use relay_doctor::invocation::suggest;
 use relay_doctor::local::destination_kind;
 use relay_doctor::local_error::LocalError;
@@ -30,14 +30,11 @@ pub(super) fn direction_facts(relay: &LocalRelay) -> [DirectionFacts; 2] {
     })
 }
 
-fn destination(relay: &LocalRelay, direction: Direction) -> &'static str {
-    match destination_kind(relay, direction) {
-        DestinationKind::Real => "real",
-        // A relay that runs may have another environment than this terminal.
-        DestinationKind::Simulated if relay.is_running() && !serves_simulator(relay, direction) => "real",
-        DestinationKind::Simulated => "simulated",
-        DestinationKind::Closed => "closed",
-    }
+fn destination(relay: &LocalRelay, direction: Direction) -> DestinationKind {
+    let kind = destination_kind(relay, direction);
+    // A relay that runs may have another environment than this terminal.
+    let is_misjudged = kind == DestinationKind::Simulated && relay.is_running() && !serves_simulator(relay, direction);
+    if is_misjudged { DestinationKind::Real } else { kind }
 }
 
 fn serves_simulator(relay: &LocalRelay, direction: Direction) -> bool {
@@ -50,21 +47,18 @@ pub(super) fn webhooks(relay: &LocalRelay) -> Result<Vec<WebhookView>, LocalErro
     let admin = SqliteAdmin::open(relay.data_dir.path())?;
     let view = |fingerprint: String| {
         let usage = admin.webhook_usage(&fingerprint)?;
-        Ok(WebhookView {
-            route: ROUTE_NAME.to_owned(),
-            webhook: fingerprint,
-            accepted: usage.accepted,
-            limit: CLAY_WEBHOOK_ROW_LIMIT,
-            refused_with: usage.rejected.map(|(_, status)| status),
-        })
+        Ok(WebhookView::new(ROUTE_NAME, fingerprint, &usage))
     };
     webhooks.iter().map(|webhook| view(webhook.fingerprint())).collect()
 }
 
 pub(super) async fn properties(relay: &LocalRelay, client: &HttpClient) -> Properties {
     match &relay.settings.loops_api_key {
-        Setting::Set(key) => Properties::read(client, &relay.settings.shared.loops_api_url, key.as_ref()).await,
-        Setting::Unset if destination(relay, Direction::ClayToLoops) == "real" => Properties::Unknown,
+        Setting::Set(key) => {
+            let loops = HttpLoopsClient::new(client.clone(), &relay.settings.shared.loops_api_url);
+            Properties::read(&loops, key.as_ref()).await
+        }
+        Setting::Unset if destination(relay, Direction::ClayToLoops) == DestinationKind::Real => Properties::Unknown,
         Setting::Unset => Properties::NoKey,
     }
 }
@@ -79,7 +73,7 @@ pub(super) fn steps(relay: &LocalRelay, properties: &Properties) -> Result<Vec<S
         row_received: Some(admin.has_any(Direction::ClayToLoops)?),
         clay_webhooks: match &relay.settings.clay_webhooks {
             Setting::Set(webhooks) => webhooks.len(),
-            Setting::Unset => usize::from(destination(relay, Direction::LoopsToClay) == "real"),
+            Setting::Unset => usize::from(destination(relay, Direction::LoopsToClay) == DestinationKind::Real),
         },
     };
     Ok(connect::steps(set_up, properties, &|arguments| suggest(arguments)))

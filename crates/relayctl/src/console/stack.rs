@@ -1,11 +1,12 @@
 //! What a console shows of a stack beside its queues. What cannot be read is not shown, so that an operator without a permission
 //! sees the rest.
 
+use relay::destination::loops::HttpLoopsClient;
 use relay_aws::ledger::webhook_usage::read_usage;
 use relay_console::connect::{Properties, SetUp, steps};
 use relay_console::view::{Step, WebhookView};
+use relay_core::account::DestinationKind;
 use relay_core::delivery::Direction;
-use relay_core::webhook::route::CLAY_WEBHOOK_ROW_LIMIT;
 use relay_doctor::check::Check;
 use relay_doctor::invocation::suggest;
 
@@ -38,7 +39,7 @@ impl StackFacts {
     pub(super) fn directions(&self, target: &StackTarget) -> [DirectionFacts; 2] {
         let hour = self.last_hour.as_ref();
         Direction::ALL.map(|direction| DirectionFacts {
-            destination: if self.is_set(direction) { "real" } else { "closed" },
+            destination: if self.is_set(direction) { DestinationKind::Real } else { DestinationKind::Closed },
             accepted: hour.map(|hour| hour.accepted(direction)),
             delivered: hour.map(|hour| hour.delivered(direction)),
             oldest_seconds: hour.and_then(|hour| hour.oldest_seconds(direction)),
@@ -51,7 +52,8 @@ impl StackFacts {
         match self.secrets.skip(Check::LoopsKey, Check::SecretClayToLoops) {
             Some(_) => Properties::Unknown,
             None => {
-                Properties::read(target.session.http(), target.loops_api_url(), self.secrets.api_key.as_ref()).await
+                let loops = HttpLoopsClient::new(target.session.http().clone(), target.loops_api_url());
+                Properties::read(&loops, self.secrets.api_key.as_ref()).await
             }
         }
     }
@@ -92,13 +94,7 @@ async fn webhooks(target: &StackTarget, secrets: &LoadedSecrets) -> Vec<WebhookV
         for webhook in &route.webhooks {
             let fingerprint = webhook.fingerprint();
             let Ok(usage) = read_usage(&ledger, &fingerprint).await else { continue };
-            views.push(WebhookView {
-                route: route.name.clone(),
-                webhook: fingerprint,
-                accepted: usage.accepted,
-                limit: CLAY_WEBHOOK_ROW_LIMIT,
-                refused_with: usage.rejected.map(|(_, status)| status),
-            });
+            views.push(WebhookView::new(&route.name, fingerprint, &usage));
         }
     }
     views

@@ -5,7 +5,7 @@ mod action;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use relay::operate::action::Action;
+use relay::operate::action::{Action, DEFAULT_REDRIVES_PER_SECOND};
 use relay::operate::selection::{REASON_NONE, Selected, Selection};
 use relay::ports::clock::SystemClock;
 use relay::ports::dead_letters::{DeadLetter, DeadLetterQueue, RedriveOptions};
@@ -23,9 +23,6 @@ use crate::exit::ExitStatus;
 use crate::format::{direction_parser, format_time};
 use crate::output::Output;
 use crate::target::{Options, StackTarget, Target};
-
-/// Dead letters a second without `--per-second`, if the relay's own rate is not known: half of its default.
-pub(crate) const DEFAULT_RATE_PER_SECOND: u32 = 4;
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum DeadLettersCommand {
@@ -107,7 +104,7 @@ pub(crate) async fn run(options: &Options, command: &DeadLettersCommand, output:
     match options.target().await? {
         Target::Local(data_dir) => {
             let queue = SqliteDeadLetters::open(data_dir.path(), Arc::new(SystemClock))?;
-            run_on(queue, DEFAULT_RATE_PER_SECOND, command, output).await
+            run_on(queue, DEFAULT_REDRIVES_PER_SECOND, command, output).await
         }
         Target::Stack(target) => {
             let queue = target.dead_letters(direction_filter(command))?;
@@ -120,7 +117,7 @@ pub(crate) async fn run(options: &Options, command: &DeadLettersCommand, output:
 pub(crate) fn default_rate(target: &StackTarget) -> u32 {
     let rates = ["ClayRatePerSecond", "LoopsRatePerSecond"].into_iter();
     let rates = rates.filter_map(|name| target.stack.parameter(name)?.parse::<u32>().ok());
-    rates.min().map_or(DEFAULT_RATE_PER_SECOND, |rate| (rate / 2).max(1))
+    rates.min().map_or(DEFAULT_REDRIVES_PER_SECOND, |rate| (rate / 2).max(1))
 }
 
 fn direction_filter(command: &DeadLettersCommand) -> Option<Direction> {
